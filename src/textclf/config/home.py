@@ -1,0 +1,100 @@
+"""The home directory, and the few things that are read from the environment.
+
+The environment holds secrets, addresses and the home directory; everything else is configuration. Nothing else
+in the library reads it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from textclf.errors import ConfigError
+
+
+class Environment(BaseSettings):
+    """The environment variables that textclf reads, all optional."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    textclf_home: Path | None = Field(default=None, description="Where runs leave what they make.")
+    mlflow_tracking_uri: str | None = Field(default=None, description="MLflow's store, instead of the one in the home.")
+    hf_endpoint: str | None = Field(default=None, description="Address of the Hugging Face hub or of a mirror.")
+    hf_token: SecretStr | None = Field(default=None, description="Access token for the Hugging Face hub.")
+    modelscope_endpoint: str | None = Field(default=None, description="Address of ModelScope.")
+    modelscope_api_token: SecretStr | None = Field(default=None, description="Access token for ModelScope.")
+    prefect_api_url: str | None = Field(default=None, description="The Prefect server; without it, a temporary one.")
+    prefect_ui_url: str | None = Field(default=None, description="Where people open the Prefect UI, for links.")
+
+
+@dataclass(frozen=True)
+class Home:
+    """The directory that holds what runs leave behind.
+
+    Attributes:
+        root: Absolute path of the directory.
+        tracking_uri: MLflow's store: MLFLOW_TRACKING_URI, else `mlflow.db` in the root.
+    """
+
+    root: Path
+    tracking_uri: str
+
+    @classmethod
+    def from_environment(cls, environment: Environment | None = None) -> Home:
+        """Finds the home: TEXTCLF_HOME, else the repository root in a checkout, else the current directory.
+
+        Args:
+            environment: What was read from the environment; read now if left out.
+
+        Raises:
+            ConfigError: The directory cannot be made or written to.
+        """
+        environment = environment or Environment()
+        root = (environment.textclf_home or _checkout() or Path.cwd()).expanduser().resolve()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            writable = os.access(root, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise ConfigError(
+                f"The home directory {root} cannot be made: {error.strerror}.\n"
+                "Set TEXTCLF_HOME to a directory that you may write to."
+            ) from error
+        if not writable:
+            raise ConfigError(
+                f"The home directory {root} cannot be written to.\nSet TEXTCLF_HOME to a directory that you may write to."
+            )
+        return cls(root=root, tracking_uri=environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow.db'}")
+
+    @property
+    def raw(self) -> Path:
+        """Fetched data sets and models, one folder a digest."""
+        return self.root / "data" / "raw"
+
+    @property
+    def prepared(self) -> Path:
+        """Cleaned and tokenised data sets, one folder a digest."""
+        return self.root / "data" / "prepared"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training checkpoints, one folder an MLflow run."""
+        return self.root / "checkpoints"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts, unless a tracking server keeps them."""
+        return self.root / "mlruns"
+
+    @property
+    def predictions(self) -> Path:
+        """What batch jobs keep between runs: finished shards and the record of finished files."""
+        return self.root / "predictions"
+
+
+def _checkout() -> Path | None:
+    root = Path(__file__).resolve().parents[3]
+    return root if (root / "pyproject.toml").is_file() and (root / "flows").is_dir() else None

@@ -1,0 +1,201 @@
+"""One place where YAML, command-line flags and defaults meet.
+
+Order: defaults < YAML file < flags. All problems of a configuration are reported together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+
+from textclf.config.sources import HubDataSource, LocalDataSource, StrictModel
+from textclf.errors import ConfigError, first_lines
+
+Config = TypeVar("Config", bound=StrictModel)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"The command line cannot be used: {message}.\n{_HELP_HINT}")
+
+
+_HELP_HINT = "Run with --help for every field and its meaning."
+
+
+def parse_command_line(
+    model: type[Config],
+    arguments: Sequence[str],
+    *,
+    program: str,
+    description: str,
+    examples: str,
+    default_file: Path,
+) -> Config:
+    """Reads `--config FILE` and the dotted flags into a configuration.
+
+    `--help` prints every field with its meaning and default and ends the process.
+
+    Args:
+        model: The configuration class; each of its fields becomes a flag, nested ones dotted.
+        arguments: What stands on the command line after the program's name.
+        program: How the user calls the program, for `--help`.
+        description: What the program does, for `--help`.
+        examples: Command lines to copy, for `--help`.
+        default_file: The YAML file that is read without `--config`.
+
+    Returns:
+        The validated, frozen configuration.
+
+    Raises:
+        ConfigError: The file cannot be read, or any value or flag is wrong; lists all of them.
+    """
+    parser = _Parser(
+        prog=program,
+        description=description,
+        epilog=f"{_source_help(model)}examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", type=Path, default=default_file, metavar="FILE", help=f"YAML file (default: {default_file.name})"
+    )
+    parser.add_argument("--debug", action="store_true", help="Show a traceback when something fails.")
+    flags: CliSettingsSource[Any] = CliSettingsSource(
+        _settings_class(model),
+        root_parser=parser,
+        cli_parse_args=False,
+        cli_avoid_json=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+    )
+    namespace, unknown = parser.parse_known_args(list(arguments))
+    from_flags = flags(parsed_args=namespace)()
+    problems = [
+        f"{flag.split('=')[0]}: unknown flag{_suggestion(flag.split('=')[0], list(parser._option_string_actions))}"
+        for flag in unknown
+        if flag.startswith("-")
+    ] or [f"{word!r}: expected a flag that begins with --" for word in unknown]
+    return _validate(model, read_yaml(namespace.config), from_flags, name=str(namespace.config), problems=problems)
+
+
+def load_config(model: type[Config], file: Path) -> Config:
+    """Reads a YAML file into a configuration.
+
+    Raises:
+        ConfigError: The file cannot be read, or any value in it is wrong; lists all of them.
+    """
+    return _validate(model, read_yaml(file), {}, name=str(file), problems=[])
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Reads a YAML file whose top level is a mapping.
+
+    Raises:
+        ConfigError: The file is missing, unreadable, not UTF-8, not YAML or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The configuration {file} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The configuration {file} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"The configuration {file} is not valid YAML:\n{error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"The configuration {file} must be a mapping of fields, found {type(content).__name__}.")
+    return content
+
+
+def dump_yaml(config: BaseModel) -> str:
+    """Writes a configuration as YAML that reads back to the same values."""
+    return yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+
+
+def _settings_class(model: type[StrictModel]) -> type[BaseSettings]:
+    # The flags' source asks for a settings class; ours stay plain models, which are also Prefect's parameters.
+    return type(model.__name__, (model, BaseSettings), {"model_config": SettingsConfigDict(extra="forbid", frozen=True)})
+
+
+def _validate(
+    model: type[Config], from_file: dict[str, Any], from_flags: dict[str, Any], *, name: str, problems: list[str]
+) -> Config:
+    config = None
+    try:
+        config = model.model_validate(_merge(from_file, from_flags))
+    except ValidationError as error:
+        problems = [*problems, *describe(error, model)]
+    if problems or config is None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(f"The configuration {name} cannot be used, {count}:\n{first_lines(problems, 30)}\n{_HELP_HINT}")
+    return config
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both_nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_nested else value
+    return merged
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Says each problem of a failed validation in one line: where, what was expected, what was found."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        path = _path(problem["loc"])
+        match problem["type"]:
+            case "extra_forbidden":
+                lines.append(f"{path}: unknown field{_suggestion(path, _field_paths(model))}")
+            case "missing":
+                lines.append(f"{path}: missing; it has no default")
+            case "value_error":
+                lines.append(f"{path or 'fields that do not fit together'}: {problem['msg'].removeprefix('Value error, ')}")
+            case _:
+                message = problem["msg"][:1].lower() + problem["msg"][1:]
+                lines.append(f"{path}: {message}, found {problem['input']!r}")
+    return lines
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    tags = {"huggingface", "modelscope", "local", "sample"}
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part not in tags:
+            path += f".{part}" if path else part
+    return path
+
+
+def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+    paths = []
+    for name, field in model.model_fields.items():
+        paths.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            paths.extend(_field_paths(field.annotation, f"{prefix}{name}."))
+    return paths
+
+
+def _suggestion(found: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(found, known, n=1, cutoff=0.6)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def _source_help(model: type[BaseModel]) -> str:
+    if "data" not in model.model_fields:
+        return ""
+    fields = {**HubDataSource.model_fields, **LocalDataSource.model_fields}
+    fields["provider"] = HubDataSource.model_fields["provider"]
+    providers = ", ".join([*get_args(fields["provider"].annotation), "local", "sample (data only)"])
+    lines = [f"a source in data.sources or model.sources (providers: {providers}):"]
+    lines += [f"  {name:<10} {field.description}" for name, field in fields.items()]
+    return "\n".join(lines) + "\n\n"

@@ -1,0 +1,312 @@
+"""The typed configuration of both flows: what each field means, its bounds and its default.
+
+Field names are the field's own (`learning_rate`, `max_length`, `num_train_epochs`). Defaults are the default
+recipe; `training.recipe: tutorial` puts the tutorial's values in their place (`RECIPES`), and whatever the user
+sets wins over both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from textclf.config.sources import DataSource, ModelSource, SampleDataSource, StrictModel
+
+Encoding = Literal["auto", "utf-8", "utf-8-sig", "gb18030"]
+
+# What a recipe changes against the defaults below, by dotted field. The tutorial is the plain fine-tuning script
+# that benchmarks/reference/train_tutorial.py spells out.
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "tutorial": {
+        "cleaning.rule": "tutorial",
+        "encoding.max_length": 128,
+        "encoding.pad_to_max_length": True,
+        "training.num_train_epochs": 1,
+        "training.per_device_train_batch_size": 16,
+        "training.per_device_eval_batch_size": 16,
+        "training.learning_rate": 2e-5,
+        "training.warmup_ratio": 0.0,
+        "training.weight_decay": 0.0,
+        "training.group_by_length": False,
+        "training.mixed_precision": "no",
+        "training.early_stopping_patience": None,
+        "training.logging_steps": 10,
+    },
+}
+
+
+class SplitConfig(StrictModel):
+    """How splits that the source does not have are cut from `train`."""
+
+    validation_fraction: float = Field(
+        default=0.1, gt=0, lt=0.5, description="Share of the training rows that becomes `validation` if it is missing."
+    )
+    test_fraction: float = Field(
+        default=0.1, gt=0, lt=0.5, description="Share of the training rows that becomes `test` if it is missing."
+    )
+
+
+class DataConfig(StrictModel):
+    """The labelled data."""
+
+    name: str = Field(
+        default="quickstart",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,63}$",
+        description="Short name of the data set; names the MLflow experiment and the registered model `textclf-NAME`.",
+    )
+    sources: tuple[DataSource, ...] = Field(
+        default=(SampleDataSource(provider="sample"),),
+        min_length=1,
+        description="Where the data comes from, tried in order: `huggingface`, `modelscope`, `local` or `sample`.",
+    )
+    text_column: str = Field(default="text", min_length=1, description="Column that holds the text.")
+    label_column: str = Field(default="label", min_length=1, description="Column that holds the label.")
+    id_column: str | None = Field(
+        default=None, description="Column that names each row; values must be unique. Without it, row numbers serve."
+    )
+    labels: dict[str, str] | None = Field(
+        default=None,
+        min_length=2,
+        description="Label names by the value in the file, in the order of their ids, e.g. `{0: 负面, 1: 正面}`; "
+        "without it, the values found in `train`, sorted.",
+    )
+    column_names: tuple[str, ...] | None = Field(
+        default=None, description="Names for the columns of CSV and TSV files that have no header line."
+    )
+    file_encoding: Encoding = Field(
+        default="auto", description="Character encoding of text files; `auto` tries UTF-8 (with or without BOM), then GB18030."
+    )
+    split: SplitConfig = Field(default=SplitConfig(), description="How missing splits are cut from `train`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_are_strings(cls, values: Any) -> Any:
+        # YAML reads `0: 负面` with an integer key.
+        if isinstance(values, dict) and isinstance(values.get("labels"), dict):
+            values = {**values, "labels": {str(key): str(name) for key, name in values["labels"].items()}}
+        return values
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> DataConfig:
+        columns = [self.text_column, self.label_column, *([self.id_column] if self.id_column else [])]
+        if len(set(columns)) != len(columns):
+            raise ValueError(f"text_column, label_column and id_column must differ, found {columns}")
+        if self.column_names is not None:
+            missing = [column for column in columns if column not in self.column_names]
+            if missing:
+                raise ValueError(f"column_names {list(self.column_names)} lacks {missing}")
+        if self.labels and len(set(self.labels.values())) != len(self.labels):
+            raise ValueError(f"labels must have distinct names, found {list(self.labels.values())}")
+        return self
+
+
+class CleaningConfig(StrictModel):
+    """What happens to a text before it is tokenised, in training and in prediction alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Literal["standard", "tutorial", "none"] = Field(
+        default="standard",
+        description="`standard` keeps punctuation, emoticons and digits and removes markup, control characters and "
+        "repeated white space; `tutorial` turns every run of other than word characters into one space; `none`.",
+    )
+    max_characters: int = Field(
+        default=100_000,
+        ge=1,
+        le=10_000_000,
+        description="A longer text is set aside with its reason instead of being tokenised.",
+    )
+
+
+class EncodingConfig(StrictModel):
+    """How texts become token ids."""
+
+    max_length: int = Field(
+        default=256, ge=8, le=8192, description="Longest sequence in tokens, special tokens included; the rest is cut."
+    )
+    pad_to_max_length: bool = Field(
+        default=False, description="Pad every sequence to max_length instead of to the longest of its batch. Slower."
+    )
+
+
+class ArchitectureConfig(StrictModel):
+    """The shape of a BERT that starts from random weights where no source gives a shape."""
+
+    num_hidden_layers: int = Field(default=2, ge=1, le=48, description="Number of transformer layers.")
+    hidden_size: int = Field(default=128, ge=8, le=4096, description="Width of the hidden states.")
+    num_attention_heads: int = Field(default=4, ge=1, le=64, description="Attention heads a layer; divides hidden_size.")
+    intermediate_size: int = Field(default=512, ge=8, le=16384, description="Width of the feed-forward layers.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout of hidden states and attention.")
+    vocabulary_size: int = Field(
+        default=8000, ge=100, le=200_000, description="Largest vocabulary that is built from the training text."
+    )
+    vocabulary_path: Path | None = Field(
+        default=None, description="A vocabulary file, one token a line, to use instead of building one."
+    )
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> ArchitectureConfig:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+class ModelConfig(StrictModel):
+    """The encoder that is fine-tuned."""
+
+    sources: tuple[ModelSource, ...] = Field(
+        default=(),
+        description="Where the model comes from, tried in order: `modelscope`, `huggingface` or `local`; without any, "
+        "a BERT of the shape in `architecture` with random weights.",
+    )
+    initialization: Literal["pretrained", "random"] = Field(
+        default="pretrained",
+        description="`pretrained` takes the weights of the source; `random` only its shape and vocabulary.",
+    )
+    architecture: ArchitectureConfig = Field(
+        default=ArchitectureConfig(), description="Shape and vocabulary of the BERT that is made without sources."
+    )
+
+
+class TrainingConfig(StrictModel):
+    """Fine-tuning."""
+
+    recipe: Literal["default", "tutorial"] = Field(
+        default="default",
+        description="Where unset fields take their values from: `default`, or `tutorial` (also sets cleaning and encoding).",
+    )
+    num_train_epochs: float = Field(default=3.0, gt=0, le=1000, description="Passes over the training rows.")
+    max_steps: int | None = Field(default=None, ge=1, description="Stop after this many optimiser steps, whatever the epochs.")
+    per_device_train_batch_size: int = Field(default=32, ge=1, le=4096, description="Rows a step on each device.")
+    per_device_eval_batch_size: int = Field(default=64, ge=1, le=4096, description="Rows a batch in evaluation.")
+    gradient_accumulation_steps: int = Field(default=1, ge=1, le=1024, description="Batches added up before a step.")
+    learning_rate: float = Field(default=3e-5, gt=0, le=1, description="Peak learning rate of AdamW.")
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's weight decay.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
+    group_by_length: bool = Field(default=True, description="Batch texts of similar length: less padding, faster steps.")
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
+        default="auto", description="`auto` uses bf16 or fp16 where the hardware gains from it, else fp32."
+    )
+    metric_for_best_model: Literal["f1_macro", "accuracy", "loss"] = Field(
+        default="f1_macro", description="Validation metric that picks the checkpoint to keep."
+    )
+    evaluations_per_epoch: int = Field(
+        default=1, ge=1, le=100, description="Validation runs (and checkpoints) an epoch."
+    )
+    early_stopping_patience: int | None = Field(
+        default=3, ge=1, description="Stop after this many evaluations without a better metric; null never stops."
+    )
+    checkpoint_minutes: float = Field(
+        default=10.0,
+        gt=0,
+        le=1440,
+        description="Also save a checkpoint when this many minutes have passed since the last, so that a killed run "
+        "loses no more than that.",
+    )
+    logging_steps: int = Field(default=10, ge=1, description="Steps between two points of loss, rate and throughput.")
+    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of weights, shuffling, dropout and splits.")
+
+
+class EvaluationConfig(StrictModel):
+    """What is measured after training."""
+
+    baselines: bool = Field(
+        default=True, description="Also score a majority-class and a TF-IDF + logistic-regression baseline."
+    )
+    untrained: bool = Field(
+        default=True, description="Also score the model before fine-tuning, when its head is untrained."
+    )
+    examples: tuple[str, ...] = Field(
+        default=("我今天心情很好", "你好，我是AI助手", "我今天很生气"),
+        description="Sentences that are classified before and after training, to look at.",
+    )
+
+
+class RegistrationConfig(StrictModel):
+    """When a new model version becomes the champion."""
+
+    metric: Literal["accuracy", "f1_macro", "f1_weighted", "roc_auc_macro", "average_precision_macro", "log_loss"] = Field(
+        default="f1_macro", description="Test metric on which the new model is compared with the champion."
+    )
+
+
+class TrainConfig(StrictModel):
+    """Everything a training run does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Train")
+
+    data: DataConfig = Field(default=DataConfig(), description="The labelled data.")
+    cleaning: CleaningConfig = Field(default=CleaningConfig(), description="What happens to a text first.")
+    encoding: EncodingConfig = Field(default=EncodingConfig(), description="How texts become token ids.")
+    model: ModelConfig = Field(default=ModelConfig(), description="The encoder that is fine-tuned.")
+    training: TrainingConfig = Field(default=TrainingConfig(), description="Fine-tuning.")
+    evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
+    registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Who becomes champion.")
+    offline: bool = Field(default=False, description="Never open a connection to a hub: only the cache and local files.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_recipe(cls, values: Any) -> Any:
+        training = values.get("training") if isinstance(values, dict) else None
+        recipe = training.get("recipe") if isinstance(training, dict) else None
+        if not isinstance(recipe, str):
+            return values
+        merged = dict(values)
+        for dotted, value in RECIPES.get(recipe, {}).items():
+            section, field = dotted.split(".")
+            if isinstance(merged.get(section, {}), dict):
+                merged[section] = {field: value, **merged.get(section, {})}
+        return merged
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> TrainConfig:
+        problems = []
+        if self.model.initialization == "pretrained" and self.model.architecture.vocabulary_path and self.model.sources:
+            problems.append("model.architecture.vocabulary_path cannot be used with the weights of model.sources")
+        if self.encoding.pad_to_max_length and self.training.group_by_length:
+            problems.append("training.group_by_length gains nothing with encoding.pad_to_max_length: set one of them to false")
+        if not self.model.sources and self.encoding.max_length > 512:
+            problems.append(f"encoding.max_length {self.encoding.max_length} exceeds the 512 positions of a new BERT")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class PredictConfig(StrictModel):
+    """Everything a batch prediction does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Predict")
+
+    input: Path = Field(description="A CSV, TSV, JSONL or Parquet file, or a folder of them, with the texts.")
+    output: Path = Field(description="The file, or for an input folder the folder, to write. The ending sets the format.")
+    model: str = Field(
+        default="textclf-quickstart",
+        pattern=r"^[\w.-]{1,200}$",
+        description="Name of the registered model.",
+    )
+    alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9_-]*$", description="Alias of the version to use.")
+    text_column: str = Field(default="text", min_length=1, description="Column that holds the text.")
+    id_column: str | None = Field(
+        default=None, description="Column that names each row; without it, `id` if there is one, else row numbers."
+    )
+    column_names: tuple[str, ...] | None = Field(
+        default=None, description="Names for the columns of CSV and TSV files that have no header line."
+    )
+    file_encoding: Encoding = Field(
+        default="auto", description="Character encoding of text files; `auto` tries UTF-8 (with or without BOM), then GB18030."
+    )
+    probabilities: bool = Field(default=False, description="Also write one probability column a label.")
+    batch_size: int = Field(default=64, ge=1, le=4096, description="Rows a batch.")
+    rows_per_shard: int = Field(
+        default=8192, ge=1, le=1_000_000, description="Rows that are read, predicted and committed as a unit."
+    )
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
+        default="auto", description="`auto` uses bf16 or fp16 where the hardware gains from it, else fp32."
+    )
+    redo: bool = Field(default=False, description="Predict again what was already done.")

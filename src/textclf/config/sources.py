@@ -1,0 +1,91 @@
+"""Where a model or a data set comes from: one class per kind of source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class StrictModel(BaseModel):
+    """Base of every configuration class: frozen, and a misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class HubSource(StrictModel):
+    """A repository on a hub or on a mirror of it."""
+
+    provider: Literal["huggingface", "modelscope"] = Field(
+        description="The hub: `huggingface` (or a mirror of it) or `modelscope`."
+    )
+    name: str = Field(
+        pattern=r"^[\w.-]+(/[\w.-]+)?$",
+        description="Repository on the hub, `owner/name`.",
+        examples=["tiansz/bert-base-chinese"],
+    )
+    revision: str | None = Field(
+        default=None, description="Branch, tag or commit; without it, the hub's default branch."
+    )
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Address of the hub or mirror; without it, HF_ENDPOINT or MODELSCOPE_ENDPOINT, else the hub's own.",
+        examples=["https://hf-mirror.com"],
+    )
+
+
+class LocalSource(StrictModel):
+    """A folder, or for a data set also a single file, on this machine."""
+
+    provider: Literal["local"] = Field(description="`local`: a path on this machine.")
+    path: Path = Field(description="The folder or file; a relative path counts from the current directory.")
+
+
+class Checked(StrictModel):
+    """What every source may state about its files."""
+
+    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict,
+        description="Expected sha256 by file path inside the source; a file that differs is refused.",
+    )
+
+
+class DataFiles(StrictModel):
+    """Which files of a data source make up which split."""
+
+    files: dict[Split, str] = Field(
+        default_factory=dict,
+        description="Path or glob pattern by split (`train`, `validation`, `test`) inside the source; without it, "
+        "splits are recognised by file names that begin with train, validation, valid, dev or test.",
+    )
+
+
+class HubModelSource(HubSource, Checked):
+    """A model on a hub."""
+
+
+class LocalModelSource(LocalSource, Checked):
+    """A model folder on this machine."""
+
+
+class HubDataSource(HubSource, Checked, DataFiles):
+    """A data set on a hub."""
+
+
+class LocalDataSource(LocalSource, Checked, DataFiles):
+    """A data set on this machine: a folder, or one file that is split by `data.split`."""
+
+
+class SampleDataSource(StrictModel):
+    """The sample of Chinese reviews that ships inside the package."""
+
+    provider: Literal["sample"] = Field(description="`sample`: the reviews that ship with textclf.")
+
+
+ModelSource = Annotated[HubModelSource | LocalModelSource, Field(discriminator="provider")]
+DataSource = Annotated[HubDataSource | LocalDataSource | SampleDataSource, Field(discriminator="provider")]

@@ -1,0 +1,154 @@
+"""The small frozen records that travel between the steps: paths, digests, MLflow ids and counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from textclf.config.sources import Split
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and written to JSON as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Attempt(Record):
+    """One try at one source."""
+
+    source: str
+    """What was asked, e.g. `huggingface lansinuote/ChnSentiCorp at https://hf-mirror.com`."""
+    seconds: float
+    failure: str | None
+    """Why it failed; None if it worked."""
+
+
+class FetchedFile(Record):
+    """One file as it was fetched."""
+
+    path: str
+    """Relative to the folder, with forward slashes."""
+    sha256: str
+    size_bytes: int
+
+
+class FetchedData(Record):
+    """A raw data set on disk."""
+
+    digest: str
+    """Of the files' names and sha256."""
+    folder: Path
+    files: tuple[FetchedFile, ...]
+    splits: dict[Split, tuple[str, ...]]
+    """Paths (relative to the folder) that make up each split. A single file to be split stands under `train`."""
+    origin: str
+    """The source it came from, with revision, for people."""
+    cached: bool
+    attempts: tuple[Attempt, ...]
+
+
+class FetchedModel(Record):
+    """A model folder on disk, as `from_pretrained` reads it."""
+
+    digest: str
+    folder: Path
+    files: tuple[FetchedFile, ...]
+    origin: str
+    cached: bool
+    attempts: tuple[Attempt, ...]
+
+
+class PreparedData(Record):
+    """A cleaned data set: one Parquet file a split with columns row, id, text, label."""
+
+    digest: str
+    folder: Path
+    labels: tuple[str, ...]
+    """Label names in the order of their ids."""
+    rows: dict[Split, int]
+    label_counts: dict[Split, dict[str, int]]
+    set_aside: dict[str, int]
+    """How many rows were set aside, by reason; the rows stand in `set_aside.jsonl`."""
+    leaked: dict[Split, int]
+    """How many validation and test texts also stand, exactly, in an earlier split or earlier in their own."""
+    split_digests: dict[Split, str]
+    """Digest of each split's rows, whatever file they came from."""
+    origin: str
+    cached: bool
+
+
+class EncodedData(Record):
+    """A tokenised data set: Arrow on disk with columns row, input_ids, label; and its tokenizer."""
+
+    digest: str
+    folder: Path
+    tokenizer_folder: Path
+    vocabulary_size: int
+    max_length: int
+    rows: dict[Split, int]
+    truncated: dict[Split, int]
+    """How many texts were cut at max_length."""
+    mean_tokens: float
+    unknown_share: float
+    """Share of unknown tokens among the training tokens."""
+    cached: bool
+
+
+class TrainedModel(Record):
+    """A fine-tuned model folder."""
+
+    run_id: str
+    folder: Path
+    best_metric: float
+    """The validation metric of the kept checkpoint."""
+    epochs: float
+    steps: int
+    seconds: float
+    resumed_from_step: int | None
+
+
+class EvaluatedModel(Record):
+    """What was measured."""
+
+    run_id: str
+    metrics: dict[str, float]
+    """By MLflow name, e.g. `test/f1_macro`."""
+    baselines: dict[str, dict[str, float]]
+    """Metrics of each baseline, by its name."""
+    report_folder: Path
+    """Plots, predictions and tables, as logged to MLflow."""
+
+
+class RegisteredModel(Record):
+    """A registered version and what became of it."""
+
+    run_id: str
+    name: str
+    version: int
+    is_champion: bool
+    reason: str
+
+
+class PredictedFile(Record):
+    """One input file after a batch prediction."""
+
+    input: Path
+    output: Path
+    quarantine: Path | None
+    rows_read: int
+    rows_predicted: int
+    rows_quarantined: int
+    label_counts: dict[str, int]
+    skipped: bool
+    """True if the file had been done before with the same model and settings."""
+
+
+class PredictionSummary(Record):
+    """One batch prediction."""
+
+    model: str
+    version: int
+    files: tuple[PredictedFile, ...]
+    seconds: float
