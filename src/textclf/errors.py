@@ -53,12 +53,16 @@ class StorageError(TextclfError):
     """Reading or writing on disk failed: disk full, no permission, damaged file."""
 
 
-class TrackingError(TextclfError):
-    """MLflow's store could not take what had to be written to it."""
-
-
 class TransientError(TextclfError):
     """Input or output failed in a way that may pass; the tasks retry this and nothing else."""
+
+
+class HubUnreachableError(HubError, TransientError):
+    """Every source failed in a way that may pass: refused, silent, overloaded, or cut off."""
+
+
+class TrackingError(TransientError):
+    """MLflow's store could not take what had to be written to it."""
 
 
 def first_lines(problems: Sequence[str], limit: int = 10) -> str:

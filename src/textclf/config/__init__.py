@@ -1,7 +1,7 @@
 """Configuration: its fields (`schema`, `sources`), how it is read (`load`), and the home directory (`home`)."""
 
-from textclf.config.home import Environment, Home
-from textclf.config.load import dump_yaml, load_config, parse_command_line
+from textclf.config.home import CONFIGS, Environment, Home
+from textclf.config.load import anchor, dump_yaml, load_config, parse_command_line
 from textclf.config.schema import (
     CleaningConfig,
     DataConfig,
@@ -14,6 +14,7 @@ from textclf.config.schema import (
 from textclf.config.sources import DataSource, ModelSource, Split
 
 __all__ = [
+    "CONFIGS",
     "CleaningConfig",
     "DataConfig",
     "DataSource",
@@ -26,6 +27,7 @@ __all__ = [
     "Split",
     "TrainConfig",
     "TrainingConfig",
+    "anchor",
     "dump_yaml",
     "load_config",
     "parse_command_line",

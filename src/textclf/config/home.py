@@ -15,6 +15,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from textclf.errors import ConfigError
 
+# The configurations that lie beside the flows in a checkout.
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+
 
 class Environment(BaseSettings):
     """The environment variables that textclf reads, all optional."""
@@ -96,5 +99,5 @@ class Home:
 
 
 def _checkout() -> Path | None:
-    root = Path(__file__).resolve().parents[3]
-    return root if (root / "pyproject.toml").is_file() and (root / "flows").is_dir() else None
+    root = CONFIGS.parent
+    return root if CONFIGS.is_dir() and (root / "flows").is_dir() else None

@@ -9,7 +9,7 @@ import argparse
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Any, NoReturn, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,6 +19,7 @@ from textclf.config.sources import HubDataSource, LocalDataSource, StrictModel
 from textclf.errors import ConfigError, first_lines
 
 Config = TypeVar("Config", bound=StrictModel)
+Value = TypeVar("Value")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,7 +83,37 @@ def parse_command_line(
         for flag in unknown
         if flag.startswith("-")
     ] or [f"{word!r}: expected a flag that begins with --" for word in unknown]
-    return _validate(model, read_yaml(namespace.config), from_flags, name=str(namespace.config), problems=problems)
+    config = _validate(model, read_yaml(namespace.config), from_flags, name=str(namespace.config), problems=problems)
+    return _anchor_given(config, from_flags, Path.cwd())
+
+
+def anchor(value: Value, folder: Path) -> Value:
+    """Makes the relative paths in a configuration absolute.
+
+    On the command line a relative path counts from the current directory; in a YAML file, a schedule or a form it
+    counts from the home directory, because those run from anywhere.
+
+    Args:
+        value: A configuration, or a part of one.
+        folder: What relative paths count from.
+    """
+    if isinstance(value, Path):
+        return cast(Value, folder / value.expanduser())
+    if isinstance(value, tuple):
+        return cast(Value, tuple(anchor(item, folder) for item in value))
+    if isinstance(value, BaseModel):
+        fields = {name: anchor(getattr(value, name), folder) for name in type(value).model_fields}
+        return cast(Value, value.model_copy(update=fields))
+    return value
+
+
+def _anchor_given(config: Config, given: dict[str, Any], folder: Path) -> Config:
+    fields = {}
+    for name, value in given.items():
+        part = getattr(config, name)
+        nested = isinstance(part, StrictModel) and isinstance(value, dict)
+        fields[name] = _anchor_given(part, value, folder) if nested else anchor(part, folder)
+    return config.model_copy(update=fields)
 
 
 def load_config(model: type[Config], file: Path) -> Config:
@@ -122,7 +153,9 @@ def dump_yaml(config: BaseModel) -> str:
 
 def _settings_class(model: type[StrictModel]) -> type[BaseSettings]:
     # The flags' source asks for a settings class; ours stay plain models, which are also Prefect's parameters.
-    return type(model.__name__, (model, BaseSettings), {"model_config": SettingsConfigDict(extra="forbid", frozen=True)})
+    return type(
+        model.__name__, (model, BaseSettings), {"model_config": SettingsConfigDict(extra="forbid", frozen=True)}
+    )
 
 
 def _validate(
@@ -135,7 +168,9 @@ def _validate(
         problems = [*problems, *describe(error, model)]
     if problems or config is None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError(f"The configuration {name} cannot be used, {count}:\n{first_lines(problems, 30)}\n{_HELP_HINT}")
+        raise ConfigError(
+            f"The configuration {name} cannot be used, {count}:\n{first_lines(problems, 30)}\n{_HELP_HINT}"
+        )
     return config
 
 
@@ -158,7 +193,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
             case "missing":
                 lines.append(f"{path}: missing; it has no default")
             case "value_error":
-                lines.append(f"{path or 'fields that do not fit together'}: {problem['msg'].removeprefix('Value error, ')}")
+                lines.append(
+                    f"{path or 'fields that do not fit together'}: {problem['msg'].removeprefix('Value error, ')}"
+                )
             case _:
                 message = problem["msg"][:1].lower() + problem["msg"][1:]
                 lines.append(f"{path}: {message}, found {problem['input']!r}")

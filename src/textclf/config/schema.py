@@ -77,7 +77,8 @@ class DataConfig(StrictModel):
         default=None, description="Names for the columns of CSV and TSV files that have no header line."
     )
     file_encoding: Encoding = Field(
-        default="auto", description="Character encoding of text files; `auto` tries UTF-8 (with or without BOM), then GB18030."
+        default="auto",
+        description="Character encoding of text files; `auto` tries UTF-8 (with or without BOM), then GB18030.",
     )
     split: SplitConfig = Field(default=SplitConfig(), description="How missing splits are cut from `train`.")
 
@@ -137,7 +138,9 @@ class ArchitectureConfig(StrictModel):
 
     num_hidden_layers: int = Field(default=2, ge=1, le=48, description="Number of transformer layers.")
     hidden_size: int = Field(default=128, ge=8, le=4096, description="Width of the hidden states.")
-    num_attention_heads: int = Field(default=4, ge=1, le=64, description="Attention heads a layer; divides hidden_size.")
+    num_attention_heads: int = Field(
+        default=4, ge=1, le=64, description="Attention heads a layer; divides hidden_size."
+    )
     intermediate_size: int = Field(default=512, ge=8, le=16384, description="Width of the feed-forward layers.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout of hidden states and attention.")
     vocabulary_size: int = Field(
@@ -181,7 +184,9 @@ class TrainingConfig(StrictModel):
         description="Where unset fields take their values from: `default`, or `tutorial` (also sets cleaning and encoding).",
     )
     num_train_epochs: float = Field(default=3.0, gt=0, le=1000, description="Passes over the training rows.")
-    max_steps: int | None = Field(default=None, ge=1, description="Stop after this many optimiser steps, whatever the epochs.")
+    max_steps: int | None = Field(
+        default=None, ge=1, description="Stop after this many optimiser steps, whatever the epochs."
+    )
     per_device_train_batch_size: int = Field(default=32, ge=1, le=4096, description="Rows a step on each device.")
     per_device_eval_batch_size: int = Field(default=64, ge=1, le=4096, description="Rows a batch in evaluation.")
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=1024, description="Batches added up before a step.")
@@ -189,7 +194,9 @@ class TrainingConfig(StrictModel):
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's weight decay.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
-    group_by_length: bool = Field(default=True, description="Batch texts of similar length: less padding, faster steps.")
+    group_by_length: bool = Field(
+        default=True, description="Batch texts of similar length: less padding, faster steps."
+    )
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware gains from it, else fp32."
     )
@@ -231,8 +238,8 @@ class EvaluationConfig(StrictModel):
 class RegistrationConfig(StrictModel):
     """When a new model version becomes the champion."""
 
-    metric: Literal["accuracy", "f1_macro", "f1_weighted", "roc_auc_macro", "average_precision_macro", "log_loss"] = Field(
-        default="f1_macro", description="Test metric on which the new model is compared with the champion."
+    metric: Literal["accuracy", "f1_macro", "f1_weighted", "roc_auc_macro", "average_precision_macro", "log_loss"] = (
+        Field(default="f1_macro", description="Test metric on which the new model is compared with the champion.")
     )
 
 
@@ -248,7 +255,9 @@ class TrainConfig(StrictModel):
     training: TrainingConfig = Field(default=TrainingConfig(), description="Fine-tuning.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
     registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Who becomes champion.")
-    offline: bool = Field(default=False, description="Never open a connection to a hub: only the cache and local files.")
+    offline: bool = Field(
+        default=False, description="Never open a connection to a hub: only the cache and local files."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -270,7 +279,9 @@ class TrainConfig(StrictModel):
         if self.model.initialization == "pretrained" and self.model.architecture.vocabulary_path and self.model.sources:
             problems.append("model.architecture.vocabulary_path cannot be used with the weights of model.sources")
         if self.encoding.pad_to_max_length and self.training.group_by_length:
-            problems.append("training.group_by_length gains nothing with encoding.pad_to_max_length: set one of them to false")
+            problems.append(
+                "training.group_by_length gains nothing with encoding.pad_to_max_length: set one of them to false"
+            )
         if not self.model.sources and self.encoding.max_length > 512:
             problems.append(f"encoding.max_length {self.encoding.max_length} exceeds the 512 positions of a new BERT")
         if problems:
@@ -284,7 +295,9 @@ class PredictConfig(StrictModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Predict")
 
     input: Path = Field(description="A CSV, TSV, JSONL or Parquet file, or a folder of them, with the texts.")
-    output: Path = Field(description="The file, or for an input folder the folder, to write. The ending sets the format.")
+    output: Path = Field(
+        description="The file, or for an input folder the folder, to write. The ending sets the format."
+    )
     model: str = Field(
         default="textclf-quickstart",
         pattern=r"^[\w.-]{1,200}$",
@@ -299,7 +312,8 @@ class PredictConfig(StrictModel):
         default=None, description="Names for the columns of CSV and TSV files that have no header line."
     )
     file_encoding: Encoding = Field(
-        default="auto", description="Character encoding of text files; `auto` tries UTF-8 (with or without BOM), then GB18030."
+        default="auto",
+        description="Character encoding of text files; `auto` tries UTF-8 (with or without BOM), then GB18030.",
     )
     probabilities: bool = Field(default=False, description="Also write one probability column a label.")
     batch_size: int = Field(default=64, ge=1, le=4096, description="Rows a batch.")

@@ -43,7 +43,9 @@ class LocalSource(StrictModel):
     """A folder, or for a data set also a single file, on this machine."""
 
     provider: Literal["local"] = Field(description="`local`: a path on this machine.")
-    path: Path = Field(description="The folder or file; a relative path counts from the current directory.")
+    path: Path = Field(
+        description="The folder or file; a relative path counts from the home directory, on the command line from the current one."
+    )
 
 
 class Checked(StrictModel):

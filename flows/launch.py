@@ -1,0 +1,109 @@
+"""Run a flow from the command line: configuration in, plain words out, an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import Flow
+from prefect.logging.configuration import setup_logging
+from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.runtime import flow_run
+from prefect.settings import (
+    PREFECT_LOGGING_EXTRA_LOGGERS,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    temporary_settings,
+)
+
+from textclf.config import Environment, Home, parse_command_line
+from textclf.config.sources import StrictModel
+from textclf.errors import TextclfError
+
+Config = TypeVar("Config", bound=StrictModel)
+
+
+def launch(
+    flow: Flow[[Config], Any],
+    model: type[Config],
+    *,
+    program: str,
+    default_file: Path,
+    examples: str,
+    closing: Callable[[Config, Any, Home], str],
+) -> int:
+    """Reads the command line, runs the flow, and prints what came of it.
+
+    Args:
+        flow: Takes the configuration as its only parameter.
+        model: The configuration class.
+        program: How the user calls the program.
+        default_file: The configuration without `--config`.
+        examples: Command lines for `--help`.
+        closing: Words the result.
+
+    Returns:
+        The exit code: 0, or 2 for the user's mistake, 1 for a failure, 130 after Ctrl-C.
+    """
+    debug = "--debug" in sys.argv
+    try:
+        config = parse_command_line(
+            model,
+            sys.argv[1:],
+            program=program,
+            description=flow.description or "",
+            examples=examples,
+            default_file=default_file,
+        )
+        home = Home.from_environment()
+        with temporary_settings(_settings()):
+            setup_logging(incremental=False)
+            _quiet(debug)
+            result = flow(config)
+    except TextclfError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"\n{error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    print(f"\n{closing(config, result, home)}")
+    return 0
+
+
+def flow_run_tags() -> dict[str, str]:
+    """Names the Prefect run that is running, as tags for MLflow."""
+    tags = {"prefect.flow_run_id": str(flow_run.get_id()), "prefect.flow_run_name": str(flow_run.get_name())}
+    page = flow_run.get_flow_run_ui_url()
+    return {**tags, "prefect.flow_run_url": page} if page and Environment().prefect_api_url else tags
+
+
+def _settings() -> dict[Any, Any]:
+    return {
+        # The first start of the temporary server creates a database: 30 s on a slow machine; the default is 20.
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,
+        PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        PREFECT_LOGGING_EXTRA_LOGGERS: ["textclf"],
+    }
+
+
+def _quiet(debug: bool) -> None:
+    logging.getLogger("textclf").setLevel(logging.DEBUG if debug else logging.INFO)
+    if not debug:
+        # Only on the screen: the Prefect UI keeps everything.
+        for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+            for handler in logging.getLogger(name).handlers:
+                if isinstance(handler, PrefectConsoleHandler):
+                    handler.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # The message of our own errors is printed once, at the end; Prefect would say it four times, with tracebacks.
+    if record.exc_info and isinstance(record.exc_info[1], TextclfError):
+        return False
+    return not record.getMessage().startswith("Finished in state Failed")

@@ -1,0 +1,46 @@
+"""Predict new texts in batches with the champion model."""
+
+from __future__ import annotations
+
+import sys
+
+from prefect import flow
+
+from flows.launch import launch
+from tasks.predict import predict as predict_files
+from textclf.closing import prediction_closing
+from textclf.config import CONFIGS, Home, PredictConfig, anchor
+from textclf.records import PredictionSummary
+
+EXAMPLES = """\
+  python flows/predict_flow.py --input reviews.csv --output labelled.csv
+  python flows/predict_flow.py --input inbox --output outbox --model textclf-chnsenticorp
+  python flows/predict_flow.py --input reviews.parquet --output labelled.parquet --probabilities --redo
+"""
+
+
+@flow(name="predict", description=__doc__, flow_run_name="predict-{config.model}")
+def predict(config: PredictConfig) -> PredictionSummary:
+    """Predicts a file, or each new file of a folder.
+
+    Args:
+        config: Everything the run does; each field says what it means.
+    """
+    home = Home.from_environment()
+    return predict_files(anchor(config, home.root), home)
+
+
+def main() -> int:
+    """Runs the flow with what stands on the command line."""
+    return launch(
+        predict,
+        PredictConfig,
+        program="python flows/predict_flow.py",
+        default_file=CONFIGS / "predict.yaml",
+        examples=EXAMPLES,
+        closing=prediction_closing,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

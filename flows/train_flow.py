@@ -1,0 +1,62 @@
+"""Train a classifier: download, clean, tokenize, train, evaluate, register."""
+
+from __future__ import annotations
+
+import sys
+
+from prefect import flow
+
+from flows.launch import flow_run_tags, launch
+from tasks.clean import clean
+from tasks.download import download
+from tasks.evaluate import evaluate
+from tasks.register import register
+from tasks.tokenize import tokenize
+from tasks.train import train as train_model
+from textclf.closing import training_closing
+from textclf.config import CONFIGS, Home, TrainConfig, anchor
+from textclf.records import RegisteredModel
+from textclf.tracking import training_run
+
+EXAMPLES = """\
+  python flows/train_flow.py
+  python flows/train_flow.py --config configs/chnsenticorp.yaml
+  python flows/train_flow.py --config configs/chnsenticorp.yaml --training.recipe tutorial
+  python flows/train_flow.py --config my.yaml --training.learning_rate 5e-5 --training.num_train_epochs 4
+"""
+
+
+@flow(name="train", description=__doc__, flow_run_name="train-{config.data.name}")
+def train(config: TrainConfig) -> RegisteredModel:
+    """Fine-tunes, measures and registers a classifier.
+
+    Args:
+        config: Everything the run does; each field says what it means.
+    """
+    home = Home.from_environment()
+    config = anchor(config, home.root)
+    data, model = download(config, home)
+    prepared = clean(data, config, home)
+    encoded = tokenize(prepared, model, config, home)
+    with training_run(
+        home, config=config, prepared=prepared, encoded=encoded, fetched=model, tags=flow_run_tags()
+    ) as run_id:
+        trained = train_model(encoded, prepared, model, run_id, config, home)
+        evaluated = evaluate(trained, prepared, encoded, model, config, home)
+        return register(trained, evaluated, prepared, config, home)
+
+
+def main() -> int:
+    """Runs the flow with what stands on the command line."""
+    return launch(
+        train,
+        TrainConfig,
+        program="python flows/train_flow.py",
+        default_file=CONFIGS / "quickstart.yaml",
+        examples=EXAMPLES,
+        closing=training_closing,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

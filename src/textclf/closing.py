@@ -1,0 +1,55 @@
+"""What a command says at its end: the result in a few lines, and the next commands to copy."""
+
+from __future__ import annotations
+
+from textclf.config.home import Home
+from textclf.config.schema import PredictConfig, TrainConfig
+from textclf.records import PredictionSummary, RegisteredModel
+
+
+def training_closing(config: TrainConfig, registered: RegisteredModel, home: Home) -> str:
+    """Words the end of a training run.
+
+    Args:
+        config: What was run.
+        registered: The version that came of it.
+        home: Where everything lies.
+    """
+    role = "champion" if registered.is_champion else "challenger"
+    lines = [f"{registered.name} version {registered.version} is {role}. {registered.reason}", ""]
+    if config.data.name == "quickstart":
+        lines += [
+            "This was the quickstart: a small BERT from random weights on the reviews that ship with textclf.",
+            "The real job fine-tunes bert-base-chinese on ChnSentiCorp:",
+            "  python flows/train_flow.py --config configs/chnsenticorp.yaml",
+            "",
+        ]
+    if home.tracking_uri.startswith("http"):
+        lines += [f"Compare models:      {home.tracking_uri}"]
+    else:
+        lines += [f"Compare models:      mlflow ui --backend-store-uri {home.tracking_uri}"]
+    lines += [
+        f"Predict a file:      python flows/predict_flow.py --model {registered.name} --input FILE --output FILE",
+        "Run on schedules:    python deployments/serve.py",
+    ]
+    return "\n".join(lines)
+
+
+def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: Home) -> str:
+    """Words the end of a batch prediction.
+
+    Args:
+        config: What was run.
+        summary: What came of it.
+        home: Where everything lies.
+    """
+    lines = []
+    for file in summary.files:
+        state = "was done before" if file.skipped else f"{file.rows_predicted:,} of {file.rows_read:,} rows predicted"
+        lines.append(f"{file.input.name}: {state}, in {file.output}")
+        if file.quarantine:
+            lines.append(f"  {file.rows_quarantined:,} rows could not be predicted; the reasons: {file.quarantine}")
+    lines = lines or [f"No files to predict in {config.input}."]
+    if any(file.skipped for file in summary.files):
+        lines.append("Add --redo to predict again what was done before.")
+    return "\n".join(lines)

@@ -1,0 +1,47 @@
+"""What the hardware is, and which precision it gains from."""
+
+from __future__ import annotations
+
+import platform
+from typing import Literal
+
+Precision = Literal["no", "bf16", "fp16"]
+
+
+def resolve_precision(asked: Literal["auto", "no", "bf16", "fp16"]) -> Precision:
+    """Turns `auto` into the precision that the hardware gains from.
+
+    GPUs from Ampere on compute bf16 at twice the speed of fp32 and better; older ones gain from fp16. A CPU gains only
+    with bf16 instructions (AVX512-BF16, AMX): without them bf16 is many times slower than fp32 (docs/experiments.md).
+
+    Args:
+        asked: The configured value.
+
+    Returns:
+        `no` (fp32), `bf16` or `fp16`.
+    """
+    import torch
+
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
+
+
+def describe_hardware() -> dict[str, str]:
+    """Names the hardware for a run's record.
+
+    Returns:
+        `hardware.device`, `hardware.cpu_threads` and `hardware.platform`.
+    """
+    import torch
+
+    device = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {torch.backends.cpu.get_cpu_capability()}"
+    )
+    return {
+        "hardware.device": device,
+        "hardware.cpu_threads": str(torch.get_num_threads()),
+        "hardware.platform": platform.platform(),
+    }

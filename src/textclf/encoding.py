@@ -1,0 +1,250 @@
+"""Tokenise a prepared data set: Arrow on disk, with length statistics, found again by digest."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from textclf.config.schema import EncodingConfig, ModelConfig
+from textclf.config.sources import Split
+from textclf.errors import ConfigError, DataError, ModelError
+from textclf.records import EncodedData, FetchedModel, PreparedData
+from textclf.store import building, digest_of, file_sha256, find, publish
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+# Part of the digest: raise it when the same texts would be encoded differently.
+ENCODING_VERSION = 1
+ROWS_PER_BATCH = 4096
+WEIGHTS_AND_SHAPE = re.compile(r"\.safetensors(\.index\.json)?$|^config\.json$")
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# Above this share of unknown tokens the vocabulary does not fit the language of the texts.
+LARGEST_UNKNOWN_SHARE = 0.5
+
+
+def encode(
+    prepared: PreparedData, fetched: FetchedModel | None, *, model: ModelConfig, encoding: EncodingConfig, folder: Path
+) -> EncodedData:
+    """Tokenises every split of a prepared data set, or finds the result of an earlier run.
+
+    Each split becomes an Arrow stream file `<split>.arrow` with columns row: int64, input_ids: list<int32> (special
+    tokens included, cut at `max_length`, not padded), length: int32, label: int64.
+
+    Args:
+        prepared: The cleaned data set.
+        fetched: The model whose tokenizer is used; None builds a vocabulary from the training text, or takes the
+            vocabulary file of `model.architecture`.
+        model: The model's configuration.
+        encoding: Length limit.
+        folder: Where encoded data sets are stored, one folder a digest.
+
+    Returns:
+        The record of the encoded data set.
+
+    Raises:
+        ModelError: The tokenizer cannot be loaded or has no vocabulary.
+        ConfigError: The vocabulary file cannot be read.
+        DataError: The vocabulary does not know the language of the texts.
+        StorageError: The disk is full or must not be written to.
+    """
+    digest = digest_of(
+        ENCODING_VERSION,
+        prepared.digest,
+        prepared.split_digests,
+        _tokenizer_identity(fetched, model),
+        encoding.max_length,
+    )
+    target = folder / digest
+    found = find(target, EncodedData)
+    if found:
+        logger.info("Tokenize: found again by digest %s, nothing to do.", digest[:12])
+        return found.model_copy(update={"folder": target, "tokenizer_folder": target / "tokenizer", "cached": True})
+    with building(target) as temporary:
+        tokenizer = load_tokenizer(fetched.folder) if fetched else _new_tokenizer(prepared, model, temporary)
+        tokenizer.save_pretrained(temporary / "tokenizer")
+        tokens = unknown = 0
+        truncated: dict[Split, int] = {}
+        for split in prepared.rows:
+            counts = _encode_split(
+                prepared.folder / f"{split}.parquet", temporary / f"{split}.arrow", tokenizer, encoding
+            )
+            truncated[split] = counts["truncated"]
+            if split == "train":
+                tokens, unknown = counts["tokens"], counts["unknown"]
+        if unknown > LARGEST_UNKNOWN_SHARE * tokens:
+            raise DataError(
+                f"The tokenizer knows only {1 - unknown / tokens:.0%} of the tokens in the training text: its vocabulary is "
+                "of another language or damaged. Choose a model made for the language of the texts."
+            )
+        record = EncodedData(
+            digest=digest,
+            folder=target,
+            tokenizer_folder=target / "tokenizer",
+            vocabulary_size=len(tokenizer),
+            max_length=encoding.max_length,
+            rows=prepared.rows,
+            truncated=truncated,
+            mean_tokens=tokens / max(prepared.rows["train"], 1),
+            unknown_share=unknown / max(tokens, 1),
+            cached=False,
+        )
+        publish(temporary, target, record)
+    logger.info(
+        "Tokenize: %s texts, %.0f tokens on average, %.1f %% of the training texts cut at %d tokens.",
+        f"{sum(prepared.rows.values()):,}",
+        record.mean_tokens,
+        100 * truncated["train"] / max(prepared.rows["train"], 1),
+        encoding.max_length,
+    )
+    return record
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Loads a fast tokenizer from a model folder, without any connection.
+
+    Raises:
+        ModelError: The folder holds no fast tokenizer, or one with hardly any vocabulary.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, use_fast=True, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"The tokenizer in {folder} cannot be loaded: {error}\n"
+            "Expected tokenizer.json, or vocab.txt with tokenizer_config.json."
+        ) from error
+    # A tokenizer that did not find its vocabulary loads with the special tokens alone and says nothing.
+    if not tokenizer.is_fast or len(tokenizer) <= 2 * len(SPECIAL_TOKENS):
+        raise ModelError(
+            f"The tokenizer in {folder} has {len(tokenizer)} tokens: its vocabulary is missing or it is not a fast tokenizer."
+        )
+    return tokenizer
+
+
+def build_vocabulary(texts: Iterable[str], size: int) -> list[str]:
+    """Builds a WordPiece vocabulary: special tokens, characters, then whole words, each by frequency.
+
+    Every character gets an entry, also as the continuation of a word, so that no training text is unknown as long as
+    `size` allows.
+
+    Args:
+        texts: The training texts.
+        size: Largest number of entries.
+
+    Returns:
+        The tokens in the order of their ids.
+    """
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    normalizer, splitter = BertNormalizer(lowercase=True), BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    pieces: Counter[str] = Counter()
+    for word, count in words.items():
+        pieces[word[0]] += count
+        for character in word[1:]:
+            pieces[f"##{character}"] += count
+    # Ties are broken by the token itself, so that the same texts always give the same ids.
+    by_frequency = sorted(pieces.items(), key=lambda item: (-item[1], item[0]))
+    whole = sorted(
+        ((word, count) for word, count in words.items() if len(word) > 1 and count > 1), key=lambda i: (-i[1], i[0])
+    )
+    ordered = dict.fromkeys([*SPECIAL_TOKENS, *(token for token, _ in by_frequency), *(token for token, _ in whole)])
+    return list(ordered)[:size]
+
+
+def _tokenizer_identity(fetched: FetchedModel | None, model: ModelConfig) -> object:
+    if fetched:
+        return [(file.path, file.sha256) for file in fetched.files if not WEIGHTS_AND_SHAPE.search(file.path)]
+    if model.architecture.vocabulary_path:
+        return file_sha256(_existing(model.architecture.vocabulary_path))
+    return model.architecture.vocabulary_size
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ConfigError(f"model.architecture.vocabulary_path: there is no file {path.absolute()}.")
+    return path
+
+
+def _new_tokenizer(prepared: PreparedData, model: ModelConfig, folder: Path) -> PreTrainedTokenizerBase:
+    import pyarrow.parquet as pq
+    from transformers import BertTokenizer
+
+    vocabulary_file = folder / "vocab.txt"
+    if model.architecture.vocabulary_path:
+        shutil.copyfile(_existing(model.architecture.vocabulary_path), vocabulary_file)
+    else:
+        texts = pq.read_table(prepared.folder / "train.parquet", columns=["text"])["text"].to_pylist()
+        vocabulary = build_vocabulary(texts, model.architecture.vocabulary_size)
+        vocabulary_file.write_text("".join(f"{token}\n" for token in vocabulary), encoding="utf-8")
+    tokenizer: PreTrainedTokenizerBase = BertTokenizer(vocab=str(vocabulary_file))
+    missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
+    if missing or len(tokenizer) <= 2 * len(SPECIAL_TOKENS):
+        raise ConfigError(f"The vocabulary file lacks {missing or 'all but special tokens'}: it is not one of a BERT.")
+    vocabulary_file.unlink()
+    return tokenizer
+
+
+def _encode_split(
+    source: Path, target: Path, tokenizer: PreTrainedTokenizerBase, encoding: EncodingConfig
+) -> dict[str, int]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [("row", pa.int64()), ("input_ids", pa.list_(pa.int32())), ("length", pa.int32()), ("label", pa.int64())]
+    )
+    counts = {"tokens": 0, "unknown": 0, "truncated": 0}
+    file = pq.ParquetFile(source)
+    with (
+        pa.OSFile(str(target), "wb") as sink,
+        pa.ipc.new_stream(sink, schema) as writer,
+        tqdm(
+            total=file.metadata.num_rows, desc=f"Tokenize {source.stem}", unit="texts", disable=None, leave=False
+        ) as bar,
+    ):
+        for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=["row", "text", "label"]):
+            # Uncut, to count what is cut; the fast tokenizer works on a batch with all cores.
+            ids = _token_ids(tokenizer, batch.column("text").to_pylist(), encoding.max_length, counts)
+            lengths = [len(sequence) for sequence in ids]
+            arrays = [
+                batch.column("row"),
+                pa.array(ids, pa.list_(pa.int32())),
+                pa.array(lengths, pa.int32()),
+                batch.column("label"),
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            counts["tokens"] += sum(lengths)
+            counts["unknown"] += sum(sequence.count(tokenizer.unk_token_id) for sequence in ids)
+            bar.update(len(ids))
+    return counts
+
+
+def _token_ids(tokenizer: Any, texts: list[str], max_length: int, counts: dict[str, int]) -> list[list[int]]:
+    encoded = tokenizer(
+        texts,
+        truncation=True,
+        max_length=max_length,
+        padding=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )
+    counts["truncated"] += sum(bool(item.overflowing) for item in encoded.encodings)
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids

@@ -1,0 +1,169 @@
+"""Simple classifiers that a fine-tuned model has to beat: the majority class, and TF-IDF with logistic regression."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from textclf.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+MAJORITY = "majority"
+TFIDF = "tfidf-logistic-regression"
+
+_ROWS_FOR_PRUNING = 1_000
+
+
+class Classifier(Protocol):
+    """Anything that gives texts probabilities."""
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Classifies texts.
+
+        Args:
+            texts: Any number of them, also none.
+
+        Returns:
+            Probabilities of shape [texts, labels], float32, columns in the order of the label ids.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fitted scikit-learn classifier of texts that knows all labels, also those it never saw.
+
+    Attributes:
+        estimator: What scikit-learn fitted.
+        num_labels: How many labels there are.
+    """
+
+    estimator: Any
+    num_labels: int
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Classifies texts.
+
+        Args:
+            texts: Any number of them, also none.
+
+        Returns:
+            Probabilities of shape [texts, labels], float32, columns in the order of the label ids. A label
+            without training rows has probability 0.
+        """
+        import numpy as np
+
+        probabilities = np.zeros((len(texts), self.num_labels), dtype=np.float32)
+        if len(texts):
+            probabilities[:, self.estimator.classes_] = self.estimator.predict_proba(list(texts))
+        return probabilities
+
+
+def fit_baselines(
+    train_texts: Sequence[str], train_labels: NDArray[np.int64], *, num_labels: int, seed: int
+) -> dict[str, Baseline]:
+    """Fits all baselines on the training texts.
+
+    Args:
+        train_texts: The texts, cleaned as the model gets them.
+        train_labels: Label ids, shape [texts].
+        num_labels: How many labels there are, with those that no training text has.
+        seed: For the order in which the solver takes the rows.
+
+    Returns:
+        The fitted classifiers by name: `majority` and `tfidf-logistic-regression`.
+
+    Raises:
+        DataError: No texts, texts and labels of different number, fewer than two classes among the labels, a
+            label id outside the range, or no text with a character in it.
+    """
+    import numpy as np
+
+    if len(train_texts) != len(train_labels):
+        raise DataError(f"Found {len(train_texts):,} training texts but {len(train_labels):,} labels.")
+    classes = np.unique(train_labels)
+    if len(classes) < 2:
+        raise DataError(
+            f"The baselines need training texts of at least two classes; found {len(classes)} in "
+            f"{len(train_texts):,} texts."
+        )
+    if classes[0] < 0 or classes[-1] >= num_labels:
+        raise DataError(
+            f"Training labels must lie between 0 and {num_labels - 1}; found {classes[0]} to {classes[-1]}."
+        )
+    return {
+        MAJORITY: majority_baseline(train_labels, num_labels),
+        TFIDF: tfidf_baseline(train_texts, train_labels, num_labels, seed=seed),
+    }
+
+
+def majority_baseline(train_labels: NDArray[np.int64], num_labels: int) -> Baseline:
+    """Fits a classifier that ignores the text: it predicts each label with its share of the training rows.
+
+    Args:
+        train_labels: Label ids, shape [texts], at least one.
+        num_labels: How many labels there are.
+
+    Returns:
+        The classifier; its most probable label is the most frequent one.
+    """
+    import numpy as np
+    from sklearn.dummy import DummyClassifier
+
+    features = np.zeros((len(train_labels), 1))
+    return Baseline(DummyClassifier(strategy="prior").fit(features, train_labels), num_labels)
+
+
+def tfidf_baseline(
+    train_texts: Sequence[str], train_labels: NDArray[np.int64], num_labels: int, *, seed: int
+) -> Baseline:
+    """Fits logistic regression on TF-IDF of character 1- to 3-grams.
+
+    Characters need no word segmentation, and single ones carry meaning in Chinese. From 1,000 texts on, n-grams
+    that only one text has are left out. More than two classes are fitted as one against the rest: as good as a
+    common softmax here, and several times faster.
+
+    Args:
+        train_texts: The texts.
+        train_labels: Label ids, shape [texts], of at least two classes.
+        num_labels: How many labels there are.
+        seed: For the order in which the solver takes the rows.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        DataError: No text has a character in it.
+    """
+    import numpy as np
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+
+    if not any(text.strip() for text in train_texts):
+        raise DataError("The TF-IDF baseline found no character in any training text.")
+    started = time.perf_counter()
+    logger.info("Fitting the TF-IDF + logistic-regression baseline on %s texts.", f"{len(train_texts):,}")
+    vectorizer = TfidfVectorizer(
+        analyzer="char",
+        ngram_range=(1, 3),
+        sublinear_tf=True,
+        min_df=2 if len(train_texts) >= _ROWS_FOR_PRUNING else 1,
+        dtype=np.float32,
+    )
+    # The dual problem grows with the rows, not with the hundreds of thousands of n-grams. At this tolerance,
+    # LIBLINEAR's own, the scores on ChnSentiCorp and TNEWS are those of 1e-4 in a quarter of the time.
+    regression = LogisticRegression(C=10.0, solver="liblinear", dual=True, tol=0.1, max_iter=1_000, random_state=seed)
+    pipeline = make_pipeline(vectorizer, OneVsRestClassifier(regression))
+    pipeline.fit(list(train_texts), train_labels)
+    logger.info("Fitted the TF-IDF + logistic-regression baseline in %.1f s.", time.perf_counter() - started)
+    return Baseline(pipeline, num_labels)

@@ -1,0 +1,253 @@
+"""Figures that say how good predictions are, computed by scikit-learn, and the table of the mistakes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textclf.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+_LONGEST_LABEL = 100
+
+
+def metric_labels(label_names: Sequence[str]) -> list[str]:
+    """Writes label names so that MLflow takes them inside the name of a metric.
+
+    MLflow allows letters and digits of any script, Chinese too, and `_`, `-`, `.` and the space; `/` groups
+    metrics there. All else becomes `_`. Names that would become the same get their label id at the end.
+
+    Args:
+        label_names: In the order of their ids.
+
+    Returns:
+        One name a label, all different, each of at most 100 characters and a number.
+
+    Example:
+        >>> metric_labels(["负面", "正面（好评）", "C++", "C--", "C__"])
+        ['负面', '正面_好评_', 'C___2', 'C--', 'C___4']
+    """
+    cleaned = [re.sub(r"[^\w.\- ]", "_", name)[:_LONGEST_LABEL] for name in label_names]
+    cleaned = ["_" if not name.strip(". ") else name for name in cleaned]
+    unique: list[str] = []
+    for index, name in enumerate(cleaned):
+        candidate = f"{name}_{index}" if cleaned.count(name) > 1 else name
+        while candidate in unique:
+            candidate = f"{candidate}_{index}"
+        unique.append(candidate)
+    return unique
+
+
+def check_predictions(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str]
+) -> NDArray[np.float64]:
+    """Makes sure that labels and probabilities can be compared.
+
+    Args:
+        labels: Label ids, shape [rows].
+        probabilities: Shape [rows, labels].
+        label_names: In the order of their ids.
+
+    Returns:
+        The probabilities as float64, each row divided by its sum: rounding in float32 leaves sums near 1.
+
+    Raises:
+        DataError: No rows, shapes that do not fit, or a label id that no name belongs to.
+        ModelError: Probabilities that are not finite, negative, or do not add up to 1 within 0.001.
+    """
+    import numpy as np
+
+    rows, count = len(labels), len(label_names)
+    if rows == 0:
+        raise DataError("There are no rows to evaluate: expected at least one labelled row.")
+    if probabilities.shape != (rows, count):
+        raise DataError(
+            f"Predictions do not fit the labels: expected probabilities of shape ({rows}, {count}) for {rows} rows "
+            f"and {count} classes, found {tuple(probabilities.shape)}."
+        )
+    unknown = np.flatnonzero((labels < 0) | (labels >= count))
+    if unknown.size:
+        raise DataError(
+            f"{unknown.size:,} rows have a label id outside 0 to {count - 1}; the first is row {unknown[0]} "
+            f"with {labels[unknown[0]]}."
+        )
+    exact = np.asarray(probabilities, dtype=np.float64)
+    sums = exact.sum(axis=1)
+    bad = np.flatnonzero(~np.isfinite(exact).all(axis=1) | (exact < 0).any(axis=1) | (np.abs(sums - 1) > 1e-3))
+    if bad.size:
+        raise ModelError(
+            f"{bad.size:,} of {rows:,} rows have no valid probabilities (finite, not negative, sum 1); the first is "
+            f"row {bad[0]} with {probabilities[bad[0]].tolist()}. If the training loss became nan, lower "
+            "training.learning_rate."
+        )
+    normalised: NDArray[np.float64] = exact / sums[:, None]
+    return normalised
+
+
+def classification_metrics(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str]
+) -> dict[str, float]:
+    """Measures predictions against the true labels. The predicted class is the most probable one.
+
+    The macro means of precision, recall and F1 run over the classes that occur among the labels or the
+    predictions, as in scikit-learn; what would be divided by zero counts as 0. `roc_auc_macro` (one class
+    against the rest) and `average_precision_macro` are means over the classes that some rows have and some rows
+    have not; they are left out if there is none. With two classes `roc_auc_macro` is the usual ROC-AUC. A class
+    that no row has gets `support/<label>` 0 and no other figure. No value is nan.
+
+    Args:
+        labels: Label ids, shape [rows].
+        probabilities: Shape [rows, labels], rows that add up to 1.
+        label_names: In the order of their ids.
+
+    Returns:
+        By name: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `precision_weighted`,
+        `recall_weighted`, `f1_weighted`, `roc_auc_macro`, `average_precision_macro`, `log_loss` (natural
+        logarithm), `calibration_error` (see `expected_calibration_error`), and a class `precision/<label>`,
+        `recall/<label>`, `f1/<label>`, `support/<label>` (rows), with the label as `metric_labels` writes it.
+
+    Raises:
+        DataError: No rows, shapes that do not fit, or a label id that no name belongs to.
+        ModelError: Probabilities that are not finite, negative, or do not add up to 1.
+    """
+    import numpy as np
+    from sklearn import metrics as scores
+
+    exact = check_predictions(labels, probabilities, label_names)
+    predicted = probabilities.argmax(axis=1)
+    ids = np.arange(len(label_names))
+    found = {"accuracy": float(scores.accuracy_score(labels, predicted))}
+    for average in ("macro", "weighted"):
+        precision, recall, f1, _ = scores.precision_recall_fscore_support(
+            labels, predicted, average=average, zero_division=0
+        )
+        found |= {
+            f"precision_{average}": float(precision),
+            f"recall_{average}": float(recall),
+            f"f1_{average}": float(f1),
+        }
+    support = np.bincount(labels, minlength=len(ids))
+    rankable = [index for index in ids if 0 < support[index] < len(labels)]
+    if rankable:
+        found["roc_auc_macro"] = float(
+            np.mean([scores.roc_auc_score(labels == index, exact[:, index]) for index in rankable])
+        )
+        found["average_precision_macro"] = float(
+            np.mean([scores.average_precision_score(labels == index, exact[:, index]) for index in rankable])
+        )
+    # scikit-learn's log loss wants two classes at least; with one, every probability is 1.
+    found["log_loss"] = float(scores.log_loss(labels, exact, labels=ids)) if len(ids) > 1 else 0.0
+    found["calibration_error"] = expected_calibration_error(labels, exact)
+
+    table = scores.precision_recall_fscore_support(labels, predicted, labels=ids, average=None, zero_division=0)
+    for index, name in enumerate(metric_labels(label_names)):
+        if support[index]:
+            found |= {
+                f"{metric}/{name}": float(values[index])
+                for metric, values in zip(("precision", "recall", "f1"), table[:3], strict=True)
+            }
+        found[f"support/{name}"] = float(support[index])
+    return found
+
+
+def expected_calibration_error(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = 15
+) -> float:
+    """Measures how far the score of the predicted class is from the share of right predictions.
+
+    The scores are put into bins of equal width; the result is the mean distance between mean score and share of
+    right predictions, weighted by the rows of each bin (Guo et al., 2017).
+
+    Args:
+        labels: Label ids, shape [rows], at least one row.
+        probabilities: Shape [rows, labels].
+        bins: How many bins from 0 to 1.
+
+    Returns:
+        Between 0 (calibrated) and 1.
+    """
+    import numpy as np
+
+    counts, mean_scores, accuracies = reliability_bins(labels, probabilities, bins=bins)
+    used = counts > 0
+    distances = np.abs(mean_scores[used] - accuracies[used])
+    return float(np.average(distances, weights=counts[used]))
+
+
+def reliability_bins(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = 15
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Sorts predictions into bins by their score.
+
+    Args:
+        labels: Label ids, shape [rows].
+        probabilities: Shape [rows, labels].
+        bins: How many bins of equal width from 0 to 1. A score on a border belongs to the lower bin.
+
+    Returns:
+        A bin: number of rows (int64), mean score and share of right predictions (float64, nan where a bin is
+        empty), each of shape [bins].
+    """
+    import numpy as np
+
+    scores = np.asarray(probabilities.max(axis=1), dtype=np.float64)
+    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    places = np.clip(np.ceil(scores * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(places, minlength=bins).astype(np.int64)
+    divisors = np.where(counts > 0, counts, np.nan)
+    mean_scores = np.bincount(places, weights=scores, minlength=bins) / divisors
+    accuracies = np.bincount(places, weights=right, minlength=bins) / divisors
+    return counts, mean_scores, accuracies
+
+
+def errors_table(
+    rows: Sequence[int] | NDArray[np.int64],
+    texts: Sequence[str],
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    label_names: Sequence[str],
+) -> pd.DataFrame:
+    """Lists the wrongly classified rows, the surest mistakes first.
+
+    Args:
+        rows: Row numbers in the data set, one a text.
+        texts: The texts.
+        labels: Label ids, shape [rows].
+        probabilities: Shape [rows, labels].
+        label_names: In the order of their ids.
+
+    Returns:
+        Columns row, text, label and predicted (names), score (of the predicted class), label_score (of the true
+        class). Rows of equal score stay in order.
+
+    Raises:
+        DataError: The arguments are not of one length, or a label id has no name.
+        ModelError: Probabilities that are not finite, negative, or do not add up to 1.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if not len(rows) == len(texts) == len(labels):
+        raise DataError(
+            f"Row numbers, texts and labels do not fit together: found {len(rows)}, {len(texts)} and {len(labels)}."
+        )
+    check_predictions(labels, probabilities, label_names)
+    predicted = probabilities.argmax(axis=1)
+    scores = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-scores[wrong], kind="stable")]
+    return pd.DataFrame(
+        {
+            "row": np.asarray(rows, dtype=np.int64)[wrong],
+            "text": pd.Series([texts[place] for place in wrong.tolist()], dtype="str"),
+            "label": pd.Series([label_names[int(labels[place])] for place in wrong], dtype="str"),
+            "predicted": pd.Series([label_names[int(predicted[place])] for place in wrong], dtype="str"),
+            "score": scores[wrong],
+            "label_score": probabilities[wrong, labels[wrong]],
+        }
+    )

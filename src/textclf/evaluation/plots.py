@@ -1,0 +1,405 @@
+"""Plots of an evaluation as PNG files, with class names in any script.
+
+All functions draw on figures of their own and never touch matplotlib's global state (pyplot), so that they work
+in threads and beside other plots. With many classes the ones with the most rows are drawn, and the title says so.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textclf.errors import DataError
+from textclf.evaluation.fonts import Typeface, typeface_for
+from textclf.evaluation.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
+from textclf.evaluation.tables import display_width, shorten
+from textclf.store import storage_error, write_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+DOTS_PER_INCH = 150
+MOST_CLASSES = 50
+"""A plot of more classes could not be read."""
+
+_NAME_COLUMNS = 20
+_CLASSES_IN_ONE_AXES = 6
+# Okabe and Ito's colours, which colour-blind readers can tell apart; line styles help in print.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+_GREY = "#999999"
+
+
+def write_plots(
+    folder: Path,
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    label_names: Sequence[str],
+    *,
+    subject: str,
+    metrics_by_model: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[Path]:
+    """Writes all plots of one evaluation.
+
+    Args:
+        folder: Where the files go; made if missing.
+        labels: Label ids, shape [rows].
+        probabilities: The model's, shape [rows, labels].
+        label_names: In the order of their ids.
+        subject: What was evaluated, for the titles, such as `test`.
+        metrics_by_model: What `classification_metrics` found for the models to compare, by the model's name.
+
+    Returns:
+        The files: `confusion_matrix.png`, `precision_recall.png`, `reliability.png` and, if there are models to
+        compare, `f1_comparison.png`.
+
+    Raises:
+        DataError: No rows, or arguments that do not fit together.
+        ModelError: Probabilities that are none.
+        StorageError: A file cannot be written.
+    """
+    written = [
+        plot_confusion_matrix(labels, probabilities, label_names, folder / "confusion_matrix.png", subject=subject),
+        plot_precision_recall(labels, probabilities, label_names, folder / "precision_recall.png", subject=subject),
+        plot_reliability(labels, probabilities, label_names, folder / "reliability.png", subject=subject),
+    ]
+    if metrics_by_model:
+        written.append(plot_f1_comparison(metrics_by_model, label_names, folder / "f1_comparison.png", subject=subject))
+    return written
+
+
+def plot_confusion_matrix(
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    label_names: Sequence[str],
+    path: Path,
+    *,
+    subject: str,
+) -> Path:
+    """Draws how often each class was taken for each other: number of rows, and share of the true class's rows.
+
+    Args:
+        labels: Label ids, shape [rows].
+        probabilities: Shape [rows, labels].
+        label_names: In the order of their ids.
+        path: The PNG file to write.
+        subject: What was evaluated, for the title.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: No rows, or arguments that do not fit together.
+        ModelError: Probabilities that are none.
+        StorageError: The file cannot be written.
+    """
+    import numpy as np
+
+    check_predictions(labels, probabilities, label_names)
+    drawn = _Drawn.of(labels, label_names, subject)
+    predicted = probabilities.argmax(axis=1)
+    number = len(label_names)
+    counts = np.bincount(labels * number + predicted, minlength=number**2).reshape(number, number)
+    totals = counts.sum(axis=1)
+    counts = counts[drawn.ids][:, drawn.ids]
+    shares = counts / totals[drawn.ids].clip(min=1)[:, None]
+
+    size = len(drawn.ids)
+    side = 1.25 if size <= 3 else 0.85 if size <= 8 else 0.62
+    figure = _figure(max(size * side + 2.4, 5.2), max(size * side + 1.6, 3.8))
+    axes = figure.add_subplot()
+    # A fixed range of colours: the same share looks the same in every matrix.
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    number_size, share_size = (13, 9) if size <= 3 else (10, 7.5) if size <= 8 else (8, 6.5)
+    for row in range(size):
+        for column in range(size):
+            if not counts[row, column]:
+                continue
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            count, share = f"{counts[row, column]:,}", _percent(shares[row, column])
+            axes.text(column, row - 0.14, count, ha="center", va="center", color=colour, fontsize=number_size)
+            axes.text(column, row + 0.22, share, ha="center", va="center", color=colour, fontsize=share_size)
+    axes.set_xticks(range(size), drawn.names)
+    axes.set_yticks(
+        range(size), [f"{name}  ({totals[index]:,})" for index, name in zip(drawn.ids, drawn.names, strict=True)]
+    )
+    if max(display_width(name) for name in drawn.names) * 0.075 > side:
+        for tick in axes.get_xticklabels():
+            tick.set(rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks([place - 0.5 for place in range(1, size)], minor=True)
+    axes.set_yticks([place - 0.5 for place in range(1, size)], minor=True)
+    axes.grid(which="minor", color="#DDDDDD", linewidth=0.6)
+    axes.tick_params(which="both", length=0)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true class (rows)")
+    axes.set_title(drawn.title("Confusion matrix"), linespacing=1.35)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.02, format=lambda share, _: f"{share:.0%}")
+    bar.set_label("share of the true class's rows")
+    return _save(figure, path, drawn.typeface)
+
+
+def plot_precision_recall(
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    label_names: Sequence[str],
+    path: Path,
+    *,
+    subject: str,
+) -> Path:
+    """Draws precision against recall, one class against the rest: one field for few classes, else one a class.
+
+    Args:
+        labels: Label ids, shape [rows].
+        probabilities: Shape [rows, labels].
+        label_names: In the order of their ids.
+        path: The PNG file to write.
+        subject: What was evaluated, for the title.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: No rows, or arguments that do not fit together.
+        ModelError: Probabilities that are none.
+        StorageError: The file cannot be written.
+    """
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    check_predictions(labels, probabilities, label_names)
+    drawn = _Drawn.of(labels, label_names, subject)
+    curves: list[tuple[str, Any, Any, int]] = []
+    for index, name in zip(drawn.ids, drawn.names, strict=True):
+        here = labels == index
+        if not here.any():
+            curves.append((f"{name}: no rows", [], [], 0))
+            continue
+        precision, recall, _ = precision_recall_curve(here, probabilities[:, index])
+        score = average_precision_score(here, probabilities[:, index])
+        curves.append((f"{name}: AP {score:.3f}", recall, precision, int(here.sum())))
+
+    if len(curves) <= _CLASSES_IN_ONE_AXES:
+        figure = _figure(6.4, 5.2)
+        axes = figure.add_subplot()
+        for place, (caption, recall, precision, rows) in enumerate(curves):
+            axes.plot(
+                recall,
+                precision,
+                color=_COLOURS[place],
+                linestyle=_LINE_STYLES[place],
+                drawstyle="steps-post",
+                label=f"{caption} ({rows:,} rows)" if rows else caption,
+            )
+        figure.legend(loc="outside lower center", ncols=2 if len(curves) > 3 else 1)
+        fields = [axes]
+        axes.set_title(drawn.title("Precision and recall"), linespacing=1.35)
+    else:
+        columns = math.ceil(math.sqrt(len(curves) * 1.3))
+        lines = math.ceil(len(curves) / columns)
+        figure = _figure(columns * 2.2 + 0.5, lines * 2.0 + 0.7)
+        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        fields = list(grid.flat)
+        for axes, (caption, recall, precision, rows) in zip(fields, curves, strict=False):
+            for _, other_recall, other_precision, _ in curves:
+                axes.plot(other_recall, other_precision, color="#DDDDDD", linewidth=0.6, drawstyle="steps-post")
+            axes.plot(recall, precision, color=_COLOURS[0], linewidth=1.8, drawstyle="steps-post")
+            axes.set_title(f"{caption}\n{rows:,} rows" if rows else caption, fontsize=8.5, linespacing=1.3)
+        for axes in fields[len(curves) :]:
+            axes.remove()
+        fields = fields[: len(curves)]
+        # The last field of each column has the numbers, also where the row below is not full.
+        for axes in fields[-columns:]:
+            axes.tick_params(labelbottom=True)
+        figure.suptitle(
+            drawn.title("Precision and recall, each class against the rest (grey: the other classes)"), linespacing=1.35
+        )
+    for axes in fields:
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
+        axes.grid(color="#EEEEEE")
+    if len(fields) == 1:
+        fields[0].set(xlabel="recall", ylabel="precision")
+    else:
+        figure.supxlabel("recall")
+        figure.supylabel("precision")
+    return _save(figure, path, drawn.typeface)
+
+
+def plot_reliability(
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    label_names: Sequence[str],
+    path: Path,
+    *,
+    subject: str,
+) -> Path:
+    """Draws the share of right predictions against their score, and below how many rows have which score.
+
+    Args:
+        labels: Label ids, shape [rows].
+        probabilities: Shape [rows, labels].
+        label_names: In the order of their ids.
+        path: The PNG file to write.
+        subject: What was evaluated, for the title.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: No rows, or arguments that do not fit together.
+        ModelError: Probabilities that are none.
+        StorageError: The file cannot be written.
+    """
+    exact = check_predictions(labels, probabilities, label_names)
+    drawn = _Drawn.of(labels, label_names, subject)
+    counts, scores, accuracies = reliability_bins(labels, exact)
+    width = 1 / len(counts)
+    lefts = [place * width for place in range(len(counts))]
+
+    figure = _figure(5.6, 6.0)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="score = share of right predictions")
+    upper.bar(
+        lefts,
+        accuracies,
+        width=width,
+        align="edge",
+        color="#B3D4E8",
+        edgecolor="white",
+        label="share of right predictions in a bin",
+    )
+    upper.plot(
+        scores, accuracies, "o", color=_COLOURS[0], markersize=5, label="the same, drawn at the bin's mean score"
+    )
+    upper.set(ylabel="share of right predictions", xlim=(0, 1), ylim=(0, 1.03))
+    upper.legend(loc="upper left", fontsize=8.5)
+    upper.set_title(
+        drawn.title(f"Reliability: ECE {expected_calibration_error(labels, exact):.3f}", classes=False),
+        linespacing=1.35,
+    )
+    lower.bar(lefts, counts, width=width, align="edge", color=_GREY, edgecolor="white")
+    lower.set(xlabel="score of the predicted class", ylabel="rows")
+    lower.yaxis.get_major_locator().set_params(integer=True)
+    for axes in (upper, lower):
+        axes.grid(color="#EEEEEE")
+        axes.set_axisbelow(True)
+    return _save(figure, path, drawn.typeface)
+
+
+def plot_f1_comparison(
+    metrics_by_model: Mapping[str, Mapping[str, float]], label_names: Sequence[str], path: Path, *, subject: str
+) -> Path:
+    """Draws the F1 of each class for several models side by side, with the macro mean first.
+
+    Args:
+        metrics_by_model: What `classification_metrics` found on the same rows, by the model's name; at most six.
+        label_names: In the order of their ids.
+        path: The PNG file to write.
+        subject: What was evaluated, for the title.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: No models, or more than six.
+        StorageError: The file cannot be written.
+    """
+    import numpy as np
+
+    models = len(metrics_by_model)
+    if not 1 <= models <= len(_COLOURS):
+        raise DataError(f"The comparison draws 1 to {len(_COLOURS)} models; found {models}.")
+    keys = metric_labels(label_names)
+    first = next(iter(metrics_by_model.values()))
+    support = np.array([int(first.get(f"support/{key}", 0)) for key in keys])
+    drawn = _Drawn.of(np.repeat(np.arange(len(keys)), support), label_names, subject, extra="".join(metrics_by_model))
+    height = 0.8 / models
+    captions = [f"{name}  ({support[index]:,})" for index, name in zip(drawn.ids, drawn.names, strict=True)]
+    lines = ["macro mean", *captions]
+    figure = _figure(7.2, max(len(lines) * (0.16 * models + 0.14) + 1.5, 3.2))
+    axes = figure.add_subplot()
+    for place, (model, metrics) in enumerate(metrics_by_model.items()):
+        names = ["f1_macro", *(f"f1/{keys[index]}" for index in drawn.ids)]
+        # A class without rows has no F1.
+        known = [(line, metrics[name]) for line, name in enumerate(names) if name in metrics]
+        bars = axes.barh(
+            [line - 0.4 + height * (place + 0.5) for line, _ in known],
+            [value for _, value in known],
+            height=height * 0.92,
+            color=_COLOURS[place],
+            label=drawn.typeface.drawable(model),
+        )
+        axes.bar_label(bars, [f"{value:.3f}" for _, value in known], padding=2, fontsize=7)
+    axes.set_yticks(range(len(lines)), lines)
+    axes.axhline(0.5, color=_GREY, linewidth=0.8)
+    axes.set(xlabel="F1", ylabel="class (rows)", xlim=(0, 1.08), ylim=(len(lines) - 0.5, -0.5))
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    axes.grid(axis="x", color="#EEEEEE")
+    axes.set_axisbelow(True)
+    axes.set_title(drawn.title("F1 by class"), linespacing=1.35)
+    figure.legend(loc="outside lower center", ncols=min(models, 3))
+    return _save(figure, path, drawn.typeface)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Which classes a plot draws, and under which names."""
+
+    ids: list[int]
+    names: list[str]
+    typeface: Typeface
+    subject: str
+    rows: int
+    classes: int
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int64], label_names: Sequence[str], subject: str, extra: str = "") -> _Drawn:
+        import numpy as np
+
+        support = np.bincount(labels, minlength=len(label_names))
+        ids = sorted(np.argsort(-support, kind="stable")[:MOST_CLASSES].tolist())
+        typeface = typeface_for([*(label_names[index] for index in ids), subject, extra])
+        cut = [shorten(" ".join(label_names[index].split()), _NAME_COLUMNS) for index in ids]
+        # Names that are cut to the same get their label id.
+        told_apart = [f"{name} #{index}" if cut.count(name) > 1 else name for index, name in zip(ids, cut, strict=True)]
+        names = [typeface.drawable(name) for name in told_apart]
+        return cls(ids, names, typeface, subject, len(labels), len(label_names))
+
+    def title(self, what: str, *, classes: bool = True) -> str:
+        rows = f"{self.rows:,} row" if self.rows == 1 else f"{self.rows:,} rows"
+        second = f"{self.typeface.drawable(self.subject)}, {rows}"
+        if classes and self.classes > len(self.ids):
+            second += f", the {len(self.ids)} of {self.classes} classes with the most rows"
+        return f"{what}\n{second}"
+
+
+def _percent(share: float) -> str:
+    return "<1%" if 0 < share < 0.005 else ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
+
+
+def _figure(width_inches: float, height_inches: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_inches, height_inches), dpi=DOTS_PER_INCH, layout="constrained")
+
+
+def _save(figure: Figure, path: Path, typeface: Typeface) -> Path:
+    from matplotlib.text import Text
+
+    for axes in figure.axes:
+        # Some ticks are made only when the figure is drawn; this reaches those too.
+        axes.tick_params(labelfontfamily=list(typeface.families))
+    for text in figure.findobj(Text):
+        text.set_fontfamily(list(typeface.families))
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.15)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, drawn.getvalue())
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return path

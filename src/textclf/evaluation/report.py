@@ -1,0 +1,183 @@
+"""The report of one evaluation: a folder with plots, the mistakes, all predictions and a summary to read."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textclf.evaluation.metrics import check_predictions, errors_table, metric_labels
+from textclf.evaluation.plots import write_plots
+from textclf.evaluation.tables import markdown_table, summary_table
+from textclf.store import storage_error, write_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+SPLITS = {"test": "Test", "test_leakfree": "Test texts that stand in no other split", "validation": "Validation"}
+UNTRAINED = "before fine-tuning"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said about labelled rows.
+
+    Attributes:
+        rows: Row numbers in the data set, shape [rows], int64.
+        texts: The texts.
+        labels: True label ids, shape [rows], int64.
+        probabilities: Shape [rows, labels], float32.
+        label_names: In the order of their ids.
+    """
+
+    rows: NDArray[np.int64]
+    texts: Sequence[str]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    label_names: Sequence[str]
+
+
+def write_report(
+    folder: Path,
+    predictions: Predictions,
+    *,
+    metrics: Mapping[str, Mapping[str, float]],
+    examples: Sequence[tuple[str, str, str, float]] = (),
+) -> list[Path]:
+    """Writes the report of a model's predictions for the test rows.
+
+    The folder then holds:
+
+    - `summary.md`: all models beside each other, the figures of each class, and the examples;
+    - `confusion_matrix.png`, `precision_recall.png`, `reliability.png`, `f1_comparison.png`;
+    - `errors.csv`: the wrongly classified rows, the surest mistakes first. UTF-8 with a byte order mark, without
+      which Excel does not show Chinese;
+    - `predictions.parquet`: every row with columns row, text, label, predicted, score and `probability/<label>`.
+
+    Args:
+        folder: Made if missing; files of the same names are replaced.
+        predictions: For the test rows.
+        metrics: By the model's name, with the split before each metric, such as `test/f1_macro`. The evaluated
+            model comes first; what it has under `untrained/<split>/` becomes a line of its own.
+        examples: When (such as `after fine-tuning`), text, predicted label, score.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: No rows, or arguments that do not fit together.
+        ModelError: Probabilities that are none.
+        StorageError: The folder cannot be written to.
+    """
+    arguments = (predictions.labels, predictions.probabilities, predictions.label_names)
+    check_predictions(*arguments)
+    errors = errors_table(predictions.rows, predictions.texts, *arguments)
+    csv = errors.to_csv(index=False, float_format="%.4f", lineterminator="\r\n").encode("utf-8-sig")
+    contents = {
+        "summary.md": _summary(predictions, metrics, examples, len(errors)).encode(),
+        "errors.csv": csv,
+        "predictions.parquet": _parquet(predictions),
+    }
+    written = []
+    for name, content in contents.items():
+        path = folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, content)
+        except OSError as error:
+            raise storage_error(path, error) from error
+        written.append(path)
+    models = {model: split_metrics(found, "test") for model, found in metrics.items()}
+    written += write_plots(folder, *arguments, subject="test", metrics_by_model=models)
+    logger.info(
+        "Wrote the evaluation report to %s: %s of %s test rows are wrong (errors.csv).",
+        folder,
+        f"{len(errors):,}",
+        f"{len(predictions.labels):,}",
+    )
+    return written
+
+
+def split_metrics(metrics: Mapping[str, float], split: str) -> dict[str, float]:
+    """Picks the metrics of one split and takes the split off their names.
+
+    Args:
+        metrics: With names such as `test/f1_macro`.
+        split: What stands before the first slash, such as `test` or `untrained/test`.
+
+    Returns:
+        With names such as `f1_macro`.
+    """
+    start = f"{split}/"
+    return {name.removeprefix(start): value for name, value in metrics.items() if name.startswith(start)}
+
+
+def models_of_split(metrics: Mapping[str, Mapping[str, float]], split: str) -> dict[str, dict[str, float]]:
+    """Collects what all models reached on one split, the model before its fine-tuning too.
+
+    Args:
+        metrics: By the model's name, with the split before each metric.
+        split: Such as `test`.
+
+    Returns:
+        By the model's name, without the split. Models without figures for the split are left out.
+    """
+    collected = {}
+    for model, found in metrics.items():
+        collected[model] = split_metrics(found, split)
+        untrained = split_metrics(found, f"untrained/{split}")
+        if untrained:
+            collected[f"{model}, {UNTRAINED}"] = untrained
+    return {model: found for model, found in collected.items() if found}
+
+
+def _summary(
+    predictions: Predictions,
+    metrics: Mapping[str, Mapping[str, float]],
+    examples: Sequence[tuple[str, str, str, float]],
+    errors: int,
+) -> str:
+    rows = len(predictions.labels)
+    parts = ["# Evaluation", f"{errors:,} of {rows:,} test rows are classified wrongly: see `errors.csv`."]
+    for split, heading in SPLITS.items():
+        models = models_of_split(metrics, split)
+        if models:
+            parts += [f"## {heading}", summary_table(models)]
+    first = split_metrics(next(iter(metrics.values()), {}), "test")
+    classes = [["Class", "Rows", "Precision", "Recall", "F1"]]
+    for name, key in zip(predictions.label_names, metric_labels(predictions.label_names), strict=True):
+        figures = [first.get(f"{metric}/{key}") for metric in ("precision", "recall", "f1")]
+        support = int(first.get(f"support/{key}", 0))
+        classes.append([name, f"{support:,}", *("–" if figure is None else f"{figure:.4f}" for figure in figures)])
+    parts += ["## Classes, test", markdown_table(classes)]
+    if examples:
+        table = [["When", "Text", "Label", "Score"]]
+        table += [[when, text, label, f"{score:.4f}"] for when, text, label, score in examples]
+        parts += ["## Examples", markdown_table(table, text_columns=3)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _parquet(predictions: Predictions) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = predictions.label_names
+    predicted = predictions.probabilities.argmax(axis=1)
+    columns = {
+        "row": pa.array(predictions.rows, pa.int64()),
+        "text": pa.array(predictions.texts, pa.string()),
+        "label": pa.array([names[int(label)] for label in predictions.labels], pa.string()),
+        "predicted": pa.array([names[int(label)] for label in predicted], pa.string()),
+        "score": pa.array(predictions.probabilities.max(axis=1), pa.float32()),
+    }
+    for index, name in enumerate(names):
+        columns[f"probability/{name}"] = pa.array(predictions.probabilities[:, index], pa.float32())
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    return buffer.getvalue()

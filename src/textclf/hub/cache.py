@@ -1,0 +1,267 @@
+"""The cache of fetched files: one folder a content digest, found again by the source that was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from textclf.config.home import Home
+from textclf.errors import HubError, StorageError
+from textclf.records import FetchedFile, Record
+from textclf.store import MANIFEST, digest_of, file_sha256, storage_error, write_text
+
+logger = logging.getLogger(__name__)
+
+
+class StoredFile(FetchedFile):
+    """A file of an entry, as the manifest keeps it."""
+
+    mtime_ns: int
+    """When the sha256 was last known to be right; with the size, it saves hashing on every run."""
+
+
+class Manifest(Record):
+    """What an entry holds."""
+
+    digest: str
+    files: tuple[StoredFile, ...]
+
+
+class IndexEntry(Record):
+    """Which entry a source led to."""
+
+    digest: str
+    origin: str
+
+
+class Entry(Record):
+    """An intact entry of the cache."""
+
+    digest: str
+    folder: Path
+    origin: str
+    files: tuple[FetchedFile, ...]
+
+
+class DamagedEntryError(HubError):
+    """An entry of the cache has a missing or altered file."""
+
+
+class Cache:
+    """Finds, checks and adds entries under `<home>/data/raw`.
+
+    Layout: `<digest>/` holds files and a manifest, `.index/<specification digest>.json` leads from a source to
+    its entry, `.partial/<specification digest>/` holds what has arrived of a fetch that is not finished.
+    """
+
+    def __init__(self, home: Home) -> None:
+        """Makes nothing on disk yet.
+
+        Args:
+            home: Where the cache lies.
+        """
+        self.root = home.raw
+
+    def find(self, specification: Mapping[str, Any]) -> Entry | None:
+        """Finds what a source led to before.
+
+        Sizes are always compared; a file is hashed again only when its size or time of change is not the
+        recorded one.
+
+        Args:
+            specification: What identifies the source.
+
+        Returns:
+            The entry, or None if the source was never fetched into this cache.
+
+        Raises:
+            DamagedEntryError: A file is missing or altered; the message names it.
+            StorageError: The cache cannot be read or written to.
+        """
+        try:
+            return self._find(self.root / ".index" / f"{digest_of(specification)}.json")
+        except OSError as error:
+            raise StorageError(f"The cache {self.root} cannot be read: {error}") from error
+
+    def _find(self, index: Path) -> Entry | None:
+        if not index.is_file():
+            return None
+        try:
+            found = IndexEntry.model_validate_json(index.read_bytes())
+        except ValidationError as error:
+            raise DamagedEntryError(f"{index} is no index entry") from error
+        folder = self.root / found.digest
+        try:
+            manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise DamagedEntryError(f"{folder / MANIFEST} is no manifest") from error
+        self._check(folder, manifest)
+        files = tuple(FetchedFile(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes) for f in manifest.files)
+        return Entry(digest=found.digest, folder=folder, origin=found.origin, files=files)
+
+    def _check(self, folder: Path, manifest: Manifest) -> None:
+        refreshed = []
+        for file in manifest.files:
+            path = folder / file.path
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                raise DamagedEntryError(f"{path} is missing") from None
+            if state.st_size != file.size_bytes:
+                raise DamagedEntryError(f"{path} has {state.st_size:,} bytes, expected {file.size_bytes:,}")
+            if state.st_mtime_ns != file.mtime_ns:
+                found = file_sha256(path)
+                if found != file.sha256:
+                    raise DamagedEntryError(f"{path} has sha256 {found}, expected {file.sha256}")
+            refreshed.append(file.model_copy(update={"mtime_ns": state.st_mtime_ns}))
+        if tuple(refreshed) != manifest.files:
+            # A copied home has other times; without this, each run would hash everything again. A home that is
+            # only readable stays usable.
+            with contextlib.suppress(PermissionError):
+                _write_manifest(folder, manifest.model_copy(update={"files": tuple(refreshed)}))
+
+    def remove(self, specification: Mapping[str, Any]) -> None:
+        """Removes a damaged entry and what leads to it, so that it is fetched again.
+
+        Raises:
+            StorageError: The files cannot be removed.
+        """
+        index = self.root / ".index" / f"{digest_of(specification)}.json"
+        with self.writing():
+            try:
+                digest = IndexEntry.model_validate_json(index.read_bytes()).digest
+            except (FileNotFoundError, ValidationError):
+                digest = None
+            index.unlink(missing_ok=True)
+            if digest is not None:
+                self._discard(self.root / digest)
+
+    @contextlib.contextmanager
+    def fetching(self, specification: Mapping[str, Any]) -> Iterator[Path]:
+        """Holds the folder for partial files of one source, for this process alone.
+
+        A second process that wants the same source waits here until the first has finished, and then finds it
+        in the cache. What has arrived stays after a failure or a kill, for the next try to go on from.
+
+        Args:
+            specification: What identifies the source.
+
+        Yields:
+            The folder.
+
+        Raises:
+            StorageError: The cache cannot be written to.
+        """
+        from filelock import FileLock, Timeout
+
+        folder = self.root / ".partial" / digest_of(specification)
+        with self.writing():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.with_suffix(".lock"))
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                logger.info("Another run is fetching the same source; waiting for it to finish.")
+                lock.acquire(poll_interval=0.1)
+        try:
+            with self.writing():
+                folder.mkdir(exist_ok=True)
+            yield folder
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            lock.release()
+
+    def add(self, specification: Mapping[str, Any], partial: Path, files: Mapping[str, Path], origin: str) -> Entry:
+        """Moves whole files into the cache; the entry appears at once or not at all.
+
+        Args:
+            specification: What identifies the source.
+            partial: The folder of the fetch; it is emptied.
+            files: Where each file lies now, by its path in the entry.
+            origin: The source with its revision, for people.
+
+        Returns:
+            The entry; an intact one with the same digest that exists already is kept.
+
+        Raises:
+            HubError: A file would take the place of the manifest.
+            StorageError: The cache cannot be written to.
+        """
+        if MANIFEST in files:
+            raise HubError(f"a file named {MANIFEST} cannot be fetched: the cache keeps its own there")
+        with self.writing():
+            assembled = partial / "assembled"
+            shutil.rmtree(assembled, ignore_errors=True)
+            stored = []
+            for path, arrived in sorted(files.items()):
+                place = assembled / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                arrived.replace(place)
+                state = place.stat()
+                sha256 = file_sha256(place)
+                stored.append(
+                    StoredFile(path=path, sha256=sha256, size_bytes=state.st_size, mtime_ns=state.st_mtime_ns)
+                )
+            digest = content_digest(stored)
+            manifest = Manifest(digest=digest, files=tuple(stored))
+            _write_manifest(assembled, manifest)
+            self._publish(assembled, self.root / digest)
+            index = self.root / ".index" / f"{digest_of(specification)}.json"
+            index.parent.mkdir(exist_ok=True)
+            write_text(index, IndexEntry(digest=digest, origin=origin).model_dump_json())
+            shutil.rmtree(partial, ignore_errors=True)
+        entry = self.find(specification)
+        if entry is None:
+            raise HubError(f"the entry {self.root / digest} vanished while it was made")
+        return entry
+
+    def _publish(self, assembled: Path, folder: Path) -> None:
+        try:
+            assembled.rename(folder)
+            return
+        except OSError:
+            if not folder.exists():
+                raise
+        try:
+            self._check(folder, Manifest.model_validate_json((folder / MANIFEST).read_bytes()))
+        except (DamagedEntryError, FileNotFoundError, ValidationError) as damage:
+            logger.warning("Replacing a damaged entry of the cache: %s.", damage)
+            self._discard(folder)
+            assembled.rename(folder)
+
+    def _discard(self, folder: Path) -> None:
+        if not folder.exists():
+            return
+        # Renamed first: another process must never see half of an entry.
+        grave = self.root / ".partial" / f"{folder.name}.{os.getpid()}.removed"
+        grave.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(grave)
+        shutil.rmtree(grave)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turns what the operating system says about the disk into a StorageError."""
+        try:
+            yield
+        except OSError as error:
+            raise storage_error(self.root, error) from error
+
+
+def content_digest(files: Sequence[FetchedFile]) -> str:
+    """Digests names and contents; the same files have the same digest wherever they come from."""
+    return digest_of(sorted((file.path, file.sha256) for file in files))
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    write_text(folder / MANIFEST, json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1))

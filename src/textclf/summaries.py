@@ -1,0 +1,131 @@
+"""What people read after each step: records as short Markdown pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textclf.evaluation.tables import summary_table
+from textclf.records import (
+    Attempt,
+    EncodedData,
+    EvaluatedModel,
+    FetchedData,
+    FetchedModel,
+    PredictionSummary,
+    PreparedData,
+    RegisteredModel,
+    TrainedModel,
+)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
+    lines += [f"| {' | '.join(str(cell).replace('|', '&#124;') for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
+    """Says where data and model came from, which attempts failed, and lists the files with their sha256."""
+    parts = [f"# Download\n\nData: {_origin(data)}"]
+    parts.append(f"Model: {_origin(model) if model else 'made new, with random weights'}")
+    attempts: list[Attempt] = [*data.attempts, *(model.attempts if model else ())]
+    failed = [(attempt.source, f"{attempt.seconds:.1f}", attempt.failure) for attempt in attempts if attempt.failure]
+    if failed:
+        parts.append("Sources that failed:\n\n" + _table(["source", "seconds", "reason"], failed))
+    files = [
+        (file.path, f"{file.size_bytes:,}", file.sha256) for file in [*data.files, *(model.files if model else ())]
+    ]
+    parts.append(_table(["file", "bytes", "sha256"], files))
+    return "\n\n".join(parts)
+
+
+def _origin(fetched: FetchedData | FetchedModel) -> str:
+    return f"{fetched.origin}{' (from the cache)' if fetched.cached else ''}, digest `{fetched.digest[:12]}`"
+
+
+def data_report(prepared: PreparedData) -> str:
+    """Says how many rows each split and label has, what was set aside and why, and what leaks between splits."""
+    splits = list(prepared.rows)
+    rows: list[Sequence[object]] = [
+        (label, *(f"{prepared.label_counts[split].get(label, 0):,}" for split in splits)) for label in prepared.labels
+    ]
+    rows.append(("**all**", *(f"**{prepared.rows[split]:,}**" for split in splits)))
+    rows.append(("copies of earlier rows", *(f"{prepared.leaked.get(split, 0):,}" for split in splits)))
+    parts = [
+        f"# Data report\n\n{prepared.origin}, prepared data `{prepared.digest[:12]}`{_again(prepared.cached)}",
+        _table(["label", *splits], rows),
+    ]
+    if any(prepared.leaked.values()):
+        parts.append("Copies of earlier rows make scores look better than they are: `test_leakfree/…` leaves them out.")
+    if prepared.set_aside:
+        parts.append(
+            "Rows set aside (in `set_aside.jsonl`):\n\n"
+            + _table(["reason", "rows"], [(reason, f"{count:,}") for reason, count in prepared.set_aside.items()])
+        )
+    else:
+        parts.append("No row was set aside.")
+    return "\n\n".join(parts)
+
+
+def encoding_summary(encoded: EncodedData) -> str:
+    """Says how long the texts are in tokens, how many are cut, and how many tokens are unknown."""
+    rows = [
+        (split, f"{count:,}", f"{encoded.truncated[split]:,}", f"{encoded.truncated[split] / max(count, 1):.1%}")
+        for split, count in encoded.rows.items()
+    ]
+    return (
+        f"# Tokens{_again(encoded.cached)}\n\nVocabulary {encoded.vocabulary_size:,}; {encoded.mean_tokens:.0f} tokens a "
+        f"training text on average; {encoded.unknown_share:.2%} unknown.\n\n"
+        + _table(["split", "texts", f"cut at {encoded.max_length} tokens", "share"], rows)
+    )
+
+
+def _again(cached: bool) -> str:
+    return " (found again by digest)" if cached else ""
+
+
+def training_summary(trained: TrainedModel, link: str | None) -> str:
+    """Says how long training took and how good its best checkpoint was."""
+    resumed = f"Continued from step {trained.resumed_from_step:,}.\n\n" if trained.resumed_from_step else ""
+    return (
+        f"# Training\n\n{resumed}{trained.steps:,} steps, {trained.epochs:.1f} epochs, {trained.seconds:,.0f} s. "
+        f"Best validation metric {trained.best_metric:.4f}.\n\nMLflow run {_link(trained.run_id, link)}"
+    )
+
+
+def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
+    """Puts the model's test metrics beside those of the baselines."""
+    table = summary_table({"fine-tuned": evaluated.metrics, **evaluated.baselines})
+    return f"# Metrics\n\n{table}\n\nPlots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`."
+
+
+def decision_summary(registered: RegisteredModel, link: str | None) -> str:
+    """Says which version was registered, whether it is champion, and why."""
+    role = "champion" if registered.is_champion else "challenger"
+    return (
+        f"# {registered.name} version {registered.version}: {role}\n\n{registered.reason}\n\n"
+        f"MLflow run {_link(registered.run_id, link)}"
+    )
+
+
+def prediction_summary(summary: PredictionSummary) -> str:
+    """Says for each file how many rows were read, predicted and quarantined, and how the labels fell."""
+    rows = [
+        (
+            file.input.name,
+            "done before" if file.skipped else "done",
+            f"{file.rows_read:,}",
+            f"{file.rows_predicted:,}",
+            f"{file.rows_quarantined:,}",
+            ", ".join(f"{label} {count:,}" for label, count in file.label_counts.items()),
+            file.output,
+        )
+        for file in summary.files
+    ]
+    header = ["file", "state", "rows", "predicted", "quarantined", "labels", "output"]
+    body = _table(header, rows) if rows else "No new files."
+    return f"# Predictions with {summary.model} version {summary.version}\n\n{summary.seconds:.0f} s.\n\n{body}"
+
+
+def _link(run_id: str, link: str | None) -> str:
+    return f"[{run_id}]({link})" if link else f"`{run_id}`"

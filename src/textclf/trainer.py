@@ -1,0 +1,175 @@
+"""Our additions to transformers' Trainer: reproducible length grouping, and progress as metrics.
+
+Imported only where training happens: it imports torch and transformers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+from tqdm import tqdm
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+logger = logging.getLogger(__name__)
+
+METRIC_NAMES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/gradient_norm"}
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """Random order in which the rows of one batch have similar lengths.
+
+    Unlike Trainer's own, the order depends only on seed and epoch, so that a run that is continued in the middle of an
+    epoch sees the rows that it has not seen yet.
+
+    Args:
+        lengths: Tokens of each row.
+        batch_size: Rows a step.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self._lengths = lengths
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        return iter(get_length_grouped_indices(self._lengths, self._batch_size, generator=generator))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Changes the order; accelerate calls it at the start of each epoch."""
+        self._epoch = epoch
+
+
+class ClassifierTrainer(Trainer):
+    """Trainer with reproducible length grouping and without its own printing."""
+
+    def __init__(self, *arguments: Any, group_by_length: bool, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._group_by_length = group_by_length
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+        if not self._group_by_length:
+            return super()._get_train_sampler(train_dataset)
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(list(self.train_dataset["length"]), batch_size, self.args.seed)
+
+
+class Progress(TrainerCallback):
+    """Sends loss, rate, gradient norm and throughput on their way, draws the bar, and saves when time has passed.
+
+    Args:
+        log_metrics: Takes metrics by their MLflow names, and the step.
+        checkpoint_seconds: Longest time without a checkpoint.
+        patience: Evaluations without a better metric after which training stops; None never stops.
+    """
+
+    def __init__(
+        self, log_metrics: Callable[[dict[str, float], int], None], *, checkpoint_seconds: float, patience: int | None
+    ) -> None:
+        self._log_metrics = log_metrics
+        self._checkpoint_seconds = checkpoint_seconds
+        self._patience = patience
+        self._saved_at = time.monotonic()
+        self._window_start = (time.monotonic(), 0, 0)
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Starts the clock and the bar."""
+        self._saved_at = time.monotonic()
+        self._open_window(state)
+        self._bar = tqdm(
+            total=state.max_steps, initial=state.global_step, desc="Train", unit="steps", disable=None, leave=False
+        )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Moves the bar; asks for a checkpoint when the last is too old."""
+        if self._bar is not None:
+            self._bar.update(1)
+        if time.monotonic() - self._saved_at > self._checkpoint_seconds:
+            control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Restarts the clock of the checkpoints."""
+        self._saved_at = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Sends what Trainer measured, with throughput since the last time."""
+        logs = logs or {}
+        metrics = {ours: float(logs[theirs]) for theirs, ours in METRIC_NAMES.items() if theirs in logs}
+        if "loss" not in logs:
+            return
+        seconds = max(time.monotonic() - self._window_start[0], 1e-9)
+        rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        metrics["train/samples_per_second"] = (state.global_step - self._window_start[1]) * rows_per_step / seconds
+        metrics["train/tokens_per_second"] = (state.num_input_tokens_seen - self._window_start[2]) / seconds
+        metrics["train/epoch"] = float(state.epoch or 0.0)
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{metrics['train/loss']:.3f}")
+        self._log_metrics(metrics, state.global_step)
+        self._open_window(state)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Sends the validation metrics and stops after too many without a better one."""
+        found = {
+            f"validation/{name.removeprefix('eval_')}": float(value)
+            for name, value in (metrics or {}).items()
+            if not name.endswith(("runtime", "_per_second", "epoch", "tokens_seen"))
+        }
+        self._log_metrics(found, state.global_step)
+        logger.info(
+            "Train: after %.1f epochs validation accuracy %.4f, F1 %.4f, loss %.4f.",
+            state.epoch or 0.0,
+            found["validation/accuracy"],
+            found["validation/f1_macro"],
+            found["validation/loss"],
+        )
+        if self._patience and self._evaluations_without_gain(args, state) >= self._patience:
+            logger.info("Train: no better for %d evaluations; stopping early.", self._patience)
+            control.should_training_stop = True
+        self._open_window(state)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Closes the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _open_window(self, state: TrainerState) -> None:
+        self._window_start = (time.monotonic(), state.global_step, state.num_input_tokens_seen)
+
+    @staticmethod
+    def _evaluations_without_gain(args: TrainingArguments, state: TrainerState) -> int:
+        # From the log rather than a counter of our own, so that it is right after a resume too.
+        values = [
+            entry[args.metric_for_best_model] for entry in state.log_history if args.metric_for_best_model in entry
+        ]
+        sign = 1 if args.greater_is_better else -1
+        best = max(range(len(values)), key=lambda index: (sign * values[index], -index))
+        return len(values) - 1 - best

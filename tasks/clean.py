@@ -1,0 +1,20 @@
+"""The clean task."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.policies import TASK_POLICY
+from textclf.config import Home, TrainConfig
+from textclf.data.prepare import prepare
+from textclf.records import FetchedData, PreparedData
+from textclf.summaries import data_report
+
+
+@task(name="clean", timeout_seconds=3600, **TASK_POLICY)
+def clean(data: FetchedData, config: TrainConfig, home: Home) -> PreparedData:
+    """Checks, cleans and splits the data set, or finds the result of an earlier run."""
+    prepared = prepare(data, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home)
+    create_markdown_artifact(data_report(prepared), key="data-report", description="Rows, labels, what was set aside")
+    return prepared

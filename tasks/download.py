@@ -1,0 +1,23 @@
+"""The download task."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.policies import TASK_POLICY
+from textclf.config import Home, TrainConfig
+from textclf.hub import fetch_data, fetch_model
+from textclf.records import FetchedData, FetchedModel
+from textclf.summaries import download_summary
+
+
+@task(name="download", timeout_seconds=12 * 3600, **TASK_POLICY)
+def download(config: TrainConfig, home: Home) -> tuple[FetchedData, FetchedModel | None]:
+    """Fetches the data set and the model from the first source that works, or finds them in the cache."""
+    data = fetch_data(config.data.sources, home=home, offline=config.offline)
+    model = fetch_model(config.model.sources, home=home, offline=config.offline) if config.model.sources else None
+    create_markdown_artifact(
+        download_summary(data, model), key="download", description="What was fetched, and from where"
+    )
+    return data, model

@@ -1,0 +1,32 @@
+"""What all tasks share: only transient input and output is tried again, with growing pauses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from textclf.errors import TransientError
+
+
+async def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    try:
+        await state.result()
+    except TransientError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+# The library finds earlier results by digest and checks them; a second cache of Prefect's own would return folders
+# that are damaged or gone (docs/decisions/0003-caching.md).
+TASK_POLICY: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=5),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": _is_transient,
+}

@@ -1,0 +1,34 @@
+"""The register task."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.policies import TASK_POLICY
+from textclf.config import Home, TrainConfig
+from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
+from textclf.registry import register as register_model
+from textclf.summaries import decision_summary
+from textclf.tracking import run_link
+
+
+@task(name="register", timeout_seconds=3600, **TASK_POLICY)
+def register(
+    trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, config: TrainConfig, home: Home
+) -> RegisteredModel:
+    """Registers the model and decides whether it becomes the champion."""
+    registered = register_model(
+        trained,
+        evaluated,
+        prepared,
+        name=f"textclf-{config.data.name}",
+        registration=config.registration,
+        home=home,
+    )
+    create_markdown_artifact(
+        decision_summary(registered, run_link(home, trained.run_id)),
+        key="decision",
+        description="Champion or challenger",
+    )
+    return registered

@@ -1,0 +1,20 @@
+"""The tokenize task."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.policies import TASK_POLICY
+from textclf.config import Home, TrainConfig
+from textclf.encoding import encode
+from textclf.records import EncodedData, FetchedModel, PreparedData
+from textclf.summaries import encoding_summary
+
+
+@task(name="tokenize", timeout_seconds=3600, **TASK_POLICY)
+def tokenize(prepared: PreparedData, model: FetchedModel | None, config: TrainConfig, home: Home) -> EncodedData:
+    """Turns texts into token ids, or finds the result of an earlier run."""
+    encoded = encode(prepared, model, model=config.model, encoding=config.encoding, folder=home.prepared)
+    create_markdown_artifact(encoding_summary(encoded), key="tokens", description="Lengths, cut and unknown tokens")
+    return encoded

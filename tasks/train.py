@@ -1,0 +1,35 @@
+"""The train task."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.policies import TASK_POLICY
+from textclf.config import Home, TrainConfig
+from textclf.metric_log import MetricLog
+from textclf.records import EncodedData, FetchedModel, PreparedData, TrainedModel
+from textclf.summaries import training_summary
+from textclf.tracking import run_folder, run_link
+from textclf.training import train as fine_tune
+
+
+@task(name="train", timeout_seconds=7 * 24 * 3600, **TASK_POLICY)
+def train(
+    encoded: EncodedData,
+    prepared: PreparedData,
+    model: FetchedModel | None,
+    run_id: str,
+    config: TrainConfig,
+    home: Home,
+) -> TrainedModel:
+    """Fine-tunes the classifier; after an interruption it goes on from the last checkpoint."""
+    folder = run_folder(home, run_id)
+    with MetricLog(home, run_id, folder) as metrics:
+        trained = fine_tune(
+            encoded, model, config=config, labels=prepared.labels, run_id=run_id, folder=folder, log_metrics=metrics.log
+        )
+    create_markdown_artifact(
+        training_summary(trained, run_link(home, run_id)), key="training", description="Duration and best score"
+    )
+    return trained

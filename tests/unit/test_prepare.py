@@ -1,0 +1,314 @@
+"""Preparing a data set: what is kept, what is set aside, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from textclf.config.home import Home
+from textclf.config.schema import CleaningConfig, DataConfig, SplitConfig
+from textclf.data.prepare import prepare
+from textclf.errors import DataError
+from textclf.records import FetchedData, PreparedData
+
+REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+needs_real_data = pytest.mark.skipif(
+    not REAL_DATA.is_dir(), reason="the real data sets are not beside the repository (../shared/data)"
+)
+PLENTY = "".join(f"评论第{i}号，内容{'很好' if i % 2 else '很差'}。\t{i % 2}\n" for i in range(40))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "raw").mkdir()
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def home(tmp_path) -> Home:
+    return Home(root=tmp_path / "home", tracking_uri="")
+
+
+def fetched(folder: Path, digest: str = "0" * 64, **splits: str | tuple[str, ...]) -> FetchedData:
+    names = {split: (paths,) if isinstance(paths, str) else paths for split, paths in splits.items()}
+    return FetchedData(digest=digest, folder=folder, files=(), splits=names, origin="a test", cached=False, attempts=())
+
+
+def run(raw: FetchedData, home: Home, *, rule: str = "standard", seed: int = 7, **data: object) -> PreparedData:
+    return prepare(raw, data=DataConfig(**data), cleaning=CleaningConfig(rule=rule), seed=seed, home=home)
+
+
+def tables(prepared: PreparedData) -> dict[str, list[dict[str, object]]]:
+    return {split: pq.read_table(prepared.folder / f"{split}.parquet").to_pylist() for split in prepared.rows}
+
+
+def set_aside(prepared: PreparedData) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (prepared.folder / "set_aside.jsonl").read_text("utf-8").splitlines()]
+
+
+def splits_of(folder: Path, header: str, train: str, rest: str = "好\t1\n坏\t0\n") -> FetchedData:
+    for split, body in {"train": train, "validation": rest, "test": rest}.items():
+        (folder / f"{split}.tsv").write_text(f"{header}\n{body}", encoding="utf-8", newline="")
+    digest = hashlib.sha256(f"{header}\n{train}\n{rest}".encode()).hexdigest()
+    return fetched(folder, digest, train="train.tsv", validation="validation.tsv", test="test.tsv")
+
+
+class TestRows:
+    def test_what_is_kept_and_what_is_set_aside(self, folder, home):
+        body = "房间很大！\t1\n\t1\n没有标签\t \n<br>\t0\n只有一列\n太差了\t0\n带NUL\0\t0\n"
+        prepared = run(splits_of(folder, "text\tlabel", body), home)
+        assert [(row["row"], row["id"], row["text"], row["label"]) for row in tables(prepared)["train"]] == [
+            (1, "train.tsv:1", "房间很大!", 1),
+            (6, "train.tsv:6", "太差了", 0),
+        ]
+        assert prepared.set_aside == {
+            "empty text": 1,
+            "unlabelled": 1,
+            "empty after cleaning": 1,
+            "wrong number of fields": 1,
+            "NUL byte": 1,
+        }
+        assert [(row["split"], row["source"], row["row"], row["reason"]) for row in set_aside(prepared)] == [
+            ("train", "train.tsv", 2, "empty text"),
+            ("train", "train.tsv", 3, "unlabelled"),
+            ("train", "train.tsv", 4, "empty after cleaning"),
+            ("train", "train.tsv", 5, "wrong number of fields: expected 2, found 1"),
+            ("train", "train.tsv", 7, "NUL byte: at column 5"),
+        ]
+        assert {"text": "没有标签", "label": " "} in [row["content"] for row in set_aside(prepared)]
+        assert prepared.labels == ("0", "1")
+        assert prepared.rows == {"train": 2, "validation": 2, "test": 2}
+        assert prepared.label_counts["train"] == {"0": 1, "1": 1}
+        assert prepared.leaked == {"validation": 0, "test": 2}
+
+    def test_types_of_the_written_columns(self, folder, home):
+        prepared = run(splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n"), home)
+        train, test = (pq.read_schema(prepared.folder / f"{split}.parquet") for split in ("train", "test"))
+        expected = {"row": "int64", "source": "string", "id": "string", "text": "string", "label": "int64"}
+        assert {field.name: str(field.type) for field in train} == expected
+        assert {field.name: str(field.type) for field in test} == {**expected, "leakfree": "bool"}
+
+    def test_several_files_and_formats_make_one_split(self, folder, home):
+        (folder / "a.csv").write_text("text,label\n甲,1\n乙,0\n", encoding="gb18030")
+        (folder / "b.jsonl").write_text('{"label": 1.0, "text": "丙"}\n{"label": true, "text": 5}\n', encoding="utf-8")
+        pq.write_table(pa.table({"text": ["丁", None, "戊"], "label": [0.0, 1.0, None]}), folder / "c.parquet")
+        raw = fetched(folder, train=("a.csv", "b.jsonl", "c.parquet"), validation="a.csv", test="a.csv")
+        prepared = run(raw, home)
+        rows = tables(prepared)["train"]
+        assert [(row["source"], row["row"], row["text"], row["label"]) for row in rows] == [
+            ("a.csv", 1, "甲", 1),
+            ("a.csv", 2, "乙", 0),
+            ("b.jsonl", 1, "丙", 1),
+            ("c.parquet", 1, "丁", 0),
+        ]
+        assert prepared.set_aside == {"text is not a string (found int)": 1, "missing text": 1, "unlabelled": 1}
+
+    def test_one_row_of_one_megabyte(self, folder, home):
+        prepared = run(splits_of(folder, "text\tlabel", "字" * 350_000 + "\t1\n甲\t1\n乙\t0\n"), home)
+        assert prepared.set_aside == {"longer than cleaning.max_characters (100,000)": 1}
+        assert len(set_aside(prepared)[0]["content"]["text"]) == 350_000
+
+    def test_ids_come_from_their_column(self, folder, home):
+        raw = splits_of(folder, "id\ttext\tlabel", "a1\t甲\t1\na2\t乙\t0\n", rest="")
+        (folder / "validation.tsv").write_text("id\ttext\tlabel\nb1\t丙\t1\n", encoding="utf-8")
+        (folder / "test.tsv").write_text("id\ttext\tlabel\nc1\t丁\t1\n", encoding="utf-8")
+        assert [row["id"] for row in tables(run(raw, home, id_column="id"))["train"]] == ["a1", "a2"]
+
+    def test_a_headerless_file(self, folder, home):
+        (folder / "a.tsv").write_text(PLENTY, encoding="utf-8")
+        prepared = run(fetched(folder, train="a.tsv"), home, column_names=("text", "label"))
+        assert sum(prepared.rows.values()) == 40
+
+
+class TestLabels:
+    def test_names_from_the_configuration_keep_their_order(self, folder, home):
+        raw = splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n")
+        prepared = run(raw, home, labels={1: "正面", 0: "负面"})
+        assert prepared.labels == ("正面", "负面")
+        assert [row["label"] for row in tables(prepared)["train"]] == [0, 1]
+        assert prepared.label_counts["test"] == {"正面": 1, "负面": 1}
+
+    def test_numbers_are_sorted_by_size_and_words_by_letter(self, folder, home):
+        body = "甲\t10\n乙\t9\n丙\t1.0\n"
+        assert run(splits_of(folder, "text\tlabel", body, "丁\t9\n"), home).labels == ("1", "9", "10")
+        body = "甲\tsport\n乙\tart\n"
+        assert run(splits_of(folder, "text\tlabel", body, "丁\tart\n"), home).labels == ("art", "sport")
+
+    @pytest.mark.parametrize("labels", [None, {0: "负面", 1: "正面"}])
+    def test_unknown_labels_are_the_users_to_decide(self, folder, home, labels):
+        raw = splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n", rest="丙\t1\n" + "丁\t2\n" * 12)
+        with pytest.raises(DataError) as caught:
+            run(raw, home, labels=labels)
+        message = str(caught.value)
+        assert "24 rows have an unknown label" in message
+        assert ("data.labels has: 0 (负面), 1 (正面)" if labels else "the training rows have: 0, 1") in message
+        assert "validation.tsv, row 2: '2'" in message
+        assert "and 14 more" in message
+
+    def test_a_column_of_scores(self, folder, home):
+        for values in ("0.73 0.21 1.0", "nan 0.5 0.25"):
+            body = "".join(f"文{i}\t{value}\n" for i, value in enumerate(values.split()))
+            with pytest.raises(DataError, match=r"looks like scores(?s:.*)train\.tsv, row 2: 0\.\d+ is a number"):
+                run(splits_of(folder, "text\tlabel", body), home)
+        pq.write_table(pa.table({"text": ["甲", "乙"], "label": [0.5, 0.25]}), folder / "a.parquet")
+        with pytest.raises(DataError, match="looks like scores"):
+            run(fetched(folder, train="a.parquet"), home)
+
+    def test_numbers_with_a_fraction_may_be_labels_if_they_are_named(self, folder, home):
+        raw = splits_of(folder, "text\tlabel", "甲\t3.5\n乙\t4.0\n", rest="丙\t3.5\n")
+        assert run(raw, home, labels={3.5: "三星半", "4": "四星"}).labels == ("三星半", "四星")
+
+    def test_values_that_are_neither_text_nor_number(self, folder, home):
+        (folder / "a.jsonl").write_text('{"text": "甲", "label": ["x"]}\n', encoding="utf-8")
+        with pytest.raises(DataError, match=r"a\.jsonl, row 1: \['x'\] is a list"):
+            run(fetched(folder, train="a.jsonl"), home)
+
+    def test_one_class_only(self, folder, home):
+        with pytest.raises(DataError, match="All 2 training rows have the label '1'"):
+            run(splits_of(folder, "text\tlabel", "甲\t1\n乙\t1\n", rest="丙\t1\n"), home)
+
+    def test_a_label_without_training_rows(self, folder, home):
+        raw = splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n")
+        with pytest.raises(DataError, match="1 labels have no training row:\n  - '中性'"):
+            run(raw, home, labels={0: "负面", 1: "正面", 2: "中性"})
+
+    def test_a_label_with_few_training_rows(self, folder, home, caplog):
+        with caplog.at_level(logging.WARNING):
+            run(splits_of(folder, "text\tlabel", "甲\t1\n" * 5 + "乙\t0\n"), home)
+        assert caplog.messages == ["The label '0' has only 1 training row: it can hardly be learnt."]
+
+    def test_a_column_with_too_many_values(self, folder, home):
+        body = "".join(f"文{i}\t标签{i}\n" for i in range(30))
+        with pytest.raises(DataError, match="does not look like labels: 30 different values in 30 rows"):
+            run(splits_of(folder, "text\tlabel", body), home)
+
+
+class TestRefused:
+    def test_missing_columns_are_told_for_all_files_at_once(self, folder, home):
+        raw = splits_of(folder, "label\ttext_a", "1\t甲\n0\t乙\n")
+        with pytest.raises(DataError) as caught:
+            run(raw, home)
+        message = str(caught.value)
+        assert "Expected: 'text' (data.text_column), 'label' (data.label_column)" in message
+        for split in ("train", "validation", "test"):
+            assert f"{split}.tsv lacks 'text'; it has the columns ['label', 'text_a']" in message
+        assert "Did you mean 'text_a'? Set data.text_column to it." in message
+        assert "data.column_names" in message
+
+    def test_ids_that_stand_twice(self, folder, home):
+        raw = splits_of(folder, "id\ttext\tlabel", "a\t甲\t1\nb\t乙\t0\n\t己\t0\na\t丙\t0\n", rest="b\t丁\t1\n")
+        with pytest.raises(DataError) as caught:
+            run(raw, home, id_column="id")
+        message = str(caught.value)
+        assert "4 rows have no id or one that stands in an earlier row" in message
+        assert "train.tsv, row 3: no id" in message
+        assert "train.tsv, row 4: 'a', as in train.tsv, row 1" in message
+        assert "validation.tsv, row 1: 'b', as in train.tsv, row 2" in message
+
+    def test_a_header_line_and_nothing_else(self, folder, home):
+        with pytest.raises(DataError, match=r"split validation has no usable rows: validation\.tsv"):
+            run(splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n", rest=""), home)
+
+    def test_only_rows_that_are_set_aside(self, folder, home):
+        with pytest.raises(DataError, match=r"split train has no usable rows.*Set aside: 2 unlabelled, 1 empty text"):
+            run(splits_of(folder, "text\tlabel", "甲\t\n乙\t\n\t0\n"), home)
+
+    def test_no_training_rows_at_all(self, folder, home):
+        with pytest.raises(DataError, match=r"has no training rows; it has: test"):
+            run(fetched(folder, test="test.tsv"), home)
+
+    def test_nothing_remains_after_a_refusal(self, folder, home):
+        with pytest.raises(DataError):
+            run(splits_of(folder, "text\tlabel", "甲\t1\n"), home)
+        assert list(home.prepared.iterdir()) == []
+
+
+class TestSplits:
+    def many(self, folder: Path, order: int = 1, name: str = "a.tsv") -> FetchedData:
+        # Every fifth text stands there three times, in another width and spacing.
+        lines = []
+        for i in range(200):
+            lines.append(f"评论第{i}号，内容很长！\t{i % 4 // 3}")
+            if i % 5 == 0:
+                lines += [f"评论 第{i}号,内容很长!\t{i % 4 // 3}", f"评论第{i}号，内容　很长！\t0"]
+        (folder / name).write_text("text\tlabel\n" + "\n".join(lines[::order]) + "\n", encoding="utf-8")
+        return fetched(folder, digest=f"{order:064}", train=name)
+
+    @pytest.mark.parametrize("rule", ["standard", "tutorial", "none"])
+    def test_no_text_stands_in_two_splits(self, folder, home, rule):
+        prepared = run(self.many(folder), home, rule=rule)
+        texts = {
+            split: {"".join(str(row["text"]).replace("，", ",").replace("！", "!").split()) for row in rows}
+            for split, rows in tables(prepared).items()
+        }
+        assert not texts["train"] & texts["validation"]
+        assert not texts["train"] & texts["test"]
+        assert not texts["validation"] & texts["test"]
+
+    def test_size_strata_and_order(self, folder, home):
+        prepared = run(self.many(folder), home, split=SplitConfig(validation_fraction=0.1, test_fraction=0.2))
+        assert prepared.rows == {"train": 196, "validation": 28, "test": 56}
+        for split in prepared.rows:
+            share = prepared.label_counts[split]["1"] / prepared.rows[split]
+            assert share == pytest.approx(0.21, abs=0.05)
+            rows = [row["row"] for row in tables(prepared)[split]]
+            assert rows == sorted(rows)
+
+    def test_the_cut_depends_on_the_seed_but_not_on_the_order_of_the_rows(self, folder, home):
+        first = run(self.many(folder), home)
+        same = run(self.many(folder, order=-1, name="b.tsv"), home)
+        other = run(self.many(folder), home, seed=8)
+        assert same.split_digests == first.split_digests
+        assert other.split_digests != first.split_digests
+
+    def test_only_the_missing_split_is_cut(self, folder, home):
+        self.many(folder)
+        (folder / "v.tsv").write_text("text\tlabel\n新的\t1\n", encoding="utf-8")
+        prepared = run(fetched(folder, train="a.tsv", validation="v.tsv"), home)
+        assert prepared.rows == {"train": 252, "validation": 1, "test": 28}
+
+    def test_too_few_rows_to_cut(self, folder, home):
+        (folder / "a.tsv").write_text("text\tlabel\n甲\t1\n乙\t0\n", encoding="utf-8")
+        with pytest.raises(DataError, match="too few to cut the split validation from them: 2 in all"):
+            run(fetched(folder, train="a.tsv"), home)
+
+    def test_copies_are_found_whatever_the_rule(self, folder, home):
+        for rule in ("standard", "tutorial", "none"):
+            raw = splits_of(folder, "text\tlabel", "很好！\t1\n很差\t0\n", rest="很 好!\t1\n新的\t0\n新的\t0\n")
+            prepared = run(raw, home, rule=rule)
+            assert [row["leakfree"] for row in tables(prepared)["validation"]] == [False, True, False]
+            assert [row["leakfree"] for row in tables(prepared)["test"]] == [False, False, False]
+            assert prepared.leaked == {"validation": 2, "test": 3}
+
+
+@needs_real_data
+class TestRealData:
+    @pytest.fixture
+    def reviews(self) -> FetchedData:
+        folder = REAL_DATA / "chnsenticorp" / "data"
+        names = {split: next(folder.glob(f"{split}-*")).name for split in ("train", "validation", "test")}
+        return fetched(folder, **names)
+
+    @pytest.mark.parametrize("rule", ["standard", "none"])
+    def test_the_leak_free_reviews(self, home, reviews, rule):
+        prepared = run(reviews, home, rule=rule)
+        expected = json.loads((REAL_DATA / "chnsenticorp" / "test_leakfree_row_idx.json").read_text("utf-8"))
+        assert [row["row"] - 1 for row in tables(prepared)["test"] if row["leakfree"]] == expected
+        assert prepared.rows == {"train": 9600, "validation": 1200, "test": 1200}
+        assert prepared.set_aside == {}
+
+    def test_the_same_reviews_as_parquet_and_as_tsv(self, home, reviews):
+        raw = fetched(REAL_DATA / "chnsenticorp" / "tsv", train="train.tsv", validation="dev.tsv", test="test.tsv")
+        assert run(raw, home, text_column="text_a").split_digests == run(reviews, home).split_digests
+
+    def test_headlines_without_header_line(self, home):
+        raw = fetched(REAL_DATA / "tnews", train="train.tsv", validation="dev.tsv")
+        prepared = run(raw, home, column_names=("text", "label"))
+        assert prepared.rows["train"] + prepared.rows["test"] == 53360
+        assert len(prepared.labels) == 15

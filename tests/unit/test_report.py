@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from textclf.evaluation.metrics import classification_metrics
+from textclf.evaluation.report import Predictions, models_of_split, write_report
+from textclf.evaluation.tables import console_table, display_width, shorten, summary_table
+
+NAMES = ["负面", "正面"]
+PREDICTIONS = Predictions(
+    rows=np.array([3, 4, 7]),
+    texts=["很好", '一般，"贵"\n不值', "差"],
+    labels=np.array([1, 0, 0]),
+    probabilities=np.array([[0.1, 0.9], [0.2, 0.8], [0.7, 0.3]], dtype=np.float32),
+    label_names=NAMES,
+)
+
+
+@pytest.fixture
+def metrics() -> dict[str, dict[str, float]]:
+    found = classification_metrics(PREDICTIONS.labels, PREDICTIONS.probabilities, NAMES)
+    fine_tuned = {f"test/{name}": value for name, value in found.items()}
+    fine_tuned |= {"untrained/test/accuracy": 0.5, "validation/accuracy": 0.25}
+    return {"fine-tuned": fine_tuned, "majority": {"test/accuracy": 1 / 3, "test/f1_macro": 0.25}}
+
+
+def test_the_report_folder_holds_plots_tables_and_predictions(
+    metrics: dict[str, dict[str, float]], tmp_path: Path
+) -> None:
+    examples = [
+        ("before fine-tuning", "我今天|很生气", "正面", 0.51),
+        ("after fine-tuning", "我今天|很生气", "负面", 0.98),
+    ]
+    written = write_report(tmp_path / "report", PREDICTIONS, metrics=metrics, examples=examples)
+    assert sorted(path.name for path in written) == sorted(path.name for path in (tmp_path / "report").iterdir())
+
+    content = (tmp_path / "report" / "errors.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf"), "Excel needs the byte order mark to show Chinese"
+    with (tmp_path / "report" / "errors.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [
+        {
+            "row": "4",
+            "text": '一般，"贵"\n不值',
+            "label": "负面",
+            "predicted": "正面",
+            "score": "0.8000",
+            "label_score": "0.2000",
+        }
+    ]
+
+    table = pq.read_table(tmp_path / "report" / "predictions.parquet")
+    assert table.column_names == ["row", "text", "label", "predicted", "score", "probability/负面", "probability/正面"]
+    assert table["row"].to_pylist() == [3, 4, 7]
+    assert table["predicted"].to_pylist() == ["正面", "正面", "负面"]
+    again = np.column_stack([table[f"probability/{name}"].to_numpy() for name in NAMES])
+    assert np.array_equal(again, PREDICTIONS.probabilities)
+
+    summary = (tmp_path / "report" / "summary.md").read_text(encoding="utf-8")
+    assert "1 of 3 test rows" in summary
+    assert "| fine-tuned, before fine-tuning | 0.5000 | – |" in summary
+    assert "| 负面 | 2 | 1.0000 | 0.5000 | 0.6667 |" in summary
+    assert r"| after fine-tuning | 我今天\|很生气 | 负面 | 0.9800 |" in summary
+
+
+def test_models_of_a_split_come_without_its_name(metrics: dict[str, dict[str, float]]) -> None:
+    models = models_of_split(metrics, "test")
+    assert list(models) == ["fine-tuned", "fine-tuned, before fine-tuning", "majority"]
+    assert models["majority"] == {"accuracy": 1 / 3, "f1_macro": 0.25}
+    assert models_of_split(metrics, "validation") == {"fine-tuned": {"accuracy": 0.25}}
+
+
+def test_tables_show_what_the_models_have() -> None:
+    models = {"微调后": {"accuracy": 0.95, "f1_macro": 0.94999}, "majority": {"accuracy": 0.5, "support/正面": 3.0}}
+    assert summary_table(models).splitlines() == [
+        "| Model | Accuracy | F1 macro |",
+        "| :--- | ---: | ---: |",
+        "| 微调后 | 0.9500 | 0.9500 |",
+        "| majority | 0.5000 | – |",
+    ]
+    assert console_table(models).splitlines() == [
+        "Model     Accuracy  F1 macro",
+        "--------  --------  --------",
+        "微调后      0.9500    0.9500",
+        "majority    0.5000         –",
+    ]
+    assert len({display_width(line) for line in console_table(models).splitlines()}) == 1
+
+
+def test_text_is_cut_by_the_columns_it_takes() -> None:
+    assert shorten("农业与乡村振兴", 14) == "农业与乡村振兴"
+    assert shorten("农业与乡村振兴", 13) == "农业与乡村振…"
+    assert display_width(shorten("a农业与乡村振兴", 8)) <= 8
