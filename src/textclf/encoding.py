@@ -68,7 +68,7 @@ def encode(
     found = find(target, EncodedData)
     if found:
         logger.info("Tokenize: found again by digest %s, nothing to do.", digest[:12])
-        return found.model_copy(update={"folder": target, "tokenizer_folder": target / "tokenizer", "cached": True})
+        return found
     with building(target) as temporary:
         tokenizer = load_tokenizer(fetched.folder) if fetched else _new_tokenizer(prepared, model, temporary)
         tokenizer.save_pretrained(temporary / "tokenizer")
@@ -89,7 +89,6 @@ def encode(
         record = EncodedData(
             digest=digest,
             folder=target,
-            tokenizer_folder=target / "tokenizer",
             vocabulary_size=len(tokenizer),
             max_length=encoding.max_length,
             rows=prepared.rows,
@@ -98,7 +97,7 @@ def encode(
             unknown_share=unknown / max(tokens, 1),
             cached=False,
         )
-        publish(temporary, target, record)
+        record = publish(temporary, target, record)
     logger.info(
         "Tokenize: %s texts, %.0f tokens on average, %.1f %% of the training texts cut at %d tokens.",
         f"{sum(prepared.rows.values()):,}",

@@ -84,7 +84,6 @@ class EncodedData(Record):
 
     digest: str
     folder: Path
-    tokenizer_folder: Path
     vocabulary_size: int
     max_length: int
     rows: dict[Split, int]
@@ -94,6 +93,11 @@ class EncodedData(Record):
     unknown_share: float
     """Share of unknown tokens among the training tokens."""
     cached: bool
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The tokenizer, as `from_pretrained` reads it."""
+        return self.folder / "tokenizer"
 
 
 class TrainedModel(Record):

@@ -14,11 +14,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import ValidationError
+from typing import Any, TypeVar
 
 from textclf.errors import StorageError
 from textclf.records import Record
@@ -46,28 +44,33 @@ def file_sha256(path: Path) -> str:
 
 
 def find(folder: Path, record: type[AnyRecord]) -> AnyRecord | None:
-    """Finds a stored folder again.
+    """Finds a stored folder again and checks that its files are as they were written.
 
     Args:
         folder: Where it would be.
-        record: The class of the record in its manifest.
+        record: The class of the record in its manifest; it has the fields `folder` and `cached`.
 
     Returns:
-        The record, or None if there is no such folder or a file in it is missing or damaged; the damaged folder is
-        then removed, so that it is made again.
+        The record, with `cached` set and `folder` where it is now; None if there is no such folder, or if a file in it
+        is missing or damaged, which is logged.
+
+    Raises:
+        StorageError: The folder cannot be read.
     """
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        return None
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        damaged = [name for name, sha256 in content["files"].items() if file_sha256(folder / name) != sha256]
-        found = record.model_validate(content["record"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        damaged, found = [f"{MANIFEST} ({error})"], None
-    if damaged or found is None:
-        logger.warning("The stored folder %s is damaged (%s) and will be made again.", folder, ", ".join(damaged))
-        shutil.rmtree(folder)
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found = record.model_validate({**manifest["record"], "folder": folder, "cached": True})
+        damaged = [name for name, sha256 in manifest["files"].items() if file_sha256(folder / name) != sha256]
+    except FileNotFoundError as error:
+        if not folder.is_dir():
+            return None
+        damaged = [str(error.filename)]
+    except OSError as error:
+        raise StorageError(f"The stored data in {folder} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        damaged = [MANIFEST]
+    if damaged:
+        logger.warning("The stored data in %s is damaged (%s): it is made again.", folder, ", ".join(damaged))
         return None
     return found
 
@@ -83,35 +86,57 @@ def building(folder: Path) -> Iterator[Path]:
         The folder to fill, on the same file system.
 
     Raises:
-        StorageError: The disk is full or must not be written to.
+        StorageError: The folder cannot be made, or something in the block could not be written: disk full, no
+            permission. Nothing half-written remains.
     """
+    draft = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    try:
-        yield temporary
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name[:16]}-", dir=folder.parent))
+        yield draft
     except OSError as error:
         raise storage_error(folder, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if draft:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
-def publish(temporary: Path, folder: Path, record: Record) -> None:
-    """Moves a filled folder to its place, with its manifest; keeps what another process put there first."""
-    files = sorted(path for path in temporary.rglob("*") if path.is_file())
-    content = {
+def publish(draft: Path, folder: Path, record: AnyRecord) -> AnyRecord:
+    """Moves a filled folder to its place in one step, with its manifest.
+
+    Args:
+        draft: The folder that `building` gave.
+        folder: Its place.
+        record: What describes it.
+
+    Returns:
+        The record; that of the other process, if one has put the same folder there meanwhile.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    files = sorted(path for path in draft.rglob("*") if path.is_file())
+    manifest = {
         "record": record.model_dump(mode="json"),
-        "files": {path.relative_to(temporary).as_posix(): file_sha256(path) for path in files},
+        "files": {path.relative_to(draft).as_posix(): file_sha256(path) for path in files},
     }
-    write_text(temporary / MANIFEST, json.dumps(content, ensure_ascii=False, indent=1))
+    write_text(draft / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1))
+    draft.chmod(0o755)
+    if folder.exists():
+        if theirs := find(folder, type(record)):
+            return theirs
+        # Renamed first, so that no reader meets a folder that is being emptied.
+        damaged = draft.with_name(f"{draft.name}-damaged")
+        with suppress(FileNotFoundError):
+            folder.rename(damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
     try:
-        temporary.rename(folder)
+        draft.rename(folder)
     except OSError:
-        if not (folder / MANIFEST).is_file():
-            raise
-        logger.info("Another process made %s at the same time; that one is used.", folder)
+        if theirs := find(folder, type(record)):
+            return theirs
+        raise
+    return record
 
 
 def write_text(path: Path, text: str) -> None:

@@ -60,7 +60,7 @@ def test_sizes_lengths_and_balance(shipped: dict[str, list[tuple[str, str]]]) ->
         assert 0.45 <= labels.count(POSITIVE) / len(labels) <= 0.55
     lengths = sorted(len(text) for split in SPLITS for text, _ in shipped[split])
     assert lengths[0] >= 8
-    assert lengths[len(lengths) // 10] < 30
+    assert lengths[len(lengths) // 10] < 35
     assert 100 < lengths[-len(lengths) // 20] <= lengths[-1] <= 200
 
 
@@ -80,9 +80,15 @@ def test_no_test_text_is_a_near_copy_of_a_training_text(shipped: dict[str, list[
         return {kept[start : start + 5] for start in range(max(1, len(kept) - 4))}
 
     training = [pieces(text) for text, _ in shipped["train"]]
+    holders: dict[str, list[int]] = {}
+    for number, found in enumerate(training):
+        for piece in found:
+            holders.setdefault(piece, []).append(number)
     for text, _ in shipped["validation"] + shipped["test"]:
         held_out = pieces(text)
-        assert max(len(held_out & other) / len(held_out | other) for other in training) <= 0.5, text
+        candidates = {number for piece in held_out for number in holders.get(piece, [])}
+        similar = [len(held_out & training[number]) / len(held_out | training[number]) for number in candidates]
+        assert max(similar, default=0.0) <= 0.5, text
 
 
 def test_words_alone_do_not_give_the_label_away(shipped: dict[str, list[tuple[str, str]]]) -> None:

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import logging
+import os
 import sys
 import unicodedata
 from collections import Counter
@@ -19,13 +20,13 @@ import textclf
 from textclf.config.home import Home
 from textclf.config.schema import CleaningConfig, DataConfig
 from textclf.config.sources import SPLITS, Split
-from textclf.data import prepared_store
 from textclf.data.cleaning import clean_value
 from textclf.data.labels import check_training_labels, label_names, label_value, unknown_labels
 from textclf.data.readers import iter_batches, read_columns
 from textclf.data.splits import Rows, content_digest, cut, fingerprint, leak_free
 from textclf.errors import DataError, first_lines
 from textclf.records import FetchedData, PreparedData
+from textclf.store import building, find, publish
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,11 +70,11 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
     missing = {split: getattr(data.split, f"{split}_fraction") for split in SPLITS[1:] if split not in fetched.splits}
     digest = _digest(fetched, data, cleaning, seed if missing else None)
     folder = home.prepared / digest
-    if record := prepared_store.load(folder):
+    if record := find(folder, PreparedData):
         logger.info("The data was prepared before with the same settings: %s is used again.", folder)
         return record.model_copy(update={"origin": fetched.origin})
     _check_columns(fetched, data)
-    with prepared_store.building(folder) as draft:
+    with building(folder) as draft:
         with (draft / "set_aside.jsonl").open("w", encoding="utf-8") as set_aside_file:
             reader = _Reader(fetched, data, cleaning, set_aside_file)
             splits = {split: reader.read(split) for split in SPLITS if split in fetched.splits}
@@ -84,8 +85,8 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
         leaked = {split: flags[split].count(False) for split in flags}
         record = _record(fetched, digest, folder, splits, names, reader.set_aside, leaked)
         for split, rows in splits.items():
-            prepared_store.write_table(_table(rows, list(names), flags.get(split)), draft / f"{split}.parquet")
-        return prepared_store.publish(record, draft)
+            _write_table(_table(rows, list(names), flags.get(split)), draft / f"{split}.parquet")
+        return publish(draft, folder, record)
 
 
 def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, seed: int | None) -> str:
@@ -303,3 +304,16 @@ def _table(rows: Rows, values: list[str], leak_flags: list[bool] | None) -> pa.T
     if leak_flags is not None:
         columns["leakfree"] = pa.array(leak_flags, pa.bool_())
     return pa.table(columns)
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    try:
+        with path.open("wb") as stream:
+            pq.write_table(table, stream, compression="zstd")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f"{reason} ({path.name} needs up to {table.nbytes:,} bytes)") from error

@@ -4,8 +4,8 @@
 the phrases in `textclf/data/sample/phrases`. The same seed gives the same bytes on every machine and every
 Python from 3.11 on.
 
-A review's label is its verdict, not its words: most reviews also say something that speaks against the verdict,
-and many deny a word in place of using its opposite. So what decides is negation, conjunction and order.
+A review's label is its verdict, not its words: in two of three reviews something speaks against the verdict
+or a word is denied in place of using its opposite. There negation, conjunction and order decide.
 
 In the phrases, `<a|b>` stands for one of the alternatives, `<3-8>` for a number from that range, and `<name>` for a
 phrase from the list of that name.
@@ -14,6 +14,7 @@ phrase from the list of that name.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import random
@@ -28,7 +29,7 @@ from typing import Any, TypeVar
 import yaml
 
 from textclf.config.sources import SPLITS, Split
-from textclf.errors import StorageError
+from textclf.errors import StorageError, TextclfError
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ LABEL_NOISE = 0.03
 _T = TypeVar("_T")
 _SLOT = re.compile(r"<([^<>]*)>")
 _RANGE = re.compile(r"(\d+)-(\d+)")
-_KINDS = {"plain": 44, "long": 14, "contrast": 22, "outweighed": 5, "ledger": 3, "short": 6, "wry": 6}
+_KINDS = {"plain": 50, "long": 16, "contrast": 18, "outweighed": 4, "ledger": 2, "short": 6, "wry": 3}
 _MINIMUM_LENGTH = 8
 _MAXIMUM_LENGTH = 200
 # Two reviews that share more of their five-character pieces than this count as copies of each other.
@@ -130,13 +131,13 @@ class _Writer:
             return self._statement(positive)
         if kind == "contrast":
             return self._opposed(positive, minor=self._concession(not positive), major=self._word(positive))
-        return f"{self._word(positive)}，{self._verdict(positive)}"
+        return f"{self._word(positive)}，{self._concluded(positive)}"
 
     def _plain(self, positive: bool) -> list[str]:
         parts = [self._statement(positive) for _ in range(self.dice.between(2, 5))]
-        if self.dice.chance(0.2):
+        if self.dice.chance(0.15):
             parts.insert(self.dice.between(0, len(parts) - 1), self._concession(not positive))
-        return [*parts, *self._maybe_verdict(positive, 0.55)]
+        return [*parts, *self._maybe_verdict(positive, 0.65)]
 
     def _long(self, positive: bool) -> list[str]:
         before = [self._statement(positive) for _ in range(self.dice.between(1, 3))]
@@ -149,7 +150,7 @@ class _Writer:
             pair = self.dice.pick(self.common["pair"])
             minor = self._expand(pair, {"first": minor, "second": self._concession(not positive)})
         major = self._statement(positive)
-        return [self._opposed(positive, minor, major), *self._maybe_verdict(positive, 0.65)]
+        return [self._opposed(positive, minor, major), *self._maybe_verdict(positive, 0.75)]
 
     def _outweighed(self, positive: bool) -> list[str]:
         """Two or three points against the verdict, then those that decide."""
@@ -181,13 +182,11 @@ class _Writer:
         return [self._concluded(positive)] if self.dice.chance(probability) else []
 
     def _concluded(self, positive: bool) -> str:
-        verdict = self._verdict(positive)
+        verdict = self._fresh(self.domain["praise" if positive else "complaint"])
         if verdict.startswith(("总", "整体", "要说", "问我")) or self.dice.chance(0.6):
             return verdict
-        return self.dice.pick(self.common["before_verdict"]) + verdict
-
-    def _verdict(self, positive: bool) -> str:
-        return self._fresh(self.domain["praise" if positive else "complaint"])
+        lead: str = self.dice.pick(self.common["before_verdict"])
+        return lead + verdict
 
     def _statement(self, positive: bool) -> str:
         """One point that can carry the verdict: an observation, or a judgement in one word."""
@@ -213,8 +212,11 @@ class _Writer:
             "subject": self.dice.pick(aspect["subject"]),
             "word": good if positive else bad,
             "opposite": bad if positive else good,
-            **{name: self.dice.pick(aspect[name]) for name in ("this", "other") if name in aspect},
         }
+        # What is compared is the shop or the courier for some aspects, and not the thing reviewed.
+        for name in ("this", "other"):
+            if name in aspect:
+                slots[name] = self.dice.pick(aspect[name])
         return self._fresh(patterns, slots)
 
     def _aspect(self) -> dict[str, list[str]]:
@@ -232,14 +234,15 @@ class _Writer:
 
     def _expand(self, pattern: str, slots: Mapping[str, str]) -> str:
         def filled(match: re.Match[str]) -> str:
-            inside = match[1]
+            inside: str = match[1]
             if inside in slots:
                 return slots[inside]
             if span := _RANGE.fullmatch(inside):
                 return str(self.dice.between(int(span[1]), int(span[2])))
             if "|" in inside:
                 return self.dice.pick(inside.split("|"))
-            return self.dice.pick(self.domain[inside] if inside in self.domain else self.common[inside])
+            listed: list[str] = self.domain[inside] if inside in self.domain else self.common[inside]
+            return self.dice.pick(listed)
 
         while _SLOT.search(pattern):
             pattern = _SLOT.sub(filled, pattern)
@@ -354,7 +357,8 @@ def write(folder: Path, seed: int = DEFAULT_SEED) -> list[Path]:
                 os.fsync(file.fileno())
             beside.replace(path)
         except OSError as error:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                beside.unlink()
             raise StorageError(f"The sample cannot be written to {path}: {error}. Choose another --output.") from error
         logger.info("Wrote %s reviews to %s.", f"{len(reviews):,}", path)
         paths.append(path)
@@ -368,7 +372,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="start of the random sequence (%(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    write(arguments.output, arguments.seed)
+    try:
+        write(arguments.output, arguments.seed)
+    except TextclfError as error:
+        parser.exit(error.exit_code, f"{error}\n")
 
 
 if __name__ == "__main__":

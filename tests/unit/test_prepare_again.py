@@ -125,7 +125,7 @@ def test_a_disk_that_is_full_while_writing(fetched, home):
         check=False,
     )
     assert result.returncode == 1
-    assert "StorageError: The prepared data could not be written to" in result.stderr
+    assert "StorageError: Writing to" in result.stderr
     assert "train.parquet needs up to" in result.stderr
     assert "free on that disk:" in result.stderr
     assert list(home.prepared.iterdir()) == []
