@@ -20,6 +20,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.stopping import stopping
 from textclf.config import Environment, Home, parse_command_line
 from textclf.config.sources import StrictModel
 from textclf.errors import TextclfError
@@ -47,7 +48,8 @@ def launch(
         closing: Words the result.
 
     Returns:
-        The exit code: 0, or 2 for the user's mistake, 1 for a failure, 130 after Ctrl-C.
+        The exit code: 0, or 2 for the user's mistake, 1 for a failure. Ctrl-C and SIGTERM end the process with 130
+        and 143.
     """
     debug = "--debug" in sys.argv
     try:
@@ -60,7 +62,7 @@ def launch(
             default_file=default_file,
         )
         home = Home.from_environment()
-        with temporary_settings(_settings()):
+        with stopping(), temporary_settings(_settings()):
             setup_logging(incremental=False)
             _quiet(debug)
             result = flow(config)
@@ -69,9 +71,6 @@ def launch(
             traceback.print_exc()
         print(f"\n{error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on where it stopped.", file=sys.stderr)
-        return 130
     print(f"\n{closing(config, result, home)}")
     return 0
 

@@ -7,7 +7,9 @@ import sys
 from prefect import flow
 
 from flows.launch import launch
+from flows.run_logs import send_library_logs
 from tasks.predict import predict as predict_files
+from textclf import __version__
 from textclf.closing import prediction_closing
 from textclf.config import CONFIGS, Home, PredictConfig, anchor
 from textclf.records import PredictionSummary
@@ -19,13 +21,14 @@ EXAMPLES = """\
 """
 
 
-@flow(name="predict", description=__doc__, flow_run_name="predict-{config.model}")
+@flow(name="predict", description=__doc__, version=__version__, flow_run_name="predict-{config.model}")
 def predict(config: PredictConfig) -> PredictionSummary:
     """Predicts a file, or each new file of a folder.
 
     Args:
         config: Everything the run does; each field says what it means.
     """
+    send_library_logs()
     home = Home.from_environment()
     return predict_files(anchor(config, home.root), home)
 

@@ -7,12 +7,14 @@ import sys
 from prefect import flow
 
 from flows.launch import flow_run_tags, launch
+from flows.run_logs import send_library_logs
 from tasks.clean import clean
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.register import register
 from tasks.tokenize import tokenize
 from tasks.train import train as train_model
+from textclf import __version__
 from textclf.closing import training_closing
 from textclf.config import CONFIGS, Home, TrainConfig, anchor
 from textclf.records import RegisteredModel
@@ -26,13 +28,14 @@ EXAMPLES = """\
 """
 
 
-@flow(name="train", description=__doc__, flow_run_name="train-{config.data.name}")
+@flow(name="train", description=__doc__, version=__version__, flow_run_name="train-{config.data.name}")
 def train(config: TrainConfig) -> RegisteredModel:
     """Fine-tunes, measures and registers a classifier.
 
     Args:
         config: Everything the run does; each field says what it means.
     """
+    send_library_logs()
     home = Home.from_environment()
     config = anchor(config, home.root)
     data, model = download(config, home)

@@ -12,13 +12,7 @@ from textclf.errors import TransientError
 
 
 async def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    try:
-        await state.result()
-    except TransientError:
-        return True
-    except Exception:
-        return False
-    return False
+    return isinstance(await state.result(raise_on_failure=False), TransientError)
 
 
 # The library finds earlier results by digest and checks them; a second cache of Prefect's own would return folders

@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def _config(flow: str, flags: list[str]) -> TrainConfig | PredictConfig:
-    model = TrainConfig if flow == "train" else PredictConfig
+    model: type[TrainConfig] | type[PredictConfig] = TrainConfig if flow == "train" else PredictConfig
     return parse_command_line(
         model,
         flags,

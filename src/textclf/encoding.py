@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -83,8 +82,8 @@ def encode(
                 tokens, unknown = counts["tokens"], counts["unknown"]
         if unknown > LARGEST_UNKNOWN_SHARE * tokens:
             raise DataError(
-                f"The tokenizer knows only {1 - unknown / tokens:.0%} of the tokens in the training text: its vocabulary is "
-                "of another language or damaged. Choose a model made for the language of the texts."
+                f"The tokenizer knows only {1 - unknown / tokens:.0%} of the training text's tokens: its vocabulary "
+                "is of another language or damaged. Choose a model made for the language of the texts."
             )
         record = EncodedData(
             digest=digest,
@@ -128,7 +127,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     # A tokenizer that did not find its vocabulary loads with the special tokens alone and says nothing.
     if not tokenizer.is_fast or len(tokenizer) <= 2 * len(SPECIAL_TOKENS):
         raise ModelError(
-            f"The tokenizer in {folder} has {len(tokenizer)} tokens: its vocabulary is missing or it is not a fast tokenizer."
+            f"The tokenizer in {folder} has {len(tokenizer)} tokens: its vocabulary is missing, or "
+            "it is not a fast tokenizer."
         )
     return tokenizer
 
@@ -187,17 +187,30 @@ def _new_tokenizer(prepared: PreparedData, model: ModelConfig, folder: Path) -> 
 
     vocabulary_file = folder / "vocab.txt"
     if model.architecture.vocabulary_path:
-        shutil.copyfile(_existing(model.architecture.vocabulary_path), vocabulary_file)
+        vocabulary = _read_vocabulary(model.architecture.vocabulary_path)
     else:
         texts = pq.read_table(prepared.folder / "train.parquet", columns=["text"])["text"].to_pylist()
         vocabulary = build_vocabulary(texts, model.architecture.vocabulary_size)
-        vocabulary_file.write_text("".join(f"{token}\n" for token in vocabulary), encoding="utf-8")
+    vocabulary_file.write_text("".join(f"{token}\n" for token in vocabulary), encoding="utf-8")
     tokenizer: PreTrainedTokenizerBase = BertTokenizer(vocab=str(vocabulary_file))
-    missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
-    if missing or len(tokenizer) <= 2 * len(SPECIAL_TOKENS):
-        raise ConfigError(f"The vocabulary file lacks {missing or 'all but special tokens'}: it is not one of a BERT.")
     vocabulary_file.unlink()
     return tokenizer
+
+
+def _read_vocabulary(path: Path) -> list[str]:
+    try:
+        lines = _existing(path).read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"model.architecture.vocabulary_path: {path} is not UTF-8 (byte {error.start}).") from error
+    # A repeated token would leave ids beyond the length of the vocabulary.
+    vocabulary = list(dict.fromkeys(line.rstrip("\r") for line in lines if line.rstrip("\r")))
+    missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+    if missing or len(vocabulary) <= 2 * len(SPECIAL_TOKENS):
+        raise ConfigError(
+            f"model.architecture.vocabulary_path: {path} lacks {missing or 'all but special tokens'}: expected a BERT "
+            "vocabulary, one token a line."
+        )
+    return vocabulary
 
 
 def _encode_split(
@@ -219,7 +232,7 @@ def _encode_split(
         ) as bar,
     ):
         for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=["row", "text", "label"]):
-            # Uncut, to count what is cut; the fast tokenizer works on a batch with all cores.
+            # The fast tokenizer works on a batch with all cores.
             ids = _token_ids(tokenizer, batch.column("text").to_pylist(), encoding.max_length, counts)
             lengths = [len(sequence) for sequence in ids]
             arrays = [

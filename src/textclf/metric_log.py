@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from textclf.config.home import Home
 from textclf.errors import TrackingError
@@ -46,7 +47,7 @@ class MetricLog:
         self._sent_file = folder / SENT_FILE
         self._patience_seconds = patience_seconds
         self._lock = threading.Lock()
-        self._points = self._read_points()
+        self._points: list[dict[str, Any]] = self._read_points()
         self._known = {(point["step"], name) for point in self._points for name in point["metrics"]}
         self._sent = int(self._sent_file.read_text(encoding="utf-8")) if self._sent_file.is_file() else 0
         self._closing = threading.Event()
@@ -85,12 +86,13 @@ class MetricLog:
         unsent = len(self._points) - self._sent
         if unsent and error is None:
             raise TrackingError(
-                f"{unsent} points of training metrics could not be sent to MLflow at {redacted(self._home.tracking_uri)}: "
-                f"{self._failure}\nThey are kept in {self._file}, and the model beside them. Make sure that the store can "
-                "be reached, then start the same command again: it sends them and goes on after training."
+                f"{unsent} points of training metrics could not be sent to MLflow at "
+                f"{redacted(self._home.tracking_uri)}: {self._failure}\n"
+                f"They are kept in {self._file}, and the model beside them. Make sure that the store "
+                "can be reached, then start the same command again: it sends them and goes on after training."
             ) from self._failure
 
-    def _read_points(self) -> list[dict[str, object]]:
+    def _read_points(self) -> list[dict[str, Any]]:
         if not self._file.is_file():
             return []
         lines = self._file.read_bytes().split(b"\n")
@@ -140,7 +142,7 @@ class MetricLog:
             metrics = [
                 Metric(name, value, point["timestamp_ms"], point["step"])
                 for point in batch
-                for name, value in point["metrics"].items()  # type: ignore[attr-defined]
+                for name, value in point["metrics"].items()
             ]
             self._client.log_batch(self._run_id, metrics=metrics, synchronous=True)
             self._sent += len(batch)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textclf.config.schema import ModelConfig
 from textclf.encoding import load_tokenizer
 from textclf.errors import ModelError
+from textclf.quiet import quiet_transformers
 from textclf.records import EncodedData, FetchedModel
 
 if TYPE_CHECKING:
@@ -35,9 +36,18 @@ def build_classifier(
         ModelError: The folder's weights are missing, not safetensors or not loadable; or the model takes fewer
             positions than `encoding.max_length`.
     """
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, set_seed
 
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    quiet_transformers()
+    config: Any
+    # The Auto classes carry no types.
+    model_class: Any = AutoModelForSequenceClassification
+    classifier: PreTrainedModel
+    names: dict[str, Any] = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
     set_seed(seed)
     if fetched is None:
         shape = model.architecture
@@ -49,19 +59,20 @@ def build_classifier(
             intermediate_size=shape.intermediate_size,
             hidden_dropout_prob=shape.dropout,
             attention_probs_dropout_prob=shape.dropout,
-            num_labels=len(labels),
             pad_token_id=load_tokenizer(encoded.tokenizer_folder).pad_token_id,
             **names,
         )
-        return AutoModelForSequenceClassification.from_config(config)
+        classifier = model_class.from_config(config)
+        return classifier
     try:
         config = AutoConfig.from_pretrained(
             fetched.folder, num_labels=len(labels), local_files_only=True, trust_remote_code=False, **names
         )
         _check_positions(config, encoded, fetched)
         if model.initialization == "random":
-            return AutoModelForSequenceClassification.from_config(config)
-        return AutoModelForSequenceClassification.from_pretrained(
+            classifier = model_class.from_config(config)
+            return classifier
+        classifier = model_class.from_pretrained(
             fetched.folder,
             config=config,
             use_safetensors=True,
@@ -71,7 +82,8 @@ def build_classifier(
             local_files_only=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        return classifier
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"The model in {fetched.folder} (from {fetched.origin}) cannot be loaded: {error}\n"
             "Expected config.json and model.safetensors of an encoder that AutoModelForSequenceClassification knows; "
@@ -83,6 +95,6 @@ def _check_positions(config: object, encoded: EncodedData, fetched: FetchedModel
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and positions < encoded.max_length:
         raise ModelError(
-            f"encoding.max_length is {encoded.max_length}, but the model from {fetched.origin} takes at most {positions} "
-            f"tokens. Set encoding.max_length to {positions} or less."
+            f"encoding.max_length is {encoded.max_length}, but the model from {fetched.origin} takes at most "
+            f"{positions} tokens. Set encoding.max_length to {positions} or less."
         )

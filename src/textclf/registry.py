@@ -15,6 +15,7 @@ from textclf.config.schema import RegistrationConfig
 from textclf.errors import ModelNotFoundError
 from textclf.evaluation.metrics import classification_metrics
 from textclf.prediction.classifier import Classifier
+from textclf.quiet import quiet_mlflow
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.tracking import connect, redacted, reporting
 
@@ -211,7 +212,8 @@ def _log_and_register(client: MlflowClient, trained: TrainedModel, name: str) ->
             input_example=pd.DataFrame({"text": ["房间很干净，下次还会来。"]}),
             pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in REQUIREMENTS],
         )
-    return mlflow.register_model(info.model_uri, name)
+    with quiet_mlflow():
+        return mlflow.register_model(info.model_uri, name)
 
 
 def _compare(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textclf.evaluation.tables import summary_table
+from textclf.evaluation.report import SPLITS, models_of_split, split_metrics
+from textclf.evaluation.tables import markdown_table, summary_table
 from textclf.records import (
     Attempt,
     EncodedData,
@@ -74,8 +75,8 @@ def encoding_summary(encoded: EncodedData) -> str:
         for split, count in encoded.rows.items()
     ]
     return (
-        f"# Tokens{_again(encoded.cached)}\n\nVocabulary {encoded.vocabulary_size:,}; {encoded.mean_tokens:.0f} tokens a "
-        f"training text on average; {encoded.unknown_share:.2%} unknown.\n\n"
+        f"# Tokens{_again(encoded.cached)}\n\nVocabulary {encoded.vocabulary_size:,}; {encoded.mean_tokens:.0f} tokens "
+        f"a training text on average; {encoded.unknown_share:.2%} unknown.\n\n"
         + _table(["split", "texts", f"cut at {encoded.max_length} tokens", "share"], rows)
     )
 
@@ -94,9 +95,20 @@ def training_summary(trained: TrainedModel, link: str | None) -> str:
 
 
 def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
-    """Puts the model's test metrics beside those of the baselines."""
-    table = summary_table({"fine-tuned": evaluated.metrics, **evaluated.baselines})
-    return f"# Metrics\n\n{table}\n\nPlots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`."
+    """Puts the model's scores on each split beside those of the baselines, and says how each class fared on test."""
+    parts = ["# Metrics"]
+    for split, heading in SPLITS.items():
+        models = models_of_split({"fine-tuned": evaluated.metrics, **evaluated.baselines}, split)
+        if models:
+            parts += [f"## {heading}", summary_table(models)]
+    test = split_metrics(evaluated.metrics, "test")
+    classes = [["Class", "Rows", "Precision", "Recall", "F1"]]
+    for label, rows in split_metrics(test, "support").items():
+        figures = [test.get(f"{metric}/{label}") for metric in ("precision", "recall", "f1")]
+        classes.append([label, f"{rows:,.0f}", *("–" if figure is None else f"{figure:.4f}" for figure in figures)])
+    parts += ["## Classes, test", markdown_table(classes)]
+    parts.append(f"Plots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`.")
+    return "\n\n".join(parts)
 
 
 def decision_summary(registered: RegisteredModel, link: str | None) -> str:

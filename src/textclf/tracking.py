@@ -55,8 +55,8 @@ def reporting(home: Home, doing: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, ConnectionError) as error:
         raise TrackingError(
             f"MLflow failed while {doing}: {str(error).splitlines()[0][:500]}\n"
-            f"Its store is {redacted(home.tracking_uri)}. Make sure that it can be reached and is not locked by another "
-            "program, then start the same command again: it goes on where it stopped."
+            f"Its store is {redacted(home.tracking_uri)}. Make sure that it can be reached and is not locked by "
+            "another program, then start the same command again: it goes on where it stopped."
         ) from error
 
 
@@ -165,13 +165,14 @@ def training_run(
             ).info.run_id
         lock = _own_run(home, run_id, key)
         logger.info("Track: MLflow run %s in experiment %s.", run_id, name)
-    status = RunStatus.FAILED
+    # What is no Exception stops the process from outside: Ctrl-C, SIGTERM.
+    status = RunStatus.KILLED
     try:
         _describe_run(client, home, run_id, config, prepared, fetched, tags)
         yield run_id
         status = RunStatus.FINISHED
-    except (KeyboardInterrupt, SystemExit):
-        status = RunStatus.KILLED
+    except Exception:
+        status = RunStatus.FAILED
         raise
     finally:
         try:

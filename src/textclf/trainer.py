@@ -45,7 +45,8 @@ class LengthGroupedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        return iter(get_length_grouped_indices(self._lengths, self._batch_size, generator=generator))
+        indices: list[int] = get_length_grouped_indices(self._lengths, self._batch_size, generator=generator)
+        return iter(indices)
 
     def set_epoch(self, epoch: int) -> None:
         """Changes the order; accelerate calls it at the start of each epoch."""
@@ -65,7 +66,8 @@ class ClassifierTrainer(Trainer):
         if not self._group_by_length:
             return super()._get_train_sampler(train_dataset)
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(list(self.train_dataset["length"]), batch_size, self.args.seed)
+        rows: Any = self.train_dataset
+        return LengthGroupedSampler(list(rows["length"]), batch_size, self.args.seed)
 
 
 class Progress(TrainerCallback):

@@ -120,7 +120,8 @@ def _train(
         logger.info("Train: going on from step %s of an earlier start.", step)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     settings = ClassifierSettings(labels=labels, max_length=encoded.max_length, cleaning=config.cleaning)
-    Classifier(trainer.model, tokenizer, settings).save(folder / MODEL_FOLDER)
+    trained_model: Any = trainer.model
+    Classifier(trained_model, tokenizer, settings).save(folder / MODEL_FOLDER)
     state = trainer.state
     record = TrainedModel(
         run_id=run_id,
@@ -213,7 +214,8 @@ def _validation_metrics(labels: tuple[str, ...]) -> Callable[[EvalPrediction], d
         import torch
 
         probabilities: Any = torch.softmax(torch.as_tensor(prediction.predictions), dim=-1).numpy()
-        metrics = classification_metrics(prediction.label_ids, probabilities, labels)
+        label_ids: Any = prediction.label_ids
+        metrics = classification_metrics(label_ids, probabilities, labels)
         return {name: value for name, value in metrics.items() if "/" not in name}
 
     return compute

@@ -68,7 +68,8 @@ class Home:
             ) from error
         if not writable:
             raise ConfigError(
-                f"The home directory {root} cannot be written to.\nSet TEXTCLF_HOME to a directory that you may write to."
+                f"The home directory {root} cannot be written to.\n"
+                "Set TEXTCLF_HOME to a directory that you may write to."
             )
         return cls(root=root, tracking_uri=environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow.db'}")
 

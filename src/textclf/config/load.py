@@ -75,6 +75,8 @@ def parse_command_line(
         cli_avoid_json=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,
+        # As in YAML.
+        cli_parse_none_str="null",
     )
     namespace, unknown = parser.parse_known_args(list(arguments))
     from_flags = flags(parsed_args=namespace)()

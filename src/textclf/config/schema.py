@@ -181,7 +181,7 @@ class TrainingConfig(StrictModel):
 
     recipe: Literal["default", "tutorial"] = Field(
         default="default",
-        description="Where unset fields take their values from: `default`, or `tutorial` (also sets cleaning and encoding).",
+        description="Where unset fields take their values from: `default`, or `tutorial` (cleaning and encoding too).",
     )
     num_train_epochs: float = Field(default=3.0, gt=0, le=1000, description="Passes over the training rows.")
     max_steps: int | None = Field(

@@ -44,7 +44,8 @@ class LocalSource(StrictModel):
 
     provider: Literal["local"] = Field(description="`local`: a path on this machine.")
     path: Path = Field(
-        description="The folder or file; a relative path counts from the home directory, on the command line from the current one."
+        description="The folder or file; a relative path counts from the home directory, on the command line from the "
+        "current one."
     )
 
 

@@ -141,7 +141,7 @@ def _untrained(
 def _all_metrics(
     rows: dict[str, _Rows], probabilities: dict[str, NDArray[np.float32]], labels: tuple[str, ...]
 ) -> dict[str, float]:
-    metrics = {}
+    metrics: dict[str, float] = {}
     for split, split_rows in rows.items():
         found = classification_metrics(split_rows.labels, probabilities[split], labels)
         metrics |= {f"{split}/{name}": value for name, value in found.items()}

@@ -13,14 +13,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from textclf import __version__
 from textclf.config.schema import CleaningConfig
 from textclf.data.cleaning import clean_text
 from textclf.devices import Precision, resolve_precision
 from textclf.encoding import load_tokenizer
 from textclf.errors import ModelError
+from textclf.quiet import quiet_transformers
 from textclf.records import Record
 from textclf.store import write_text
 
@@ -70,7 +69,7 @@ class Classifier:
         self.max_length = settings.max_length
         self._tokenizer = tokenizer
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = model.to(self._device).eval()
+        self._model: Any = model.to(device=self._device).eval()  # type: ignore[call-arg]
         self._precision = precision
 
     @classmethod
@@ -84,15 +83,17 @@ class Classifier:
         Raises:
             ModelError: A file is missing or damaged.
         """
+        from safetensors import SafetensorError
         from transformers import AutoModelForSequenceClassification
 
+        quiet_transformers()
         settings_file = folder / SETTINGS_FILE
         try:
             settings = ClassifierSettings.model_validate_json(settings_file.read_text(encoding="utf-8"))
             model = AutoModelForSequenceClassification.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
             )
-        except (OSError, ValueError, ValidationError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"The classifier in {folder} cannot be loaded: {error}\n"
                 f"Expected config.json, model.safetensors, a tokenizer and {SETTINGS_FILE}, as training writes them."
