@@ -8,11 +8,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from textclf.errors import TransientError
+from textclf.errors import HubUnreachableError, TransientError
 
 
-async def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    return isinstance(await state.result(raise_on_failure=False), TransientError)
+def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    # Prefect asks with a state whose data is the exception that the task raised. Hubs have been tried again by then,
+    # each source with its own pauses; asking them all once more would only delay the message.
+    return isinstance(state.data, TransientError) and not isinstance(state.data, HubUnreachableError)
 
 
 # The library finds earlier results by digest and checks them; a second cache of Prefect's own would return folders

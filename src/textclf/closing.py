@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig, TrainConfig
 from textclf.records import PredictionSummary, RegisteredModel
@@ -21,18 +24,25 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
         lines += [
             "This was the quickstart: a small BERT from random weights on the reviews that ship with textclf.",
             "The real job fine-tunes bert-base-chinese on ChnSentiCorp:",
-            "  python flows/train_flow.py --config configs/chnsenticorp.yaml",
+            f"  {_program('python')} flows/train_flow.py --config configs/chnsenticorp.yaml",
             "",
         ]
     if home.tracking_uri.startswith("http"):
         lines += [f"Compare models:      {home.tracking_uri}"]
     else:
-        lines += [f"Compare models:      mlflow ui --backend-store-uri {home.tracking_uri}"]
+        store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
+        lines += [f"Compare models:      {_program('mlflow')} ui{store}"]
     lines += [
-        f"Predict a file:      python flows/predict_flow.py --model {registered.name} --input FILE --output FILE",
-        "Run on schedules:    python deployments/serve.py",
+        f"Predict a file:      {_program('python')} flows/predict_flow.py --model {registered.name} --input FILE --output FILE",
+        f"Run on schedules:    {_program('python')} deployments/serve.py",
     ]
     return "\n".join(lines)
+
+
+def _program(name: str) -> str:
+    # Beside the running interpreter, so that the command works whether its environment is activated or not.
+    path = Path(sys.executable).parent / name
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: Home) -> str:

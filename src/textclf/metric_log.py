@@ -34,7 +34,8 @@ class MetricLog:
         home: Where MLflow's store is.
         run_id: The MLflow run.
         folder: Where the file lies.
-        patience_seconds: How long the end of the block waits for a store that fails.
+        patience_seconds: How long the end of the block goes on trying to reach a store that fails. The last try may
+            take longer: MLflow itself waits 20 s for a locked SQLite file.
 
     Raises:
         TrackingError: At the end of the block, if metrics could not be sent.
@@ -87,7 +88,7 @@ class MetricLog:
         if unsent and error is None:
             raise TrackingError(
                 f"{unsent} points of training metrics could not be sent to MLflow at "
-                f"{redacted(self._home.tracking_uri)}: {self._failure}\n"
+                f"{redacted(self._home.tracking_uri)}: {redacted(str(self._failure))}\n"
                 f"They are kept in {self._file}, and the model beside them. Make sure that the store "
                 "can be reached, then start the same command again: it sends them and goes on after training."
             ) from self._failure
@@ -115,7 +116,9 @@ class MetricLog:
                 # Whatever the store raises, training goes on; the end of the block reports what was never sent.
                 if self._failure is None:
                     logger.warning(
-                        "MLflow cannot be written to; metrics are kept in %s meanwhile. (%s)", self._file, error
+                        "MLflow cannot be written to; metrics are kept in %s meanwhile. (%s)",
+                        self._file,
+                        redacted(str(error)),
                     )
                 self._failure = error
                 pause = min(2 * pause, 30.0) if not closing else SECONDS_BETWEEN_SENDS

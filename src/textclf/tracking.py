@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import subprocess
 import time
@@ -54,21 +55,20 @@ def reporting(home: Home, doing: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, ConnectionError) as error:
         raise TrackingError(
-            f"MLflow failed while {doing}: {str(error).splitlines()[0][:500]}\n"
+            f"MLflow failed while {doing}: {redacted(str(error).splitlines()[0][:500])}\n"
             f"Its store is {redacted(home.tracking_uri)}. Make sure that it can be reached and is not locked by "
             "another program, then start the same command again: it goes on where it stopped."
         ) from error
 
 
-def redacted(uri: str) -> str:
-    """Takes the password out of an address."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
+def redacted(text: str) -> str:
+    """Takes the passwords out of the addresses in a text.
 
-    try:
-        return make_url(uri).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return uri
+    Example:
+        >>> redacted("postgresql://mlflow:secret@database/mlflow is locked")
+        'postgresql://mlflow:***@database/mlflow is locked'
+    """
+    return re.sub(r"(://[^/@\s:]*):[^/@\s]+@", r"\1:***@", text)
 
 
 def connect(home: Home) -> MlflowClient:
@@ -79,17 +79,19 @@ def connect(home: Home) -> MlflowClient:
     """
     import mlflow
     from filelock import FileLock
-    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
         # Seven, the default, means minutes of silence before an unreachable server is reported.
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
+    if not MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.is_set():
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     mlflow.set_tracking_uri(home.tracking_uri)
-    client = mlflow.MlflowClient(home.tracking_uri)
-    # Two flows that start at once in a new home would both create the tables.
+    # The client creates the tables; two flows that start at once in a new home must not both do so.
     with FileLock(home.root / ".mlflow.lock"), reporting(home, "opening its store"):
+        client = mlflow.MlflowClient(home.tracking_uri)
         client.search_experiments(max_results=1)
     return client
 
@@ -178,9 +180,11 @@ def training_run(
         try:
             with reporting(home, "closing the run"):
                 client.set_terminated(run_id, RunStatus.to_string(status))
+            if status == RunStatus.FINISHED:
+                # Under the lock still: nobody may continue a run that is being removed.
+                shutil.rmtree(home.checkpoints / run_id)
         finally:
             lock.release()
-    shutil.rmtree(home.checkpoints / run_id)
 
 
 def run_folder(home: Home, run_id: str) -> Path:
@@ -207,9 +211,7 @@ def _continue_run(client: MlflowClient, home: Home, key: str) -> tuple[str, File
     from mlflow.entities import RunStatus
     from mlflow.exceptions import MlflowException
 
-    for state_file in sorted(
-        home.checkpoints.glob(f"*/{STATE_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True
-    ):
+    for state_file in sorted(home.checkpoints.glob(f"*/{STATE_FILE}"), key=_modified, reverse=True):
         run_id = state_file.parent.name
         lock = FileLock(state_file.parent / LOCK_FILE, timeout=0)
         try:
@@ -221,13 +223,24 @@ def _continue_run(client: MlflowClient, home: Home, key: str) -> tuple[str, File
         except MlflowException:
             # The run was deleted in MLflow, or belongs to another store.
             status = None
-        if status and json.loads(state_file.read_text(encoding="utf-8"))["key"] == key:
+        if status == RunStatus.to_string(RunStatus.FINISHED) or not state_file.is_file():
+            # Its owner removes the folder last of all; it was killed before that, or has just done it.
+            shutil.rmtree(state_file.parent, ignore_errors=True)
+        elif status and json.loads(state_file.read_text(encoding="utf-8"))["key"] == key:
             return run_id, lock
-        if status == RunStatus.to_string(RunStatus.RUNNING):
+        elif status == RunStatus.to_string(RunStatus.RUNNING):
             with reporting(home, "marking a killed run"):
                 client.set_terminated(run_id, RunStatus.to_string(RunStatus.KILLED))
         lock.release()
     return None
+
+
+def _modified(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        # Another process finished its run and removed the folder.
+        return 0.0
 
 
 def _own_run(home: Home, run_id: str, key: str) -> FileLock:

@@ -60,7 +60,8 @@ class DataConfig(StrictModel):
     sources: tuple[DataSource, ...] = Field(
         default=(SampleDataSource(provider="sample"),),
         min_length=1,
-        description="Where the data comes from, tried in order: `huggingface`, `modelscope`, `local` or `sample`.",
+        description="Where the data comes from, tried in order: `huggingface`, `modelscope`, `local` or `sample`, "
+        'e.g. `{"provider": "local", "path": "reviews.csv"}`.',
     )
     text_column: str = Field(default="text", min_length=1, description="Column that holds the text.")
     label_column: str = Field(default="label", min_length=1, description="Column that holds the label.")
@@ -70,8 +71,8 @@ class DataConfig(StrictModel):
     labels: dict[str, str] | None = Field(
         default=None,
         min_length=2,
-        description="Label names by the value in the file, in the order of their ids, e.g. `{0: 负面, 1: 正面}`; "
-        "without it, the values found in `train`, sorted.",
+        description="Label names by the value in the file, in the order of their ids, e.g. "
+        '`{"0": "负面", "1": "正面"}`; without it, the values found in `train`, sorted.',
     )
     column_names: tuple[str, ...] | None = Field(
         default=None, description="Names for the columns of CSV and TSV files that have no header line."
@@ -164,8 +165,9 @@ class ModelConfig(StrictModel):
 
     sources: tuple[ModelSource, ...] = Field(
         default=(),
-        description="Where the model comes from, tried in order: `modelscope`, `huggingface` or `local`; without any, "
-        "a BERT of the shape in `architecture` with random weights.",
+        description="Where the model comes from, tried in order: `modelscope`, `huggingface` or `local`, e.g. "
+        '`{"provider": "modelscope", "name": "tiansz/bert-base-chinese"}`; without any, a BERT of the shape in '
+        "`architecture` with random weights.",
     )
     initialization: Literal["pretrained", "random"] = Field(
         default="pretrained",
@@ -181,7 +183,8 @@ class TrainingConfig(StrictModel):
 
     recipe: Literal["default", "tutorial"] = Field(
         default="default",
-        description="Where unset fields take their values from: `default`, or `tutorial` (cleaning and encoding too).",
+        description="Where unset fields take their values from: `default`, or `tutorial` (cleaning and encoding too). "
+        "A form sets every field, so choose it in a file or on the command line.",
     )
     num_train_epochs: float = Field(default=3.0, gt=0, le=1000, description="Passes over the training rows.")
     max_steps: int | None = Field(

@@ -1,0 +1,92 @@
+"""Model folders for the benchmarks: the shape of bert-base-chinese with random weights from a seed, or a given one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comparison import SHARED
+
+if TYPE_CHECKING:
+    from textclf.prediction.classifier import Classifier
+
+SHAPE = SHARED / "models" / "bert-base-chinese"
+LABELS = ("负面", "正面")
+
+
+def make_model(target: Path, shape: Path, *, seed: int) -> Path:
+    """Writes a folder with random weights that `from_pretrained` reads.
+
+    Args:
+        target: The new folder.
+        shape: A folder with `config.json` and the tokenizer's files; weights in it are not used.
+        seed: Seed of the weights.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        SystemExit: `shape` is no such folder.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, set_seed
+
+    check_folder(shape)
+    set_seed(seed)
+    names = dict(enumerate(LABELS))
+    config = AutoConfig.from_pretrained(shape, id2label=names, label2id={name: index for index, name in names.items()})
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(target)
+    AutoTokenizer.from_pretrained(shape).save_pretrained(target)
+    return target
+
+
+def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: Sequence[str] = ()) -> Path:
+    """Writes a folder that both `pipeline` and `Classifier.load` read, with the same weights for both.
+
+    Args:
+        target: The new folder.
+        source: A model with a classification head; its label names are kept.
+        max_length: Where texts are cut.
+        spread_over: Texts over which the labels of a random model are to fall about evenly. Without that it gives all
+            texts the same label, and equal labels would prove nothing.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        SystemExit: `source` holds no model.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    from textclf.config.schema import CleaningConfig
+    from textclf.encoding import load_tokenizer
+    from textclf.prediction.classifier import Classifier, ClassifierSettings
+
+    check_folder(source)
+    model = AutoModelForSequenceClassification.from_pretrained(source)
+    labels = tuple(model.config.id2label[index] for index in range(model.config.num_labels))
+    tokenizer = load_tokenizer(source)
+    settings = ClassifierSettings(labels=labels, max_length=max_length, cleaning=CleaningConfig())
+    if spread_over:
+        _spread(model, Classifier(model, tokenizer, settings), spread_over)
+    Classifier(model, tokenizer, settings).save(target)
+    return target
+
+
+def _spread(model: Any, classifier: Classifier, texts: Sequence[str]) -> None:
+    """Stretches and shifts the last layer, so that scores differ and each label is the likelier for half the texts."""
+    import numpy as np
+    import torch
+
+    head = model.classifier
+    with torch.no_grad():
+        logits = torch.from_numpy(np.log(classifier.predict(texts))).to(head.bias)
+        spread = float(logits.std(dim=0).max())
+        head.weight.div_(spread)
+        head.bias.sub_(logits.median(dim=0).values).div_(spread)
+
+
+def check_folder(folder: Path) -> None:
+    """Ends the program if a folder holds no model."""
+    if not (folder / "config.json").is_file():
+        raise SystemExit(f"There is no config.json in {folder}: name a model folder with --model.")

@@ -1,0 +1,56 @@
+"""The tutorial's prediction, plainly: one call of `pipeline` a text. What textclf is compared with.
+
+    python benchmarks/reference/predict_pipeline.py --model FOLDER --input texts.parquet --output labelled.parquet
+
+The input has a column text; the output has the same columns and label and score. Nothing here comes from textclf.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from pathlib import Path
+
+import pandas as pd
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+MAX_LENGTH = 128
+
+
+def clean(text: str) -> str:
+    """Turns every run of characters that are neither word characters nor white space into one space."""
+    return re.sub(r"[^\w\s]+", " ", text).strip()
+
+
+def main() -> None:
+    """Reads, predicts one text after the other, and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the trained model")
+    parser.add_argument("--input", type=Path, required=True, help="Parquet file with a column text")
+    parser.add_argument("--output", type=Path, required=True, help="Parquet file to write")
+    parser.add_argument("--raw", action="store_true", help="do not clean: the model was trained on uncleaned texts")
+    parser.add_argument("--max-length", type=int, default=MAX_LENGTH, help="longest sequence in tokens")
+    arguments = parser.parse_args()
+
+    classify = pipeline(
+        "text-classification",
+        model=AutoModelForSequenceClassification.from_pretrained(arguments.model),
+        tokenizer=AutoTokenizer.from_pretrained(arguments.model),
+    )
+    rows = pd.read_parquet(arguments.input)
+    started = time.perf_counter()
+    results = [
+        classify(text if arguments.raw else clean(text), truncation=True, max_length=arguments.max_length)[0]
+        for text in rows["text"]
+    ]
+    seconds = time.perf_counter() - started
+    rows["label"] = [result["label"] for result in results]
+    rows["score"] = [result["score"] for result in results]
+    rows.to_parquet(arguments.output)
+    print(json.dumps({"texts": len(rows), "predict_seconds": seconds, "texts_per_second": len(rows) / seconds}))
+
+
+if __name__ == "__main__":
+    main()

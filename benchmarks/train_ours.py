@@ -1,0 +1,101 @@
+"""Fine-tunes through the library with the default recipe, and says how long the steps took.
+
+The counterpart of `reference/train_tutorial.py`: the same data, the same model, the same number of rows. Batches of
+similar length, padded to their longest row; the clock runs from the first step to the last, without evaluation and
+checkpoints. Two steps on the same data, thrown away, come first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+from pathlib import Path
+
+
+def main() -> None:
+    """Trains, and prints `rows`, `steps` and `train_seconds` as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train-, validation- and test-*.parquet")
+    parser.add_argument("--model", type=Path, required=True, help="model folder")
+    parser.add_argument("--output", type=Path, required=True, help="folder for what the run leaves behind")
+    parser.add_argument("--max-steps", type=int, default=None, help="stop after so many steps (default: one epoch)")
+    parser.add_argument("--seed", type=int, default=42, help="seed (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, help="rows a step (default: %(default)s)")
+    parser.add_argument("--max-length", type=int, default=128, help="tokens a row (default: %(default)s)")
+    parser.add_argument("--precision", choices=["no", "auto"], default="no", help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    run(arguments, folder=arguments.output / "warm-up", max_steps=2)
+    seconds = run(arguments, folder=arguments.output / "timed", max_steps=arguments.max_steps)
+    print(
+        json.dumps(
+            {
+                "rows": len(seconds) * arguments.batch_size,
+                "steps": len(seconds),
+                "train_seconds": math.fsum(seconds),
+            }
+        )
+    )
+
+
+def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -> list[float]:
+    """Trains once through the library.
+
+    Args:
+        arguments: The command line.
+        folder: The home of this run.
+        max_steps: Where it ends.
+
+    Returns:
+        Seconds of each step.
+    """
+    from textclf.config import Home, TrainConfig
+    from textclf.data.prepare import prepare
+    from textclf.encoding import encode
+    from textclf.hub import fetch_data, fetch_model
+    from textclf.training import train
+
+    config = TrainConfig.model_validate(
+        {
+            "data": {"name": "benchmark", "sources": [{"provider": "local", "path": arguments.data}]},
+            "model": {"sources": [{"provider": "local", "path": arguments.model}]},
+            "encoding": {"max_length": arguments.max_length},
+            "training": {
+                "num_train_epochs": 1,
+                "max_steps": max_steps,
+                "per_device_train_batch_size": arguments.batch_size,
+                "mixed_precision": arguments.precision,
+                "logging_steps": 1,
+                "seed": arguments.seed,
+            },
+        }
+    )
+    home = Home(root=folder, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    fetched = fetch_model(config.model.sources, home=home, offline=True)
+    data = fetch_data(config.data.sources, home=home, offline=True)
+    prepared = prepare(data, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home)
+    encoded = encode(prepared, fetched, model=config.model, encoding=config.encoding, folder=home.prepared)
+    seconds: list[float] = []
+
+    def note(metrics: dict[str, float], step: int) -> None:
+        if "train/samples_per_second" in metrics:
+            seconds.append(arguments.batch_size / metrics["train/samples_per_second"])
+
+    run_folder = home.checkpoints / "benchmark"
+    run_folder.mkdir(parents=True)
+    train(
+        encoded,
+        fetched,
+        config=config,
+        labels=prepared.labels,
+        run_id="benchmark",
+        folder=run_folder,
+        log_metrics=note,
+    )
+    shutil.rmtree(run_folder)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""What the tests of whole commands share: a tiny configuration, and a real Prefect server with finished runs.
+
+All of it is made once a session, and only when a test asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+TINY = {
+    "data": {"name": "tiny", "labels": {"0": "负面", "1": "正面"}},
+    "encoding": {"max_length": 32},
+    "model": {
+        "architecture": {
+            "num_hidden_layers": 1,
+            "hidden_size": 16,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "vocabulary_size": 300,
+        }
+    },
+    "training": {"num_train_epochs": 2, "learning_rate": 0.003, "per_device_train_batch_size": 16},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training configuration with data of its own that goes through the whole flow in seconds."""
+    folder = tmp_path_factory.mktemp("tiny")
+    opinions = (("很差", "失望", "太脏"), ("很好", "满意", "干净"))
+    things = ("房间", "服务", "键盘", "电池", "早餐")
+    lines = [
+        f"这家的{thing}{opinion}，第{number}次来\t{label}"
+        for label, words in enumerate(opinions)
+        for thing in things
+        for opinion in words
+        for number in range(4)
+    ]
+    (folder / "reviews.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n", encoding="utf-8")
+    source = {"provider": "local", "path": str(folder / "reviews.tsv")}
+    content = {**TINY, "data": {**TINY["data"], "sources": [source]}}
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    return file
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running Prefect server, and the environment in which commands find it."""
+
+    address: str
+    environment: dict[str, str]
+    home: Path
+    elsewhere: Path
+    """A directory that has nothing to do with the repository."""
+
+    def api(self, path: str, content: Any = None) -> Any:
+        """Reads a path of the API, or posts to it."""
+        body = None if content is None else json.dumps(content).encode()
+        request = Request(f"{self.address}/api{path}", body, {"Content-Type": "application/json"})
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urlopen(request, timeout=120) as response:
+                    return json.load(response)
+            except HTTPError as error:
+                # The server says so when its SQLite is locked for a moment, and Prefect's clients then ask again.
+                if error.code != 503 or time.monotonic() > deadline:
+                    raise
+                error.close()
+                time.sleep(0.5)
+
+    def command(self, name: str, *arguments: str) -> str:
+        """Runs a program of the virtual environment to its end, from elsewhere."""
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name(name)), *arguments],
+            cwd=self.elsewhere,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def deployment(self, flow: str) -> dict[str, Any]:
+        """Reads what the server knows of a deployment."""
+        return self.api(f"/deployments/name/{flow}/textclf")
+
+    def run(self, flow: str, config: dict[str, Any], *, timeout_seconds: float = 180) -> dict[str, Any]:
+        """Starts a deployment as its form does, and waits for the end of the run."""
+        deployment = self.deployment(flow)["id"]
+        run = self.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})
+        deadline = time.monotonic() + timeout_seconds
+        while run["state"]["type"] not in FINAL_STATES:
+            assert time.monotonic() < deadline, f"still {run['state']}:\n" + "\n".join(self.log_lines(run["id"]))
+            time.sleep(0.5)
+            run = self.api(f"/flow_runs/{run['id']}")
+        return run
+
+    def log_lines(self, run: str, name_prefix: str = "") -> list[str]:
+        """Reads what a run logged, oldest first."""
+        wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        return [line["message"] for line in self.api("/logs/filter", wanted) if line["name"].startswith(name_prefix)]
+
+    def artifacts(self, run: str) -> dict[str, dict[str, Any]]:
+        """Reads the artifacts of a run, by key."""
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"exists_": True}}}
+        return {found["key"]: found for found in self.api("/artifacts/filter", wanted)}
+
+
+@contextmanager
+def background(command: Sequence[str], *, folder: Path, environment: dict[str, str], log: Path) -> Iterator[Any]:
+    """Runs a program beside the test and ends it, with all that it started."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            for number, patience in ((signal.SIGTERM, 15), (signal.SIGKILL, 15)):
+                if process.poll() is None:
+                    os.killpg(process.pid, number)
+                    try:
+                        process.wait(patience)
+                    except subprocess.TimeoutExpired:
+                        continue
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_for(address: str, process: subprocess.Popen[bytes], log: Path, timeout_seconds: float = 180) -> None:
+    """Waits until an address answers."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            with urlopen(address, timeout=5):
+                return
+        except (URLError, TimeoutError, ConnectionError):
+            text = log.read_text(encoding="utf-8", errors="replace")
+            assert process.poll() is None, text
+            assert time.monotonic() < deadline, text
+            time.sleep(0.3)
+
+
+def command_environment(folder: Path) -> dict[str, str]:
+    """Takes what is set for this project out of the environment, and gives it a home directory."""
+    ours = ("PREFECT_", "MLFLOW_", "TEXTCLF_", "HF_", "MODELSCOPE_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {
+        **kept,
+        "TEXTCLF_HOME": str(folder / "home"),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Two threads that share a busy core are several times slower than one.
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def command_settings(tmp_path: Path) -> dict[str, str]:
+    """The environment for a command of a user who has set up nothing."""
+    return command_environment(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real `prefect server start` with a database of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    for name in ("home", "elsewhere"):
+        (folder / name).mkdir()
+    address = f"http://127.0.0.1:{free_port()}"
+    environment = {
+        **command_environment(folder),
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+    server = Server(address, environment, folder / "home", folder / "elsewhere")
+    start = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--port", address.rpartition(":")[2]]
+    log = folder / "server.log"
+    with background(start, folder=server.elsewhere, environment=environment, log=log) as process:
+        wait_for(f"{address}/api/health", process, log)
+        yield server
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A server to which both flows were deployed, with one run each, and one that failed."""
+
+    server: Server
+    deployments: dict[str, dict[str, Any]]
+    failed: dict[str, Any]
+    trained: dict[str, Any]
+    predicted: dict[str, Any]
+    inputs: dict[str, list[str]]
+    """The texts of each input file."""
+
+
+@pytest.fixture(scope="session")
+def deployed(prefect_server: Server, tiny_config: Path) -> Deployed:
+    """Deploys into the work pool, and has a worker run both flows, all from elsewhere."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    server = prefect_server
+    config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
+    inputs = {"morning.csv": ["房间很好", "服务太脏", "早餐，满意"], "evening.parquet": ["键盘很差", "电池很好"]}
+    (server.home / "inbox").mkdir()
+    lines = ["id,text", *(f'r{number},"{text}"' for number, text in enumerate(inputs["morning.csv"]))]
+    (server.home / "inbox" / "morning.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pq.write_table(pa.table({"text": inputs["evening.parquet"]}), server.home / "inbox" / "evening.parquet")
+    server.command("prefect", "work-pool", "create", "--type", "process", "textclf")
+    server.command(
+        "prefect", "--no-prompt", "deploy", "--prefect-file", f"{ROOT / 'deployments' / 'prefect.yaml'}", "--all"
+    )
+    deployments = {flow: server.deployment(flow) for flow in ("train", "predict")}
+    worker = [str(Path(sys.executable).with_name("prefect")), "worker", "start", "--pool", "textclf"]
+    log = server.elsewhere.parent / "worker.log"
+    with background(worker, folder=server.elsewhere, environment=server.environment, log=log):
+        failed = server.run("train", {**config, "data": {**config["data"], "text_column": "review"}})
+        trained = server.run("train", config)
+        predicted = server.run("predict", {"input": "inbox", "output": "outbox", "model": "textclf-tiny"})
+    return Deployed(server, deployments, failed, trained, predicted, inputs)

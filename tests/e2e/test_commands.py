@@ -1,0 +1,290 @@
+"""What a user types, from a directory that has nothing to do with the repository, and what comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TRAIN = [sys.executable, str(ROOT / "flows" / "train_flow.py")]
+PREDICT = [sys.executable, str(ROOT / "flows" / "predict_flow.py")]
+TEXTCLF = [str(Path(sys.executable).with_name("textclf"))]
+
+
+@dataclass(frozen=True)
+class User:
+    """Someone with a home, in a directory of their own."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def home(self) -> Path:
+        return Path(self.environment["TEXTCLF_HOME"])
+
+    def types(self, command: list[str], *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        return subprocess.run(
+            [*command, *map(str, arguments)],
+            cwd=self.folder,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Reads MLflow's store."""
+        with contextlib.closing(sqlite3.connect(self.home / "mlflow.db")) as connection:
+            return connection.execute(statement).fetchall()
+
+
+@pytest.fixture(scope="module")
+def user(prefect_server: Any, tmp_path_factory: pytest.TempPathFactory) -> User:
+    """Shares one Prefect server among the commands: a temporary one for each would take most of the time."""
+    folder = tmp_path_factory.mktemp("user")
+    return User(folder, {**prefect_server.environment, "TEXTCLF_HOME": str(folder / "home")})
+
+
+@pytest.fixture
+def alone(user: User, tmp_path: Path) -> User:
+    """A user without a Prefect server and with an empty home."""
+    environment = {name: value for name, value in user.environment.items() if name != "PREFECT_API_URL"}
+    return User(tmp_path, {**environment, "TEXTCLF_HOME": str(tmp_path / "home")})
+
+
+def written(folder: Path, content: dict[str, Any], name: str = "my.yaml") -> Path:
+    file = folder / name
+    file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    return file
+
+
+# Mistakes in what was typed
+
+
+def test_every_mistake_in_a_configuration_is_told_at_once(user: User, tmp_path: Path) -> None:
+    content = {"data": {"text_colum": "text"}, "training": {"num_train_epochs": "many", "seed": -1}}
+    done = user.types(TRAIN, "--config", written(tmp_path, content), "--training.lerning_rate", "1e-3")
+    assert done.returncode == 2
+    assert "4 problems" in done.stderr
+    for problem in (
+        "--training.lerning_rate: unknown flag; did you mean --training.learning_rate?",
+        "data.text_colum: unknown field; did you mean data.text_column?",
+        "training.num_train_epochs: input should be a valid number",
+        "training.seed: input should be greater than or equal to 0, found -1",
+    ):
+        assert problem in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not user.home.exists(), "nothing may be made before the configuration is right"
+
+
+def test_a_traceback_appears_only_with_debug(user: User) -> None:
+    done = user.types(PREDICT, "--input", "x.csv", "--output", "y.csv", "--batch_size", "0", "--debug")
+    assert done.returncode == 2
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.rstrip().endswith("Run with --help for every field and its meaning.")
+
+
+def test_help_names_every_field(user: User) -> None:
+    done = user.types(TRAIN, "--help")
+    assert done.returncode == 0
+    for flag in ("--data.text_column", "--training.learning_rate", "--model.architecture.hidden_size", "--offline"):
+        assert flag in done.stdout
+    assert "examples:" in done.stdout
+
+
+def test_the_configuration_of_a_run_is_shown_as_yaml(user: User, tiny_config: Path) -> None:
+    done = user.types(TEXTCLF, "config", "show", "train", "--config", tiny_config, "--training.recipe", "tutorial")
+    assert done.returncode == 0, done.stderr
+    shown = yaml.safe_load(done.stdout)
+    assert shown["data"]["labels"] == {"0": "负面", "1": "正面"}
+    assert shown["cleaning"]["rule"] == "tutorial"
+    assert shown["training"]["learning_rate"] == 0.003
+    assert user.types(TEXTCLF, "config", "show", "train", "--config", "nothing.yaml").returncode == 2
+
+
+# Training, then predicting
+
+
+@pytest.fixture(scope="module")
+def trained(user: User, tiny_config: Path) -> subprocess.CompletedProcess[str]:
+    return user.types(TRAIN, "--config", tiny_config)
+
+
+def test_a_training_ends_with_a_champion_and_the_next_commands(
+    user: User, trained: subprocess.CompletedProcess[str]
+) -> None:
+    assert trained.returncode == 0, trained.stderr
+    assert "textclf-tiny version 1 is champion. There was no champion yet." in trained.stdout
+    assert f"mlflow ui --backend-store-uri sqlite:///{user.home / 'mlflow.db'}" in trained.stdout
+    assert "python flows/predict_flow.py --model textclf-tiny" in trained.stdout
+    assert user.query("select alias, version from registered_model_aliases") == [("champion", 1)]
+    assert [path.name for path in user.folder.iterdir()] == ["home"], "a run leaves nothing outside its home"
+
+
+def test_a_training_says_only_what_matters(trained: subprocess.CompletedProcess[str]) -> None:
+    for noise in ("Loading weights", "LOAD REPORT", "Successfully registered", "Created version", "Warning"):
+        assert noise not in trained.stdout + trained.stderr
+
+
+def test_a_second_training_finds_data_and_tokens_again(
+    user: User, trained: subprocess.CompletedProcess[str], tiny_config: Path
+) -> None:
+    done = user.types(TRAIN, "--config", tiny_config)
+    assert done.returncode == 0, done.stderr
+    output = done.stdout + done.stderr
+    assert re.search(r"The data set is in .*reviews\.tsv|The data set is in", output)
+    assert len(re.findall(r"found again", output)) >= 2, output
+    assert "the baselines were measured on this data before" in output
+    assert "textclf-tiny version 2 is champion" in done.stdout
+
+
+def test_a_file_is_predicted_once_unless_asked_again(
+    user: User, trained: subprocess.CompletedProcess[str]
+) -> None:
+    (user.folder / "x.csv").write_text("number,text\n7,房间很好\n8,\n9,服务太脏\n", encoding="utf-8")
+    arguments = ("--input", "x.csv", "--output", "y.csv", "--model", "textclf-tiny", "--probabilities")
+    done = user.types(PREDICT, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "x.csv: 2 of 3 rows predicted" in done.stdout
+    with (user.folder / "y.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["number"], row["text"]) for row in rows] == [("7", "房间很好"), ("9", "服务太脏")]
+    for row in rows:
+        assert row["label"] in {"负面", "正面"}
+        assert float(row["score"]) == max(float(row["probability_负面"]), float(row["probability_正面"]))
+        assert row["model_name"] == "textclf-tiny"
+    assert "1 rows could not be predicted" in done.stdout
+    first = (user.folder / "y.csv").read_bytes()
+
+    done = user.types(PREDICT, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "x.csv: was done before" in done.stdout and "Add --redo" in done.stdout
+    assert (user.folder / "y.csv").read_bytes() == first
+
+    done = user.types(PREDICT, *arguments, "--redo")
+    assert done.returncode == 0, done.stderr
+    assert "x.csv: 2 of 3 rows predicted" in done.stdout
+    # Each row says when and in which run it was predicted.
+    assert (user.folder / "y.csv").read_bytes() != first
+
+
+def test_without_a_champion_the_message_says_how_to_get_one(user: User) -> None:
+    (user.folder / "z.csv").write_text("text\n好\n", encoding="utf-8")
+    done = user.types(PREDICT, "--input", "z.csv", "--output", "out.csv", "--model", "textclf-nothing")
+    assert done.returncode == 2
+    assert "There is no version of the model textclf-nothing with the alias champion" in done.stderr
+    assert "python flows/train_flow.py" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (user.folder / "out.csv").exists()
+
+
+# What goes wrong while a flow runs
+
+
+def test_a_misnamed_column_is_told_once(user: User, tiny_config: Path) -> None:
+    done = user.types(TRAIN, "--config", tiny_config, "--data.text_column", "review")
+    assert done.returncode == 2
+    output = done.stdout + done.stderr
+    assert "Traceback" not in output
+    message = done.stderr.rstrip().rpartition("\n\n")[2]
+    assert "review" in message and "text" in message and "label" in message
+    assert output.count(message.splitlines()[0]) == 1
+
+
+def test_an_unreachable_hub_is_told_with_the_ways_out(user: User, tmp_path: Path) -> None:
+    endpoint = "http://127.0.0.1:9"
+    content = {
+        "data": {
+            "name": "far",
+            "sources": [{"provider": "huggingface", "name": "someone/reviews", "endpoint": endpoint}],
+        }
+    }
+    started = time.monotonic()
+    done = user.types(TRAIN, "--config", written(tmp_path, content))
+    assert done.returncode == 1, done.stderr
+    # A promise to the user, with room for a slow machine: it is not silent for minutes.
+    assert time.monotonic() - started < 60
+    for part in ("someone/reviews", endpoint, "HF_ENDPOINT", "local"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_unreachable_mlflow_server_is_told(user: User, tiny_config: Path) -> None:
+    done = user.types(TRAIN, "--config", tiny_config, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "MLflow failed while opening its store" in done.stderr
+    assert "Its store is http://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+# Stopping
+
+
+def stopped_in_training(user: User, command: list[str], number: int, *, beyond_step: int) -> tuple[int, str]:
+    """Starts a training alone, as a terminal does, and sends a signal to it and all that it started.
+
+    Returns:
+        The exit code, and what was printed.
+    """
+    log = user.folder / "output.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=user.folder, env=user.environment, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        while max(steps_on_disk(user), default=0) <= beyond_step:
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            time.sleep(0.1)
+        os.killpg(process.pid, number)
+        code = process.wait(45)
+        # The group is empty: no Prefect server is left behind.
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return code, log.read_text(encoding="utf-8")
+
+
+def steps_on_disk(user: User) -> list[int]:
+    states = user.home.glob("checkpoints/*/checkpoint-*/trainer_state.json")
+    return [int(state.parent.name.removeprefix("checkpoint-")) for state in states]
+
+
+def test_a_stopped_training_ends_soon_and_the_same_command_goes_on(alone: User, tiny_config: Path) -> None:
+    command = [*TRAIN, "--config", str(tiny_config), "--training.num_train_epochs", "80"]
+    command += ["--training.early_stopping_patience", "null", "--evaluation.baselines", "false"]
+    code, output = stopped_in_training(alone, command, signal.SIGINT, beyond_step=0)
+    assert code == 130, output
+    assert "Stopped. The same command goes on where it stopped." in output
+    assert "Traceback" not in output
+    [(run_id, state)] = alone.query("select run_uuid, status from runs")
+    assert state == "KILLED"
+
+    code, output = stopped_in_training(alone, command, signal.SIGTERM, beyond_step=max(steps_on_disk(alone)))
+    assert code == 143, output
+    assert f"continuing MLflow run {run_id}" in output
+    assert "going on from step" in output
+    assert alone.query("select run_uuid, status from runs") == [(run_id, "KILLED")]
+
+    done = alone.types(command)
+    assert done.returncode == 0, done.stderr
+    assert f"continuing MLflow run {run_id}" in done.stdout + done.stderr
+    assert alone.query("select run_uuid, status from runs") == [(run_id, "FINISHED")]
+    steps = alone.query("select step from metrics where key = 'train/loss' order by step")
+    assert steps == sorted(set(steps)), "no step is measured twice"

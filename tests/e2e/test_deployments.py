@@ -1,0 +1,215 @@
+"""Scheduled runs on one machine (`serve.py`) and in a work pool (`prefect.yaml`), with a real server and worker."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+import textclf
+from textclf.config import CONFIGS, PredictConfig, TrainConfig, load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+SERVE = ROOT / "deployments" / "serve.py"
+CRONS = {"train": "0 2 * * 6", "predict": "30 3 * * *"}
+
+
+def deployments_in_file() -> dict[str, dict[str, Any]]:
+    content = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8"))
+    return {found["entrypoint"].rpartition(".")[2]: found for found in content["deployments"]}
+
+
+@pytest.mark.parametrize(
+    ("flow", "model", "file"), [("train", TrainConfig, "quickstart.yaml"), ("predict", PredictConfig, "predict.yaml")]
+)
+def test_prefect_yaml_says_what_the_configuration_says(flow: str, model: Any, file: str) -> None:
+    parameters = deployments_in_file()[flow]["parameters"]
+    assert model.model_validate(parameters["config"]) == load_config(model, CONFIGS / file)
+
+
+def test_prefect_yaml_names_no_path_of_a_machine() -> None:
+    text = (ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8")
+    assert not re.search(r"(^|[\s\"'])(/|~|[A-Z]:)\w", text)
+    assert yaml.safe_load(text)["pull"] == []
+
+
+class TestWorkPool:
+    @pytest.mark.parametrize("flow", ["train", "predict"])
+    def test_is_scheduled_in_shanghai_and_one_run_at_a_time(self, deployed: Any, flow: str) -> None:
+        deployment = deployed.deployments[flow]
+        (schedule,) = deployment["schedules"]
+        assert schedule["active"]
+        assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == (CRONS[flow], "Asia/Shanghai")
+        assert deployment["global_concurrency_limit"]["limit"] == 1
+        assert deployment["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+        assert deployment["version"] == textclf.__version__
+        assert deployment["work_pool_name"] == "textclf"
+        assert not deployment["pull_steps"]
+        assert not deployment["path"]
+
+    @pytest.mark.parametrize("flow", ["train", "predict"])
+    def test_every_field_of_the_form_has_a_name_help_and_limits(self, deployed: Any, flow: str) -> None:
+        definitions = deployed.deployments[flow]["parameter_openapi_schema"]["definitions"]
+        fields = {
+            f"{name}.{field}": content
+            for name, definition in definitions.items()
+            for field, content in definition["properties"].items()
+        }
+        assert len(fields) > 12
+        for name, field in fields.items():
+            assert field.get("description"), name
+            assert field.get("title") or "$ref" in field, name
+            kinds = [field, *field.get("anyOf", [])]
+            for kind in kinds:
+                if kind.get("type") in ("integer", "number"):
+                    assert "minimum" in kind or "exclusiveMinimum" in kind, name
+
+    def test_refuses_a_value_outside_its_limits(self, deployed: Any) -> None:
+        from urllib.error import HTTPError
+
+        config = {"input": "inbox", "output": "outbox", "batch_size": 0}
+        with pytest.raises(HTTPError) as caught:
+            deployed.server.run("predict", config)
+        with caught.value as answer:
+            assert "0 is less than the minimum of 1" in answer.read().decode()
+
+    def test_trains_and_leaves_its_artifacts(self, deployed: Any) -> None:
+        assert deployed.trained["state"]["type"] == "COMPLETED", deployed.server.log_lines(deployed.trained["id"])
+        artifacts = deployed.server.artifacts(deployed.trained["id"])
+        assert set(artifacts) == {"download", "data-report", "tokens", "training", "metrics", "decision"}
+        assert "| 正面 | 48 |" in artifacts["data-report"]["data"]
+        metrics = artifacts["metrics"]["data"]
+        assert re.search(r"\| Model \| Accuracy \| F1 macro \|", metrics)
+        for row in ("fine-tuned", "majority", "tfidf-logistic-regression", "负面", "正面"):
+            assert re.search(rf"^\| {row} \| [\d.]+ \|", metrics, re.MULTILINE), metrics
+        assert "# textclf-tiny version 1: champion" in artifacts["decision"]["data"]
+
+    def test_predicts_new_files_of_the_inbox(self, deployed: Any) -> None:
+        import pandas as pd
+
+        assert deployed.predicted["state"]["type"] == "COMPLETED", deployed.server.log_lines(deployed.predicted["id"])
+        artifacts = deployed.server.artifacts(deployed.predicted["id"])
+        assert set(artifacts) == {"predictions"}
+        outbox = deployed.server.home / "outbox"
+        rows = {
+            "morning.csv": pd.read_csv(outbox / "morning.csv"),
+            "evening.parquet": pd.read_parquet(outbox / "evening.parquet"),
+        }
+        assert list(rows["morning.csv"]["id"]) == ["r0", "r1", "r2"]
+        for name, texts in deployed.inputs.items():
+            assert f"| {name} | done | {len(texts)} |" in artifacts["predictions"]["data"]
+            assert set(rows[name]["label"]) <= {"负面", "正面"}
+            assert len(rows[name]) == len(texts)
+
+    def test_what_the_library_logs_stands_on_the_page_of_the_run(self, deployed: Any) -> None:
+        lines = deployed.server.log_lines(deployed.trained["id"], "textclf.")
+        assert any("textclf-tiny version 1 is champion" in line for line in lines), lines
+        assert any("validation accuracy" in line for line in lines), lines
+        assert deployed.server.log_lines(deployed.predicted["id"], "textclf.")
+
+    def test_a_failed_run_shows_the_real_message(self, deployed: Any) -> None:
+        state = deployed.failed["state"]
+        assert state["type"] == "FAILED"
+        assert "DataError: Columns are missing. Expected: 'review' (data.text_column)" in state["message"]
+        assert "it has the columns ['text', 'label']" in state["message"]
+
+
+def serve(*arguments: str, environment: dict[str, str], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(SERVE), *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+class TestServe:
+    @pytest.fixture(scope="class")
+    def served(self, deployed: Any) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
+        server = deployed.server
+        with serve(environment={**server.environment, "PYTHONUNBUFFERED": "1"}, folder=server.elsewhere) as process:
+            assert process.stdout is not None
+            greeting = "".join(process.stdout.readline() for _ in range(4))
+            deadline = time.monotonic() + 120
+            while any(server.deployment(flow)["work_pool_name"] for flow in CRONS):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.3)
+            try:
+                yield server, process, greeting
+            finally:
+                process.kill()
+
+    def test_registers_both_flows_and_says_what_runs_when(self, served: Any) -> None:
+        server, _, greeting = served
+        assert f"home directory {server.home}" in greeting
+        assert f"from {server.home / 'inbox'} to {server.home / 'outbox'}" in greeting
+        assert server.address in greeting
+        for flow, cron in CRONS.items():
+            deployment = server.deployment(flow)
+            (schedule,) = deployment["schedules"]
+            assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == (cron, "Asia/Shanghai")
+            assert f"{flow}/textclf" in greeting
+            assert repr(cron) in greeting
+            assert deployment["entrypoint"] == f"flows.{flow}_flow.{flow}"
+            assert deployment["global_concurrency_limit"]["limit"] == 1
+
+    def test_runs_what_is_due(self, served: Any) -> None:
+        server, _, _ = served
+        run = server.run("predict", {"input": "inbox", "output": "outbox", "model": "textclf-tiny"})
+        assert run["state"]["type"] == "COMPLETED", server.log_lines(run["id"])
+        assert "| morning.csv | done before | 3 |" in server.artifacts(run["id"])["predictions"]["data"]
+        assert server.log_lines(run["id"], "textclf.")
+
+    def test_stops_on_sigterm_and_leaves_the_schedules_on(self, served: Any) -> None:
+        server, process, _ = served
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert output.startswith("Stopped.")
+        assert "Traceback" not in errors
+        for flow in CRONS:
+            deployment = server.deployment(flow)
+            assert not deployment["paused"]
+            assert [schedule["active"] for schedule in deployment["schedules"]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address", "exit_code", "message"),
+    [
+        ([], None, 2, "PREFECT_API_URL is not set"),
+        ([], "http://127.0.0.1:9/api", 1, "http://127.0.0.1:9/api does not answer"),
+        (["--timezone", "Mars/Olympus"], None, 2, "'Mars/Olympus' is no time zone"),
+        (["--predict-cron", "every night"], None, 2, "--predict-cron 'every night' is no schedule"),
+    ],
+)
+def test_serve_says_what_is_missing(
+    arguments: list[str],
+    address: str | None,
+    exit_code: int,
+    message: str,
+    command_settings: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    environment = {**command_settings, **({"PREFECT_API_URL": address} if address else {})}
+    with serve(*arguments, environment=environment, folder=tmp_path) as process:
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == exit_code
+    assert message in errors
+    assert "Traceback" not in errors
+    if "PREFECT_API_URL" in errors:
+        assert "prefect server start\n" in errors
+        assert "export PREFECT_API_URL=http://127.0.0.1:4200/api" in errors
+    assert not output

@@ -1,0 +1,103 @@
+"""Every command of ours that the documentation shows is one that the programs understand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from textclf import cli
+from textclf.config import CONFIGS, PredictConfig, TrainConfig, parse_command_line
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+SHELLS = {"bash", "sh", "shell", "console"}
+ENDS_OF_COMMAND = {"&&", "||", ";", "|", "&", ">", ">>", "<"}
+
+
+def blocks(page: Path, languages: set[str]) -> list[str]:
+    """The code blocks of some languages."""
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [content for _, language, content in found if language in languages]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of each command in the shell blocks, without variables set in front and without output."""
+    for block in blocks(page, SHELLS):
+        lines = block.replace("\\\n", " ").splitlines()
+        if any(line.lstrip().startswith("$ ") for line in lines):
+            lines = [line.lstrip().removeprefix("$ ") for line in lines if line.lstrip().startswith("$ ")]
+        for line in lines:
+            if not line.count("'") % 2 and not line.count('"') % 2:
+                yield from _split(shlex.split(line, comments=True))
+
+
+def _split(words: list[str]) -> Iterator[list[str]]:
+    command: list[str] = []
+    for word in [*words, ";"]:
+        if word not in ENDS_OF_COMMAND:
+            command.append(word)
+            continue
+        while command and re.match(r"^\w+=", command[0]):
+            command.pop(0)
+        if command:
+            yield command
+        command = []
+
+
+def ours() -> list[tuple[Path, list[str]]]:
+    """The commands that start a program of this project."""
+    starts = re.compile(r"(^|/)(flows/\w+\.py|deployments/\w+\.py|textclf|make)$")
+    return [(page, words) for page in PAGES for words in commands(page) if any(map(starts.search, words[:2]))]
+
+
+COMMANDS = ours()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory with the configurations, and with the one that the README shows for the user's own data."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(CONFIGS)
+    own = [block for block in blocks(ROOT / "README.md", {"yaml"}) if block.startswith("data:")]
+    assert own, "README.md shows no configuration for the user's own data"
+    (tmp_path / "my.yaml").write_text(own[0], encoding="utf-8")
+    return tmp_path
+
+
+def test_the_readme_shows_both_flows() -> None:
+    programs = {word for page, words in COMMANDS if page.name == "README.md" for word in words[:2]}
+    assert {"flows/train_flow.py", "flows/predict_flow.py", "make"} <= programs
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [pytest.param(page, words, id=f"{page.name}: {' '.join(words)}") for page, words in COMMANDS],
+)
+def test_a_documented_command_is_understood(
+    page: Path, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = words[0] if words[0] in ("make", "textclf") or words[0].endswith("/textclf") else words[1]
+    arguments = words[words.index(program) + 1 :]
+    try:
+        if program == "make":
+            targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+            assert {word for word in arguments if "=" not in word} <= set(targets)
+        elif program.endswith("textclf"):
+            monkeypatch.setattr(sys, "argv", ["textclf", *arguments])
+            assert cli.main() == 0
+        elif program.endswith(("train_flow.py", "predict_flow.py")):
+            model, file = (TrainConfig, "quickstart.yaml") if "train" in program else (PredictConfig, "predict.yaml")
+            parse_command_line(
+                model, arguments, program=program, description="", examples="", default_file=CONFIGS / file
+            )
+        else:
+            assert (ROOT / program).is_file()
+    except SystemExit as ended:
+        # --help and --version end the program.
+        assert ended.code == 0

@@ -1,0 +1,111 @@
+"""`mlflow models serve` with a registered classifier: Chinese text in over HTTP, label and score out."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
+    # MLflow, at its own import.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+    # MLflow, when it saves an input example.
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
+]
+TEXTS = ["房间很干净，早餐也不错！", "屏幕糟糕，失望", "一般😀 <b>普通</b>"]
+
+
+def _load_support() -> Any:
+    path = Path(__file__).parents[1] / "integration" / "registry_support.py"
+    specification = importlib.util.spec_from_file_location("registry_support", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    # Its dataclass looks itself up there.
+    sys.modules["registry_support"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+support = _load_support()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    made = support.make_place(tmp_path_factory.mktemp("serving"))
+    support.make_version(made, 0.6)
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve"]
+    command += ["--model-uri", f"models:/{support.NAME}@champion", "--env-manager", "local"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": place.home.tracking_uri, "OMP_NUM_THREADS": "1"}
+    # As in an activated environment: MLflow starts `uvicorn` by name.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    deadline = time.monotonic() + 180
+    try:
+        while True:
+            with contextlib.suppress(URLError, ConnectionError, TimeoutError):
+                urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
+                break
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
+            time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def post(address: str, content: Any) -> Any:
+    body = json.dumps(content, ensure_ascii=False).encode()
+    with urlopen(Request(address, body, {"Content-Type": "application/json"}), timeout=60) as answer:
+        return json.loads(answer.read().decode("utf-8"))["predictions"]
+
+
+def test_chinese_text_is_classified_over_http(place: Any, address: str) -> None:
+    classifier = support.make_classifier(place)
+    expected = classifier.predict(TEXTS)
+    labels = [classifier.labels[index] for index in expected.argmax(axis=1)]
+    for content in (
+        {"dataframe_split": {"columns": ["text"], "data": [[text] for text in TEXTS]}},
+        {"dataframe_records": [{"text": text} for text in TEXTS]},
+        {"inputs": {"text": TEXTS}},
+    ):
+        answer = post(address, content)
+        assert [row["label"] for row in answer] == labels
+        assert [row["score"] for row in answer] == pytest.approx(expected.max(axis=1), abs=1e-5)
+        assert list(answer[0]["probabilities"]) == ["好评", "差评"]
+
+
+def test_a_request_without_the_column_is_refused(address: str) -> None:
+    with pytest.raises(HTTPError) as caught:
+        post(address, {"dataframe_split": {"columns": ["review"], "data": [["很好"]]}})
+    with caught.value as answer:
+        assert answer.code == 400
+        assert "text" in answer.read().decode("utf-8")

@@ -1,0 +1,108 @@
+"""What the tests around MLflow share: a home with encoded data, and classifiers whose answers are known beforehand."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from textclf.config import Home, TrainConfig
+from textclf.modeling import build_classifier
+from textclf.prediction.classifier import Classifier, ClassifierSettings
+from textclf.records import EncodedData, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
+from textclf.registry import register
+from textclf.tracking import connect, experiment_id, run_folder
+
+NAME = "textclf-tiny"
+
+
+def load_neighbour(name: str) -> Any:
+    """Imports a file of shared helpers that lies beside this one; tests are no packages."""
+    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+data_support = load_neighbour("training_support")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A home and the data in it."""
+
+    home: Home
+    config: TrainConfig
+    prepared: PreparedData
+    encoded: EncodedData
+
+    def in_home(self, folder: Path) -> Place:
+        """The same data with a new, empty MLflow store: a copy, for making its tables takes seconds."""
+        home = data_support.make_home(folder)
+        empty = self.home.root / "mlflow.db"
+        if not empty.is_file():
+            connect(self.home)
+        shutil.copyfile(empty, home.root / "mlflow.db")
+        return replace(self, home=home)
+
+
+def make_place(folder: Path, *, rows: Mapping[str, int] | None = None, classes: int = 2, seed: int = 1) -> Place:
+    """Prepares and encodes small data in a new home."""
+    rows = rows or {"train": 60, "validation": 20, "test": 20}
+    data = data_support.write_reviews(folder / "reviews", rows, classes=classes, seed=seed)
+    config = data_support.make_config(data)
+    home = data_support.make_home(folder / "home")
+    prepared, encoded, _ = data_support.make_encoded(config, home)
+    return Place(home, config, prepared, encoded)
+
+
+def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
+    """A tiny classifier with random weights, or one that gives every text the same label."""
+    import torch
+
+    labels = place.prepared.labels
+    model: Any = build_classifier(None, place.encoded, model=place.config.model, labels=labels, seed=3)
+    if always:
+        with torch.no_grad():
+            model.classifier.weight.zero_()
+            model.classifier.bias.zero_()
+            model.classifier.bias[labels.index(always)] = 3.0
+    from textclf.encoding import load_tokenizer
+
+    settings = ClassifierSettings(
+        labels=labels, max_length=place.encoded.max_length, cleaning=place.config.cleaning
+    )
+    return Classifier(model, load_tokenizer(place.encoded.tokenizer_folder), settings)
+
+
+def make_trained(place: Place, metrics: Mapping[str, float], *, always: str | None = None) -> TrainedModel:
+    """Opens a run, records metrics as evaluation does, and saves a classifier as training does."""
+    client = connect(place.home)
+    run_id = client.create_run(experiment_id(client, place.home, NAME)).info.run_id
+    for name, value in metrics.items():
+        client.log_metric(run_id, name, value)
+    client.set_tag(run_id, "textclf.test_digest", place.prepared.split_digests["test"])
+    folder = run_folder(place.home, run_id) / "model"
+    make_classifier(place, always=always).save(folder)
+    return TrainedModel(
+        run_id=run_id, folder=folder, best_metric=0.5, epochs=1.0, steps=4, seconds=1.0, resumed_from_step=None
+    )
+
+
+def make_version(place: Place, accuracy: float, *, always: str | None = None) -> RegisteredModel:
+    """Registers a classifier that is said to have reached an accuracy on the test rows."""
+    metrics = {"test/accuracy": accuracy, "test/log_loss": 1 - accuracy}
+    return register_again(place, make_trained(place, metrics, always=always), metrics)
+
+
+def register_again(
+    place: Place, trained: TrainedModel, metrics: dict[str, float], *, metric: str = "accuracy"
+) -> RegisteredModel:
+    """Registers what was trained."""
+    evaluated = EvaluatedModel(run_id=trained.run_id, metrics=metrics, baselines={}, report_folder=trained.folder)
+    registration = place.config.registration.model_copy(update={"metric": metric})
+    return register(trained, evaluated, place.prepared, name=NAME, registration=registration, home=place.home)

@@ -1,0 +1,198 @@
+"""The evaluate step: figures that can be computed again from what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from textclf.evaluation.evaluate import evaluate
+from textclf.tracking import connect
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
+    # MLflow, at its own import.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+
+def _load_support() -> Any:
+    path = Path(__file__).with_name("registry_support.py")
+    specification = importlib.util.spec_from_file_location("registry_support", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    # Its dataclass looks itself up there.
+    sys.modules["registry_support"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+support = _load_support()
+SENTENCES = ("我今天心情很好", "你好，我是AI助手", "我今天很生气")
+BASELINES = {"majority", "tfidf-logistic-regression"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("evaluate")
+    made = support.make_place(folder, rows={"train": 80, "validation": 20, "test": 40})
+    # Twelve test texts are copied from train: they leak.
+    train = (folder / "reviews" / "train.tsv").read_text(encoding="utf-8").splitlines()
+    with (folder / "reviews" / "test.tsv").open("a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in train[1:13])
+    prepared, encoded, _ = support.data_support.make_encoded(made.config, made.home)
+    return type(made)(made.home, made.config, prepared, encoded)
+
+
+def measure(place: Any) -> Any:
+    trained = support.make_trained(place, {})
+    return evaluate(trained, place.prepared, place.encoded, None, config=place.config, home=place.home)
+
+
+@pytest.fixture(scope="module")
+def evaluated(place: Any) -> Any:
+    return measure(place)
+
+
+@pytest.fixture(scope="module")
+def artifacts(place: Any, evaluated: Any) -> Path:
+    """What MLflow keeps of the run."""
+    return Path(connect(place.home).get_run(evaluated.run_id).info.artifact_uri.removeprefix("file://"))
+
+
+@pytest.fixture(scope="module")
+def logged(place: Any, evaluated: Any) -> dict[str, float]:
+    return dict(connect(place.home).get_run(evaluated.run_id).data.metrics)
+
+
+def expected_metrics(labels: list[str], predicted: list[str], probabilities: Any, names: list[str]) -> dict[str, float]:
+    from sklearn.metrics import (
+        accuracy_score,
+        average_precision_score,
+        f1_score,
+        log_loss,
+        precision_score,
+        recall_score,
+        roc_auc_score,
+    )
+
+    # Each class against the rest.
+    truth = [[label == name for label in labels] for name in names]
+    areas = [roc_auc_score(truth[index], probabilities[:, index]) for index in range(len(names))]
+    precisions = [average_precision_score(truth[index], probabilities[:, index]) for index in range(len(names))]
+    return {
+        "accuracy": accuracy_score(labels, predicted),
+        "f1_macro": f1_score(labels, predicted, average="macro", zero_division=0),
+        "f1_weighted": f1_score(labels, predicted, average="weighted", zero_division=0),
+        "precision_macro": precision_score(labels, predicted, average="macro", zero_division=0),
+        "recall_macro": recall_score(labels, predicted, average="macro", zero_division=0),
+        "log_loss": log_loss([names.index(label) for label in labels], probabilities),
+        "roc_auc_macro": sum(areas) / len(areas),
+        "average_precision_macro": sum(precisions) / len(precisions),
+        **{
+            f"recall/{name}": recall_score(labels, predicted, labels=[name], average="macro", zero_division=0)
+            for name in names
+        },
+    }
+
+
+def test_metrics_are_those_of_scikit_learn_on_the_stored_predictions(
+    place: Any, artifacts: Path, logged: dict[str, float]
+) -> None:
+    table = pq.read_table(artifacts / "evaluation" / "predictions.parquet")
+    names = list(place.prepared.labels)
+    rows = pq.read_table(place.prepared.folder / "test.parquet")
+    assert table["row"].to_pylist() == rows["row"].to_pylist()
+    assert table["label"].to_pylist() == [names[label] for label in rows["label"].to_pylist()]
+
+    probabilities = np.stack([table[f"probability/{name}"].to_numpy() for name in names], axis=1).astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+
+    def expected(keep: list[bool]) -> dict[str, float]:
+        labels, predicted = (np.array(table[name].to_pylist())[keep].tolist() for name in ("label", "predicted"))
+        return expected_metrics(labels, predicted, probabilities[keep], names)
+
+    for name, value in expected([True] * len(rows)).items():
+        assert logged[f"test/{name}"] == pytest.approx(value, abs=1e-6), name
+    leakfree = rows["leakfree"].to_pylist()
+    assert leakfree.count(False) == 12 == place.prepared.leaked["test"]
+    for name, value in expected(leakfree).items():
+        assert logged[f"test_leakfree/{name}"] == pytest.approx(value, abs=1e-6), name
+    assert logged["test/rows"] == 52 and logged["test_leakfree/rows"] == 40
+    assert {"validation/accuracy", "validation/f1_macro"} <= set(logged)
+
+
+def test_the_returned_metrics_are_the_logged_ones(evaluated: Any, logged: dict[str, float]) -> None:
+    assert logged == pytest.approx(evaluated.metrics, nan_ok=True)
+
+
+def test_the_model_before_fine_tuning_is_measured_too(logged: dict[str, float]) -> None:
+    assert 0 <= logged["untrained/test/accuracy"] <= 1
+    assert {"untrained/test/f1_macro", "untrained/test/log_loss"} <= set(logged)
+
+
+def test_the_report_has_plots_mistakes_and_the_sentences(artifacts: Path) -> None:
+    folder = artifacts / "evaluation"
+    plots = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+    assert {"confusion_matrix.png", "precision_recall.png", "reliability.png", "f1_comparison.png"} <= set(plots)
+    assert all(content.startswith(b"\x89PNG\r\n\x1a\n") for content in plots.values())
+
+    table = pq.read_table(folder / "predictions.parquet").to_pylist()
+    wrong = [row for row in table if row["label"] != row["predicted"]]
+    with (folder / "errors.csv").open(encoding="utf-8-sig", newline="") as file:
+        errors = list(csv.DictReader(file))
+    assert sorted(row["text"] for row in errors) == sorted(row["text"] for row in wrong) != []
+
+    summary = (folder / "summary.md").read_text(encoding="utf-8")
+    for sentence in SENTENCES:
+        for when in ("before fine-tuning", "after fine-tuning"):
+            assert f"| {when} | {sentence} |" in summary
+    assert "tfidf-logistic-regression" in summary and "majority" in summary
+    assert (artifacts / "data" / "set_aside.jsonl").is_file()
+
+
+def test_baselines_are_runs_of_their_own_and_measured_once_for_the_same_data(
+    place: Any, evaluated: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert set(evaluated.baselines) == BASELINES
+
+    def baseline_runs() -> list[Any]:
+        client = connect(place.home)
+        experiment = client.get_experiment_by_name("textclf-tiny").experiment_id
+        return list(client.search_runs([experiment], "tags.`textclf.kind` = 'baseline'"))
+
+    runs = baseline_runs()
+    assert {run.data.tags["textclf.baseline"] for run in runs} == BASELINES
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["textclf.data_digest"] == place.prepared.digest
+        assert run.data.metrics == pytest.approx(evaluated.baselines[run.data.tags["textclf.baseline"]])
+        assert {"test/accuracy", "test_leakfree/accuracy", "validation/accuracy"} <= set(run.data.metrics)
+    majority = evaluated.baselines["majority"]
+    counts = place.prepared.label_counts["test"].values()
+    assert majority["test/accuracy"] in [pytest.approx(count / sum(counts)) for count in counts]
+
+    with caplog.at_level(logging.INFO):
+        again = measure(place)
+    assert "the baselines were measured on this data before" in caplog.text
+    assert len(baseline_runs()) == 2
+    for name, metrics in evaluated.baselines.items():
+        assert again.baselines[name] == pytest.approx(metrics)
+
+
+def test_baselines_and_the_untrained_model_can_be_left_out(place: Any) -> None:
+    evaluation = place.config.evaluation.model_copy(update={"baselines": False, "untrained": False})
+    config = place.config.model_copy(update={"evaluation": evaluation})
+    evaluated = measure(type(place)(place.home, config, place.prepared, place.encoded))
+    assert evaluated.baselines == {}
+    assert not [name for name in evaluated.metrics if name.startswith("untrained")]
+    summary = (evaluated.report_folder / "summary.md").read_text(encoding="utf-8")
+    assert "after fine-tuning" in summary and "before fine-tuning" not in summary

@@ -1,0 +1,263 @@
+"""Registered models: who becomes champion, what a version contains, and that it loads anywhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textclf.errors import ModelError, ModelNotFoundError
+from textclf.registry import choose_model, load_classifier
+from textclf.tracking import connect
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
+    # MLflow, at its own import.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+    # MLflow, when it saves an input example.
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
+]
+
+
+def _load_support() -> Any:
+    path = Path(__file__).with_name("registry_support.py")
+    specification = importlib.util.spec_from_file_location("registry_support", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    # Its dataclass looks itself up there.
+    sys.modules["registry_support"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+support = _load_support()
+NAME = support.NAME
+TEXTS = ["房间很干净，早餐也不错！", "屏幕糟糕，失望", "", "一半😀 <b>普通</b>　"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return support.make_place(tmp_path_factory.mktemp("registry"))
+
+
+@pytest.fixture
+def place(data: Any, tmp_path: Path) -> Any:
+    return data.in_home(tmp_path / "home")
+
+
+def aliases(place: Any) -> dict[str, int]:
+    model = connect(place.home).get_registered_model(NAME)
+    return {alias: int(version) for alias, version in model.aliases.items()}
+
+
+def decision(place: Any, version: int) -> str:
+    return connect(place.home).get_model_version(NAME, str(version)).tags["textclf.decision"]
+
+
+# Who becomes champion
+
+
+def test_the_first_version_is_champion_a_worse_one_challenger_and_an_equal_one_takes_over(place: Any) -> None:
+    first = support.make_version(place, 0.8)
+    assert first.is_champion and first.version == 1
+    assert aliases(place) == {"champion": 1}
+    assert decision(place, 1) == first.reason == "There was no champion yet."
+
+    worse = support.make_version(place, 0.75)
+    assert not worse.is_champion
+    assert aliases(place) == {"champion": 1, "challenger": 2}
+    assert decision(place, 2) == worse.reason
+    assert "0.7500 is worse than 0.8000 of version 1 over the same 20 rows" in worse.reason
+    assert connect(place.home).get_run(worse.run_id).data.tags["textclf.decision"] == worse.reason
+
+    equal = support.make_version(place, 0.8)
+    assert equal.is_champion
+    assert "at least as good as" in equal.reason
+    assert aliases(place) == {"champion": 3, "previous": 1}
+
+
+def test_where_less_is_better_the_lower_value_wins(place: Any) -> None:
+    for accuracy, champion in ((0.6, True), (0.9, True), (0.5, False)):
+        metrics = {"test/log_loss": 1 - accuracy}
+        trained = support.make_trained(place, metrics)
+        assert support.register_again(place, trained, metrics, metric="log_loss").is_champion is champion
+
+
+def test_a_champion_of_other_test_rows_is_measured_on_the_new_ones(place: Any, tmp_path: Path) -> None:
+    # It claims a perfect score; on the new rows, half of which are 好评, it reaches one half.
+    support.make_version(place, 1.0, always="好评")
+    other = support.make_place(tmp_path / "other", rows={"train": 60, "validation": 20, "test": 24}, seed=2)
+    other = type(other)(place.home, other.config, other.prepared, other.encoded)
+    worse = support.make_version(other, 0.49)
+    assert not worse.is_champion
+    assert "0.4900 is worse than 0.5000 of version 1 over the same 24 rows" in worse.reason
+    assert support.make_version(other, 0.51).is_champion
+
+
+def test_a_model_with_other_labels_stays_challenger(place: Any, tmp_path: Path) -> None:
+    support.make_version(place, 0.6)
+    other = support.make_place(tmp_path / "other", classes=3)
+    other = type(other)(place.home, other.config, other.prepared, other.encoded)
+    registered = support.make_version(other, 0.9)
+    assert not registered.is_champion
+    assert "has other labels and cannot be compared" in registered.reason
+    assert aliases(place) == {"champion": 1, "challenger": 2}
+
+
+def test_registering_a_run_twice_makes_one_version(place: Any) -> None:
+    metrics = {"test/accuracy": 0.7}
+    trained = support.make_trained(place, metrics)
+    first = support.register_again(place, trained, metrics)
+    assert support.register_again(place, trained, metrics) == first
+    assert len(connect(place.home).search_model_versions(f"name='{NAME}'")) == 1
+    assert aliases(place) == {"champion": 1}
+
+
+def test_without_the_alias_the_message_names_what_there_is(place: Any) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"Registered models: none\.") as caught:
+        choose_model(NAME, "champion", home=place.home)
+    assert "python flows/train_flow.py" in str(caught.value)
+    support.make_version(place, 0.6)
+    with pytest.raises(ModelNotFoundError, match=rf"alias production.*\n.*{NAME} \(aliases: champion\)"):
+        choose_model(NAME, "production", home=place.home)
+    with pytest.raises(ModelNotFoundError, match="model textclf-other with the alias champion"):
+        choose_model("textclf-other", "champion", home=place.home)
+
+
+# What a version contains
+
+
+@pytest.fixture(scope="module")
+def registered(data: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    place = data.in_home(tmp_path_factory.mktemp("registered"))
+    support.make_version(place, 0.6)
+    return place
+
+
+@pytest.fixture(scope="module")
+def logged(registered: Any) -> Path:
+    """The folder that MLflow keeps."""
+    found = list(registered.home.root.rglob("MLmodel"))
+    assert len(found) == 1
+    return found[0].parent
+
+
+def test_a_version_holds_the_plain_folder_and_no_pickle(registered: Any, logged: Path) -> None:
+    assert logged.is_relative_to(registered.home.artifacts / NAME)
+    inner = logged / "data" / "model"
+    files = {path.name for path in inner.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "textclf.json"} == files
+    everything = [path for path in logged.rglob("*") if path.is_file()]
+    assert [path for path in everything if path.suffix in {".pkl", ".pickle", ".bin", ".pt", ".pth", ".joblib"}] == []
+    texts = [path for path in everything if path.suffix in {"", ".txt", ".yaml", ".json"} and path.stat().st_size < 1e6]
+    assert [path for path in texts if "cloudpickle" in path.read_text(encoding="utf-8")] == []
+
+
+def test_a_version_says_what_it_takes_gives_and_needs(logged: Path) -> None:
+    import mlflow
+
+    info = mlflow.models.get_model_info(str(logged))
+    assert info.signature.inputs.input_names() == ["text"]
+    assert info.signature.outputs.input_names() == ["label", "score", "probabilities"]
+    assert info.flavors["python_function"]["loader_module"] == "textclf.prediction.pyfunc"
+    example = json.loads((logged / "input_example.json").read_text(encoding="utf-8"))
+    assert example == {"columns": ["text"], "data": [["房间很干净，下次还会来。"]]}
+    requirements = (logged / "requirements.txt").read_text(encoding="utf-8").split()
+    assert {"torch", "transformers", "safetensors", "mlflow"} <= {line.partition("==")[0] for line in requirements}
+    assert all("==" in line and "+" not in line for line in requirements), requirements
+
+
+def test_every_way_of_loading_gives_the_same_labels(registered: Any, logged: Path) -> None:
+    import mlflow
+    import pandas as pd
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+    classifier = load_classifier(choose_model(NAME, "champion", home=registered.home), home=registered.home)
+    expected = classifier.predict(TEXTS)
+    labels = [classifier.labels[index] for index in expected.argmax(axis=1)]
+
+    connect(registered.home)
+    frame = mlflow.pyfunc.load_model(f"models:/{NAME}@champion").predict(pd.DataFrame({"text": TEXTS}))
+    assert list(frame.columns) == ["label", "score", "probabilities"]
+    assert frame["label"].tolist() == labels
+    assert frame["score"].tolist() == pytest.approx(expected.max(axis=1), abs=1e-6)
+    for row, probabilities in zip(frame["probabilities"], expected, strict=True):
+        assert row == pytest.approx(dict(zip(classifier.labels, probabilities.tolist(), strict=True)), abs=1e-6)
+
+    inner = str(logged / "data" / "model")
+    plain = pipeline(
+        "text-classification",
+        model=AutoModelForSequenceClassification.from_pretrained(inner),
+        tokenizer=AutoTokenizer.from_pretrained(inner),
+    )
+    cleaned = "房间很干净，早餐也不错！"
+    assert plain(cleaned)[0]["label"] == labels[0]
+    assert plain(cleaned)[0]["score"] == pytest.approx(float(expected[0].max()), abs=1e-5)
+
+
+def test_a_damaged_version_is_reported(place: Any) -> None:
+    support.make_version(place, 0.6)
+    inner = next(place.home.root.rglob("MLmodel")).parent / "data" / "model"
+    (inner / "textclf.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError, match="Expected config.json, model.safetensors, a tokenizer and textclf.json"):
+        load_classifier(choose_model(NAME, "champion", home=place.home), home=place.home)
+
+
+ELSEWHERE = """
+import json, sys
+from pathlib import Path
+
+ROOT = Path(sys.argv[2])
+sys.path[:] = [entry for entry in sys.path if entry and not Path(entry).resolve() in (ROOT, ROOT / "src")]
+
+connections = []
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        connections.append(str(arguments))
+
+sys.addaudithook(watch)
+try:
+    import textclf
+    raise SystemExit("textclf can be imported without the model")
+except ModuleNotFoundError:
+    pass
+import mlflow, pandas
+model = mlflow.pyfunc.load_model(sys.argv[1])
+frame = model.predict(pandas.DataFrame({"text": json.loads(sys.argv[3])}))
+import textclf
+answer = {"label": frame["label"].tolist(), "score": frame["score"].tolist()}
+print(json.dumps({"code": textclf.__file__, "connections": connections, **answer}))
+"""
+
+
+def test_a_version_loads_where_textclf_is_not_installed_and_without_a_network(
+    registered: Any, logged: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(logged, copy)
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(copy), str(root), json.dumps(TEXTS)],
+        cwd=tmp_path,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'other.db'}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["connections"] == []
+    assert Path(found["code"]).is_relative_to(copy / "code")
+    classifier = load_classifier(choose_model(NAME, "champion", home=registered.home), home=registered.home)
+    expected = classifier.predict(TEXTS)
+    assert found["label"] == [classifier.labels[index] for index in expected.argmax(axis=1)]
+    assert found["score"] == pytest.approx(expected.max(axis=1), abs=1e-6)

@@ -1,0 +1,282 @@
+"""A run that is killed goes on where it stopped, and two runs in one home do not meet.
+
+Run as a script, this file is the process that the tests kill and start again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textclf.config import Home, TrainConfig
+from textclf.store import file_sha256
+
+STEPS_PER_EPOCH = 8
+ROWS = {"train": 16 * STEPS_PER_EPOCH, "validation": 24, "test": 24}
+
+
+def _load_support() -> Any:
+    specification = importlib.util.spec_from_file_location(
+        "training_support", Path(__file__).with_name("training_support.py")
+    )
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+support = _load_support()
+
+
+def main() -> None:
+    """Trains as the tests ask on the command line: one JSON object."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    wanted = json.loads(sys.argv[1])
+    home = support.make_home(Path(wanted["home"]))
+    config = TrainConfig.model_validate(wanted["config"])
+    print(json.dumps(start(home, config, Path(wanted["keep"]), kill_at_step=wanted.get("kill_at_step"))))
+
+
+def start(home: Home, config: TrainConfig, keep: Path, *, kill_at_step: int | None = None) -> dict[str, Any]:
+    """Trains one run, as the train flow does, without what comes after.
+
+    Args:
+        home: Where it leaves what it makes.
+        config: What to train.
+        keep: A new folder for the model; the home keeps none after a run.
+        kill_at_step: The process kills itself when this step is logged.
+    """
+    from textclf.metric_log import MetricLog
+    from textclf.tracking import run_folder, training_run
+    from textclf.training import train
+
+    prepared, encoded, fetched = support.make_encoded(config, home)
+    with training_run(home, config=config, prepared=prepared, encoded=encoded, fetched=fetched, tags={}) as run_id:
+        folder = run_folder(home, run_id)
+        with MetricLog(home, run_id, folder) as metrics:
+
+            def log(values: dict[str, float], step: int) -> None:
+                metrics.log(values, step)
+                if step == kill_at_step and "train/loss" in values:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            trained = train(
+                encoded, fetched, config=config, labels=prepared.labels, run_id=run_id, folder=folder, log_metrics=log
+            )
+        shutil.copytree(trained.folder, keep)
+        record = trained.model_dump(mode="json")
+    return {"run_id": run_id, "weights": file_sha256(keep / "model.safetensors"), "record": record}
+
+
+class Program:
+    """The same training, started again and again in one home."""
+
+    def __init__(self, home: Path, config: TrainConfig) -> None:
+        self.home = home
+        self.config = config
+        self.starts = 0
+
+    def open(self, **wanted: Any) -> subprocess.Popen[str]:
+        self.starts += 1
+        keep = self.home.with_name(f"{self.home.name}-kept-{self.starts}")
+        arguments = {
+            "home": str(self.home),
+            "config": self.config.model_dump(mode="json"),
+            "keep": str(keep),
+            **wanted,
+        }
+        return subprocess.Popen(
+            [sys.executable, __file__, json.dumps(arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def finish(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+        output, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+        return {**json.loads(output.splitlines()[-1]), "log": errors}
+
+    def kill(self, step: int) -> None:
+        process = self.open(kill_at_step=step)
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == -signal.SIGKILL, errors
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    # As in the processes that are started: sums of floats depend on the number of threads.
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return support.write_reviews(tmp_path_factory.mktemp("reviews"), ROWS, longest=8)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose MLflow store has its tables and no run."""
+    from textclf.tracking import connect
+
+    home = support.make_home(tmp_path_factory.mktemp("empty"))
+    connect(home)
+    return home
+
+
+@pytest.fixture
+def home(empty: Home, tmp_path: Path) -> Home:
+    return support.make_home(tmp_path / "home", like=empty)
+
+
+def make_config(data: Path, **training: Any) -> TrainConfig:
+    # Dropout is on, and a checkpoint is due after every step.
+    return support.make_config(data, training={"checkpoint_minutes": 1e-6, "num_train_epochs": 3, **training})
+
+
+def history(home: Home, run_id: str, name: str) -> dict[int, list[float]]:
+    from textclf.tracking import connect
+
+    points: dict[int, list[float]] = {}
+    for point in connect(home).get_metric_history(run_id, name):
+        points.setdefault(point.step, []).append(point.value)
+    return points
+
+
+def statuses(home: Home) -> dict[str, str]:
+    from textclf.tracking import connect
+
+    client = connect(home)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return {run.info.run_id: run.info.status for run in client.search_runs(experiments)}
+
+
+@pytest.mark.parametrize("group_by_length", [True, False], ids=["grouped by length", "in random order"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    data: Path, empty: Home, tmp_path: Path, group_by_length: bool
+) -> None:
+    config = make_config(data, group_by_length=group_by_length)
+    whole_home = support.make_home(tmp_path / "whole", like=empty)
+    whole = start(whole_home, config, tmp_path / "whole-kept")
+
+    program = Program(tmp_path / "killed", config)
+    home = support.make_home(program.home, like=empty)
+    killed_at = STEPS_PER_EPOCH + 4
+    program.kill(killed_at)
+    (killed_id,) = statuses(home)
+    checkpoints = sorted(home.checkpoints.glob(f"{killed_id}/checkpoint-*"), key=lambda path: path.stat().st_mtime)
+    assert checkpoints[-1].name == f"checkpoint-{killed_at - 1}"
+    # As if it had been killed while it wrote the newest: the state is written last.
+    (checkpoints[-1] / "trainer_state.json").unlink()
+    earlier = max(int(path.name.split("-")[1]) for path in checkpoints[:-1])
+
+    resumed = program.finish(program.open())
+    assert resumed["run_id"] == killed_id
+    assert resumed["record"]["resumed_from_step"] == earlier
+    assert f"continuing MLflow run {killed_id}, which was interrupted" in resumed["log"]
+    assert f"going on from step {earlier} of an earlier start" in resumed["log"]
+    assert "is incomplete and is removed" in resumed["log"]
+
+    assert resumed["weights"] == whole["weights"]
+    assert resumed["record"]["best_metric"] == whole["record"]["best_metric"]
+    assert resumed["record"]["steps"] == whole["record"]["steps"] == 3 * STEPS_PER_EPOCH
+    for name in ("train/loss", "train/learning_rate", "validation/loss", "validation/f1_macro"):
+        points = history(home, killed_id, name)
+        assert points == history(whole_home, whole["run_id"], name), name
+        assert all(len(values) == 1 for values in points.values()), "no step is sent twice"
+    assert sorted(history(home, killed_id, "train/loss")) == list(range(1, 3 * STEPS_PER_EPOCH + 1))
+    assert statuses(home) == {killed_id: "FINISHED"}
+    assert not (home.checkpoints / killed_id).exists()
+
+
+def test_two_runs_at_once_in_a_new_home(data: Path, tmp_path: Path) -> None:
+    program = Program(tmp_path / "home", make_config(data, num_train_epochs=1, checkpoint_minutes=10))
+    processes = [program.open() for _ in range(2)]
+    first, second = [program.finish(process) for process in processes]
+    assert first["run_id"] != second["run_id"]
+    assert first["weights"] == second["weights"]
+    home = support.make_home(program.home)
+    assert statuses(home) == {first["run_id"]: "FINISHED", second["run_id"]: "FINISHED"}
+    for run_id in (first["run_id"], second["run_id"]):
+        assert sorted(history(home, run_id, "train/loss")) == list(range(1, STEPS_PER_EPOCH + 1))
+
+
+def test_a_killed_run_that_nobody_continues(data: Path, home: Home, tmp_path: Path) -> None:
+    config = make_config(data, num_train_epochs=1)
+    Program(home.root, config).kill(3)
+    (killed_id,) = statuses(home)
+    assert statuses(home) == {killed_id: "RUNNING"}, "a killed process cannot say so"
+
+    other = start(home, make_config(data, num_train_epochs=1, seed=8), tmp_path / "other")
+    assert other["run_id"] != killed_id
+    assert statuses(home) == {killed_id: "KILLED", other["run_id"]: "FINISHED"}
+
+    again = start(home, config, tmp_path / "again")
+    assert again["run_id"] == killed_id, "the same command still goes on from its checkpoint"
+    assert again["record"]["resumed_from_step"] == 2
+    assert statuses(home) == {killed_id: "FINISHED", other["run_id"]: "FINISHED"}
+
+
+@pytest.fixture
+def given(data: Path, home: Home) -> dict[str, Any]:
+    config = make_config(data, num_train_epochs=1)
+    prepared, encoded, fetched = support.make_encoded(config, home)
+    return {"config": config, "prepared": prepared, "encoded": encoded, "fetched": fetched, "tags": {}}
+
+
+def test_a_run_that_failed_or_was_stopped_is_continued(home: Home, given: dict[str, Any]) -> None:
+    from textclf.tracking import training_run
+
+    with pytest.raises(ZeroDivisionError), training_run(home, **given) as failed_id:
+        raise ZeroDivisionError
+    assert statuses(home) == {failed_id: "FAILED"}
+    with pytest.raises(KeyboardInterrupt), training_run(home, **given) as stopped_id:
+        assert statuses(home) == {failed_id: "RUNNING"}
+        raise KeyboardInterrupt
+    assert statuses(home) == {failed_id: "KILLED"}
+    with training_run(home, **given) as run_id:
+        pass
+    assert run_id == stopped_id == failed_id
+    assert statuses(home) == {failed_id: "FINISHED"}
+
+
+def test_a_run_that_was_killed_after_it_was_closed_is_not_continued(home: Home, given: dict[str, Any]) -> None:
+    from textclf.tracking import connect, run_folder, training_run
+
+    with pytest.raises(ZeroDivisionError), training_run(home, **given) as first:
+        raise ZeroDivisionError
+    # What a kill between closing the run and removing its folder leaves behind.
+    connect(home).set_terminated(first, "FINISHED")
+    with training_run(home, **given) as second:
+        assert not run_folder(home, first).exists()
+    assert second != first
+    assert statuses(home) == {first: "FINISHED", second: "FINISHED"}
+
+
+def test_a_run_that_somebody_has_is_not_continued(home: Home, given: dict[str, Any]) -> None:
+    from textclf.tracking import training_run
+
+    with training_run(home, **given) as first, training_run(home, **given) as second:
+        assert first != second
+        assert statuses(home) == {first: "RUNNING", second: "RUNNING"}
+
+
+if __name__ == "__main__":
+    main()

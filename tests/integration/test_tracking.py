@@ -1,0 +1,239 @@
+"""What a training run leaves in MLflow, and when it is continued."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from textclf import __version__
+from textclf.config import Home, TrainConfig
+from textclf.errors import TrackingError
+from textclf.tracking import connect, run_folder, run_link, training_run
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
+    # MLflow, at its own import.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+
+def _load_support() -> Any:
+    path = Path(__file__).with_name("registry_support.py")
+    specification = importlib.util.spec_from_file_location("registry_support", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    # Its dataclass looks itself up there.
+    sys.modules["registry_support"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+support = _load_support()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return support.make_place(tmp_path_factory.mktemp("tracking"))
+
+
+@pytest.fixture
+def place(data: Any, tmp_path: Path) -> Any:
+    return data.in_home(tmp_path / "home")
+
+
+def opened(place: Any, **changes: Any) -> Any:
+    arguments = {"config": place.config, "prepared": place.prepared, "encoded": place.encoded, "fetched": None}
+    return training_run(place.home, **{**arguments, "tags": {"prefect.flow_run_name": "train-tiny"}, **changes})
+
+
+def status(home: Home, run_id: str) -> str:
+    return str(connect(home).get_run(run_id).info.status)
+
+
+# What a run carries
+
+
+def test_a_run_carries_what_it_was_made_from(place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with opened(place) as run_id:
+        assert status(place.home, run_id) == "RUNNING"
+        folder = run_folder(place.home, run_id)
+        (folder / "checkpoint-1").mkdir()
+    run = connect(place.home).get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert not folder.exists()
+
+    params = run.data.params
+    assert params["training.learning_rate"] == str(place.config.training.learning_rate)
+    assert params["model.architecture.hidden_size"] == "32"
+    assert json.loads(params["data.sources"])[0]["provider"] == "local"
+    assert json.loads(params["evaluation.examples"]) == ["我今天心情很好", "你好，我是AI助手", "我今天很生气"]
+    assert params["package.transformers"] == version("transformers")
+    assert params["hardware.device"] and int(params["hardware.cpu_threads"]) >= 1
+    assert params["data.digest"] == place.prepared.digest
+    assert params["model.origin"] == "random weights"
+
+    artifact = Path(run.info.artifact_uri.removeprefix("file://")) / "config.yaml"
+    assert artifact.is_relative_to(place.home.artifacts / "textclf-tiny")
+    assert TrainConfig.model_validate(yaml.safe_load(artifact.read_text(encoding="utf-8"))) == place.config
+
+    inputs = {given.tags[0].value: given.dataset for given in run.inputs.dataset_inputs}
+    assert set(inputs) == {"train", "validation", "test"}
+    for split, dataset in inputs.items():
+        assert dataset.digest == place.prepared.split_digests[split][:32]
+        profile = json.loads(dataset.profile)
+        assert profile == {"num_rows": place.prepared.rows[split], "labels": place.prepared.label_counts[split]}
+    assert len({dataset.digest for dataset in inputs.values()}) == 3
+
+    tags = run.data.tags
+    assert tags["textclf.kind"] == "training"
+    assert tags["textclf.version"] == __version__
+    assert tags["textclf.data_digest"] == place.prepared.digest
+    assert tags["prefect.flow_run_name"] == "train-tiny"
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
+    ).stdout.strip()
+    assert tags.get("mlflow.source.git.commit", "") == commit
+
+
+def test_artifacts_go_to_the_home_whatever_the_current_directory(
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with opened(place):
+            pass
+        assert list((tmp_path / name).iterdir()) == []
+    experiment = connect(place.home).get_experiment_by_name("textclf-tiny")
+    assert experiment.artifact_location == (place.home.root / "mlruns" / "textclf-tiny").as_uri()
+
+
+# How a run ends, and goes on
+
+
+def test_a_failed_run_keeps_its_folder_and_the_next_start_continues_it(place: Any) -> None:
+    with pytest.raises(ZeroDivisionError), opened(place) as first:
+        raise ZeroDivisionError
+    assert status(place.home, first) == "FAILED"
+    assert run_folder(place.home, first).is_dir()
+    with opened(place) as second:
+        assert second == first
+        assert status(place.home, second) == "RUNNING"
+    assert status(place.home, second) == "FINISHED"
+    assert not run_folder(place.home, first).exists()
+    with opened(place) as third:
+        assert third != first
+
+
+def test_a_run_that_is_stopped_from_outside_counts_as_killed(place: Any) -> None:
+    with pytest.raises(KeyboardInterrupt), opened(place) as run_id:
+        raise KeyboardInterrupt
+    assert status(place.home, run_id) == "KILLED"
+    with opened(place) as again:
+        assert again == run_id
+
+
+def test_another_configuration_or_other_data_is_another_run(place: Any) -> None:
+    with pytest.raises(ZeroDivisionError), opened(place) as run_id:
+        raise ZeroDivisionError
+    training = place.config.training.model_copy(update={"learning_rate": 1e-4})
+    with opened(place, config=place.config.model_copy(update={"training": training})) as other:
+        assert other != run_id
+    with opened(place, encoded=place.encoded.model_copy(update={"digest": "0" * 32})) as other:
+        assert other != run_id
+    with opened(place) as again:
+        assert again == run_id
+
+
+def test_a_folder_whose_run_was_deleted_in_another_store_is_left_alone(place: Any, data: Any, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), opened(place) as run_id:
+        raise ZeroDivisionError
+    (place.home.root / "mlflow.db").unlink()
+    data.in_home(tmp_path / "new")
+    home = Home(root=place.home.root, tracking_uri=f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}")
+    with training_run(
+        home, config=place.config, prepared=place.prepared, encoded=place.encoded, fetched=None, tags={}
+    ) as other:
+        assert other != run_id
+    assert run_folder(home, run_id).is_dir()
+
+
+def test_the_run_of_a_living_process_is_not_continued(place: Any) -> None:
+    with opened(place) as first, opened(place) as second:
+        assert first != second
+        assert status(place.home, first) == status(place.home, second) == "RUNNING"
+    assert status(place.home, first) == status(place.home, second) == "FINISHED"
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from textclf.config import Home, TrainConfig
+from textclf.records import EncodedData, PreparedData
+from textclf.tracking import training_run
+
+home = Home(root=Path(sys.argv[1]), tracking_uri=sys.argv[2])
+records = [cls.model_validate_json(text) for cls, text in zip((TrainConfig, PreparedData, EncodedData), sys.argv[3:])]
+config, prepared, encoded = records
+with training_run(home, config=config, prepared=prepared, encoded=encoded, fetched=None, tags={}) as run_id:
+    print(run_id, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_run_of_a_killed_process_is_continued_and_of_a_living_one_not(place: Any) -> None:
+    texts = [record.model_dump_json() for record in (place.config, place.prepared, place.encoded)]
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(place.home.root), place.home.tracking_uri, *texts],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        run_id = child.stdout.readline().strip()
+        with opened(place) as other:
+            assert other != run_id
+        child.kill()
+        child.wait()
+    assert status(place.home, run_id) == "RUNNING"
+    with opened(place) as again:
+        assert again == run_id
+    assert status(place.home, run_id) == "FINISHED"
+
+
+# A store that fails
+
+
+def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
+    home = Home(root=tmp_path, tracking_uri="http://user:secret@127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(TrackingError, match="MLflow failed while opening its store") as caught:
+        connect(home)
+    assert "http://user:***@127.0.0.1:9" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    # Not a limit on speed: MLflow's own retries would be silent for minutes.
+    assert time.monotonic() - started < 60
+
+
+def test_a_damaged_store_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(TrackingError, match="file is not a database"):
+        connect(Home(root=tmp_path, tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+
+
+def test_a_local_store_has_no_page_to_link_to(place: Any) -> None:
+    with opened(place) as run_id:
+        assert run_link(place.home, run_id) is None
