@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from flows.train_flow import train
 from textclf.config import CONFIGS, Home, PredictConfig, TrainConfig, anchor, load_config
 from textclf.errors import ConfigError, TextclfError
 
-NAME = "textclf"
+# Not the name in prefect.yaml: there a work pool would stay attached, and its workers would take these runs too.
+NAME = "local"
 
 EXAMPLES = """\
 examples:
@@ -72,6 +74,8 @@ def main(arguments: Sequence[str]) -> int:
         f"Runs, and forms to start one now: {get_current_settings().ui_url}",
         flush=True,
     )
+    # Prefect stops, but forgets to wait for a part of itself.
+    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
     try:
         # The schedules stay on when this program stops: the next start catches up on what was missed.
         serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
@@ -139,7 +143,7 @@ def _deployment(flow: Any, config: TrainConfig | PredictConfig, schedule: Schedu
         name=NAME,
         schedule=schedule,
         parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
-        tags=[NAME],
+        tags=["textclf"],
         # One run at a time; another one waits for its turn.
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         # A flow file that is loaded by its path becomes a second module beside the installed one.

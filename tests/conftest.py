@@ -102,15 +102,15 @@ class Server:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def deployment(self, flow: str) -> dict[str, Any]:
+    def deployment(self, flow: str, name: str = "textclf") -> dict[str, Any]:
         """Reads what the server knows of a deployment."""
-        return self.api(f"/deployments/name/{flow}/textclf")
+        return self.api(f"/deployments/name/{flow}/{name}")
 
-    def run(self, flow: str, config: dict[str, Any], *, timeout_seconds: float = 180) -> dict[str, Any]:
+    def run(self, flow: str, config: dict[str, Any], *, name: str = "textclf") -> dict[str, Any]:
         """Starts a deployment as its form does, and waits for the end of the run."""
-        deployment = self.deployment(flow)["id"]
+        deployment = self.deployment(flow, name)["id"]
         run = self.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})
-        deadline = time.monotonic() + timeout_seconds
+        deadline = time.monotonic() + 180
         while run["state"]["type"] not in FINAL_STATES:
             assert time.monotonic() < deadline, f"still {run['state']}:\n" + "\n".join(self.log_lines(run["id"]))
             time.sleep(0.5)

@@ -71,14 +71,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42, help="seed of head, order and dropout")
     arguments = parser.parse_args()
 
-    set_seed(arguments.seed)
     data = load(arguments.data).map(lambda row: {"text": clean(row["text"])})
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     data = data.map(
         lambda rows: tokenizer(rows["text"], padding="max_length", truncation=True, max_length=MAX_LENGTH),
         batched=True,
     )
-    # Seeded again, so that the new head does not depend on what came before.
+    # For the new head; Trainer seeds again for the order of the rows and for dropout.
     set_seed(arguments.seed)
     model = AutoModelForSequenceClassification.from_pretrained(
         arguments.model, num_labels=len(set(data["train"]["label"]))

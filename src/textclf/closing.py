@@ -19,22 +19,23 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
         home: Where everything lies.
     """
     role = "champion" if registered.is_champion else "challenger"
+    python = _program("python")
     lines = [f"{registered.name} version {registered.version} is {role}. {registered.reason}", ""]
     if config.data.name == "quickstart":
         lines += [
             "This was the quickstart: a small BERT from random weights on the reviews that ship with textclf.",
             "The real job fine-tunes bert-base-chinese on ChnSentiCorp:",
-            f"  {_program('python')} flows/train_flow.py --config configs/chnsenticorp.yaml",
+            f"  {python} flows/train_flow.py --config configs/chnsenticorp.yaml",
             "",
         ]
-    if home.tracking_uri.startswith("http"):
-        lines += [f"Compare models:      {home.tracking_uri}"]
+    if home.mlflow_page:
+        lines += [f"Compare models:      {home.mlflow_page}"]
     else:
         store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
         lines += [f"Compare models:      {_program('mlflow')} ui{store}"]
     lines += [
-        f"Predict a file:      {_program('python')} flows/predict_flow.py --model {registered.name} --input FILE --output FILE",
-        f"Run on schedules:    {_program('python')} deployments/serve.py",
+        f"Predict a file:      {python} flows/predict_flow.py --model {registered.name} --input FILE --output FILE",
+        f"Run on schedules:    {python} deployments/serve.py",
     ]
     return "\n".join(lines)
 

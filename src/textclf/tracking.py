@@ -193,17 +193,17 @@ def run_folder(home: Home, run_id: str) -> Path:
 
 
 def run_link(home: Home, run_id: str) -> str | None:
-    """Builds the address of a run's page on a tracking server; a local store has none until `mlflow ui` is started.
+    """Builds the address of a run's page, if MLflow has a page.
 
     Raises:
         TrackingError: The server failed.
     """
-    if not home.tracking_uri.startswith("http"):
+    if home.mlflow_page is None:
         return None
     client = connect(home)
     with reporting(home, "looking up the run"):
         experiment = client.get_run(run_id).info.experiment_id
-    return f"{home.tracking_uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+    return f"{home.mlflow_page.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def _continue_run(client: MlflowClient, home: Home, key: str) -> tuple[str, FileLock] | None:

@@ -152,9 +152,7 @@ def test_a_second_training_finds_data_and_tokens_again(
     assert "textclf-tiny version 2 is champion" in done.stdout
 
 
-def test_a_file_is_predicted_once_unless_asked_again(
-    user: User, trained: subprocess.CompletedProcess[str]
-) -> None:
+def test_a_file_is_predicted_once_unless_asked_again(user: User, trained: subprocess.CompletedProcess[str]) -> None:
     (user.folder / "x.csv").write_text("number,text\n7,房间很好\n8,\n9,服务太脏\n", encoding="utf-8")
     arguments = ("--input", "x.csv", "--output", "y.csv", "--model", "textclf-tiny", "--probabilities")
     done = user.types(PREDICT, *arguments)

@@ -72,7 +72,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pretrained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = data.joinpath("train.tsv").read_text(encoding="utf-8").splitlines()
-    return support.make_pretrained(tmp_path_factory.mktemp("model") / "bert", texts)
+    return support.make_pretrained(tmp_path_factory.mktemp("model") / "bert", texts, initializer_range=0.2)
 
 
 @pytest.fixture(scope="module")

@@ -104,8 +104,14 @@ def make_encoded(config: TrainConfig, home: Home) -> tuple[PreparedData, Encoded
     return prepared, encode(prepared, model, model=config.model, encoding=config.encoding, folder=home.prepared), model
 
 
-def make_pretrained(folder: Path, texts: list[str]) -> Path:
-    """Saves a tiny BERT for masked language modelling with a vocabulary of the texts, as a pre-trained model."""
+def make_pretrained(folder: Path, texts: list[str], *, initializer_range: float = 0.02) -> Path:
+    """Saves a tiny BERT for masked language modelling with a vocabulary of the texts, as a pre-trained model.
+
+    Args:
+        folder: The new folder.
+        texts: What the vocabulary is made of.
+        initializer_range: Spread of the weights; the wider, the more the outputs differ from text to text.
+    """
     import torch
     from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
@@ -117,7 +123,8 @@ def make_pretrained(folder: Path, texts: list[str]) -> Path:
     tokenizer = BertTokenizer(vocab=str(vocabulary))
     tokenizer.save_pretrained(folder)
     torch.manual_seed(3)
-    BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **TINY)).save_pretrained(folder)
+    config = BertConfig(vocab_size=len(tokenizer), initializer_range=initializer_range, **TINY)
+    BertForMaskedLM(config).save_pretrained(folder)
     return folder
 
 

@@ -154,6 +154,13 @@ class TestCompose:
                     named.add(source)
         assert named == set(read_compose()["volumes"])
 
+    def test_the_folders_are_mounted_where_the_scheduled_prediction_looks(self) -> None:
+        config = yaml.safe_load((ROOT / "configs" / "predict.yaml").read_text(encoding="utf-8"))
+        binds = [volume for volume in self.services["worker"]["volumes"] if isinstance(volume, dict)]
+        assert [bind["target"] for bind in binds] == [f"/data/{config['input']}", f"/data/{config['output']}"]
+        # Of the host's root otherwise, and predictions could not be written.
+        assert not any(bind["bind"]["create_host_path"] for bind in binds)
+
     def test_mlflow_answers_to_the_name_that_the_worker_calls(self) -> None:
         host = self.services["worker"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://")
         (allowed,) = [part for part in self.services["mlflow"]["command"] if part.startswith("--allowed-hosts=")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +27,7 @@ class Environment(BaseSettings):
 
     textclf_home: Path | None = Field(default=None, description="Where runs leave what they make.")
     mlflow_tracking_uri: str | None = Field(default=None, description="MLflow's store, instead of the one in the home.")
+    mlflow_ui_url: str | None = Field(default=None, description="Where people open MLflow, for links.")
     hf_endpoint: str | None = Field(default=None, description="Address of the Hugging Face hub or of a mirror.")
     hf_token: SecretStr | None = Field(default=None, description="Access token for the Hugging Face hub.")
     modelscope_endpoint: str | None = Field(default=None, description="Address of ModelScope.")
@@ -41,10 +43,13 @@ class Home:
     Attributes:
         root: Absolute path of the directory.
         tracking_uri: MLflow's store: MLFLOW_TRACKING_URI, else `mlflow.db` in the root.
+        mlflow_page: Where people open MLflow: MLFLOW_UI_URL, else the tracking server. A local store has no page until
+            `mlflow ui` is started.
     """
 
     root: Path
     tracking_uri: str
+    mlflow_page: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Environment | None = None) -> Home:
@@ -71,7 +76,9 @@ class Home:
                 f"The home directory {root} cannot be written to.\n"
                 "Set TEXTCLF_HOME to a directory that you may write to."
             )
-        return cls(root=root, tracking_uri=environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow.db'}")
+        uri = environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow.db'}"
+        page = environment.mlflow_ui_url or (_without_credentials(uri) if uri.startswith("http") else None)
+        return cls(root=root, tracking_uri=uri, mlflow_page=page)
 
     @property
     def raw(self) -> Path:
@@ -97,6 +104,11 @@ class Home:
     def predictions(self) -> Path:
         """What batch jobs keep between runs: finished shards and the record of finished files."""
         return self.root / "predictions"
+
+
+def _without_credentials(uri: str) -> str:
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _checkout() -> Path | None:
