@@ -94,11 +94,10 @@ def _settings() -> dict[Any, Any]:
 def _quiet(debug: bool) -> None:
     logging.getLogger("textclf").setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:
-        # Only on the screen: the Prefect UI keeps everything.
-        for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
-            for handler in logging.getLogger(name).handlers:
-                if isinstance(handler, PrefectConsoleHandler):
-                    handler.addFilter(_is_news)
+        # Only on the screen, to which Prefect writes by the root logger: the Prefect UI keeps everything.
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, PrefectConsoleHandler):
+                handler.addFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.launch import launch
 from flows.run_logs import send_library_logs
+from flows.threads import wait_passively
 from tasks.predict import predict as predict_files
 from textclf import __version__
 from textclf.closing import prediction_closing
@@ -29,6 +30,7 @@ def predict(config: PredictConfig) -> PredictionSummary:
         config: Everything the run does; each field says what it means.
     """
     send_library_logs()
+    wait_passively()
     home = Home.from_environment()
     return predict_files(anchor(config, home.root), home)
 

@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.launch import flow_run_tags, launch
 from flows.run_logs import send_library_logs
+from flows.threads import wait_passively
 from tasks.clean import clean
 from tasks.download import download
 from tasks.evaluate import evaluate
@@ -36,6 +37,7 @@ def train(config: TrainConfig) -> RegisteredModel:
         config: Everything the run does; each field says what it means.
     """
     send_library_logs()
+    wait_passively()
     home = Home.from_environment()
     config = anchor(config, home.root)
     data, model = download(config, home)

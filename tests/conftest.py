@@ -147,24 +147,36 @@ def background(command: Sequence[str], *, folder: Path, environment: dict[str, s
                         continue
 
 
-def free_port() -> int:
+@contextmanager
+def serving(
+    command: Sequence[str], *, folder: Path, environment: dict[str, str], log: Path, health: str
+) -> Iterator[str]:
+    """Runs a program that takes `--port`, and gives its address when it answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+        port = int(listener.getsockname()[1])
+    address = f"http://127.0.0.1:{port}"
+    # The page of Prefect calls the server at the address that the server itself finds there.
+    environment = {**environment, "PREFECT_API_URL": f"{address}/api"}
+    command = [*command, "--port", str(port)]
+    with background(command, folder=folder, environment=environment, log=log) as process:
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                with urlopen(address + health, timeout=5):
+                    break
+            except (URLError, TimeoutError, ConnectionError):
+                text = log.read_text(encoding="utf-8", errors="replace")
+                assert process.poll() is None, text
+                assert time.monotonic() < deadline, text
+                time.sleep(0.3)
+        yield address
 
 
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path, timeout_seconds: float = 180) -> None:
-    """Waits until an address answers."""
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        try:
-            with urlopen(address, timeout=5):
-                return
-        except (URLError, TimeoutError, ConnectionError):
-            text = log.read_text(encoding="utf-8", errors="replace")
-            assert process.poll() is None, text
-            assert time.monotonic() < deadline, text
-            time.sleep(0.3)
+@pytest.fixture(scope="session")
+def serve_pages() -> Any:
+    """`serving`, for tests that need a server of another kind."""
+    return serving
 
 
 def command_environment(folder: Path) -> dict[str, str]:
@@ -193,19 +205,15 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
     folder = tmp_path_factory.mktemp("server")
     for name in ("home", "elsewhere"):
         (folder / name).mkdir()
-    address = f"http://127.0.0.1:{free_port()}"
     environment = {
         **command_environment(folder),
-        "PREFECT_API_URL": f"{address}/api",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
     }
-    server = Server(address, environment, folder / "home", folder / "elsewhere")
-    start = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--port", address.rpartition(":")[2]]
-    log = folder / "server.log"
-    with background(start, folder=server.elsewhere, environment=environment, log=log) as process:
-        wait_for(f"{address}/api/health", process, log)
-        yield server
+    start = [str(Path(sys.executable).with_name("prefect")), "server", "start"]
+    elsewhere, log = folder / "elsewhere", folder / "server.log"
+    with serving(start, folder=elsewhere, environment=environment, log=log, health="/api/health") as address:
+        yield Server(address, {**environment, "PREFECT_API_URL": f"{address}/api"}, folder / "home", elsewhere)
 
 
 @dataclass(frozen=True)

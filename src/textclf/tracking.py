@@ -209,7 +209,6 @@ def run_link(home: Home, run_id: str) -> str | None:
 def _continue_run(client: MlflowClient, home: Home, key: str) -> tuple[str, FileLock] | None:
     from filelock import FileLock, Timeout
     from mlflow.entities import RunStatus
-    from mlflow.exceptions import MlflowException
 
     for state_file in sorted(home.checkpoints.glob(f"*/{STATE_FILE}"), key=_modified, reverse=True):
         run_id = state_file.parent.name
@@ -218,11 +217,7 @@ def _continue_run(client: MlflowClient, home: Home, key: str) -> tuple[str, File
             lock.acquire()
         except Timeout:
             continue
-        try:
-            status = client.get_run(run_id).info.status
-        except MlflowException:
-            # The run was deleted in MLflow, or belongs to another store.
-            status = None
+        status = _status(client, home, run_id)
         if status == RunStatus.to_string(RunStatus.FINISHED) or not state_file.is_file():
             # Its owner removes the folder last of all; it was killed before that, or has just done it.
             shutil.rmtree(state_file.parent, ignore_errors=True)
@@ -233,6 +228,20 @@ def _continue_run(client: MlflowClient, home: Home, key: str) -> tuple[str, File
                 client.set_terminated(run_id, RunStatus.to_string(RunStatus.KILLED))
         lock.release()
     return None
+
+
+def _status(client: MlflowClient, home: Home, run_id: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+    with reporting(home, "looking up an unfinished run"):
+        try:
+            return str(client.get_run(run_id).info.status)
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                # The run was deleted in MLflow, or belongs to another store.
+                return None
+            raise
 
 
 def _modified(file: Path) -> float:

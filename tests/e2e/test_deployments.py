@@ -146,19 +146,20 @@ def wait_for_deployments(server: Any, process: subprocess.Popen[str]) -> None:
         time.sleep(0.3)
 
 
-class TestServe:
-    @pytest.fixture(scope="class")
-    def served(self, deployed: Any) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
-        server = deployed.server
-        with serve(environment={**server.environment, "PYTHONUNBUFFERED": "1"}, folder=server.elsewhere) as process:
-            assert process.stdout is not None
-            greeting = "".join(process.stdout.readline() for _ in range(4))
-            try:
-                wait_for_deployments(server, process)
-                yield server, process, greeting
-            finally:
-                process.kill()
+@pytest.fixture(scope="module")
+def served(deployed: Any) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
+    server = deployed.server
+    with serve(environment={**server.environment, "PYTHONUNBUFFERED": "1"}, folder=server.elsewhere) as process:
+        assert process.stdout is not None
+        greeting = "".join(process.stdout.readline() for _ in range(4))
+        try:
+            wait_for_deployments(server, process)
+            yield server, process, greeting
+        finally:
+            process.kill()
 
+
+class TestServe:
     def test_registers_both_flows_and_says_what_runs_when(self, served: Any) -> None:
         server, _, greeting = served
         assert f"home directory {server.home}" in greeting

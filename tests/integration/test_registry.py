@@ -200,7 +200,8 @@ def test_every_way_of_loading_gives_the_same_labels(registered: Any, logged: Pat
     )
     cleaned = "房间很干净，早餐也不错！"
     assert plain(cleaned)[0]["label"] == labels[0]
-    assert plain(cleaned)[0]["score"] == pytest.approx(float(expected[0].max()), abs=1e-5)
+    # The plain model computes in fp32, ours in bf16 where the hardware gains from it.
+    assert plain(cleaned)[0]["score"] == pytest.approx(float(expected[0].max()), abs=1e-2)
 
 
 def test_a_damaged_version_is_reported(place: Any) -> None:

@@ -125,6 +125,9 @@ class TestFlags:
     def test_a_flag_can_unset_what_may_be_missing(self) -> None:
         assert parse("train", "--training.early_stopping_patience", "null").training.early_stopping_patience is None
 
+    def test_labels_of_a_flag_take_the_place_of_those_in_the_file(self) -> None:
+        assert parse("train", "--data.labels", '{"0": "坏", "1": "好"}').data.labels == {"0": "坏", "1": "好"}
+
     def test_the_flags_of_the_readme_work_for_predictions(self) -> None:
         config = parse("predict", "--input", "reviews.csv", "--output", "labelled.csv", "--probabilities", "--redo")
         assert config.input == Path.cwd() / "reviews.csv"
@@ -245,6 +248,10 @@ class TestMistakes:
     def test_a_flag_without_its_value(self) -> None:
         with pytest.raises(ConfigError, match="expected one argument"):
             parse("train", "--training.learning_rate")
+
+    def test_a_flag_that_wants_more_than_a_word(self) -> None:
+        with pytest.raises(ConfigError, match=r"The command line cannot be used: .*data\.labels"):
+            parse("train", "--data.labels", "positive")
 
     def test_a_value_that_is_missing(self, file: Path) -> None:
         file.write_text("model: textclf-x\n", encoding="utf-8")

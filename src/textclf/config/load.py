@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from textclf.config.sources import HubDataSource, LocalDataSource, StrictModel
 from textclf.errors import ConfigError, first_lines
@@ -79,7 +79,10 @@ def parse_command_line(
         cli_parse_none_str="null",
     )
     namespace, unknown = parser.parse_known_args(list(arguments))
-    from_flags = flags(parsed_args=namespace)()
+    try:
+        from_flags = flags(parsed_args=namespace)()
+    except SettingsError as error:
+        raise ConfigError(f"The command line cannot be used: {error}.\n{_HELP_HINT}") from error
     problems = [
         f"{flag.split('=')[0]}: unknown flag{_suggestion(flag.split('=')[0], list(parser._option_string_actions))}"
         for flag in unknown
@@ -165,7 +168,7 @@ def _validate(
 ) -> Config:
     config = None
     try:
-        config = model.model_validate(_merge(from_file, from_flags))
+        config = model.model_validate(_merge(from_file, from_flags, model))
     except ValidationError as error:
         problems = [*problems, *describe(error, model)]
     if problems or config is None:
@@ -176,11 +179,14 @@ def _validate(
     return config
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: dict[str, Any], over: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
-        both_nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both_nested else value
+        section = model.model_fields[key].annotation
+        # Sections are merged field by field; a field that is a mapping itself (data.labels) is replaced whole.
+        if isinstance(section, type) and issubclass(section, BaseModel) and isinstance(merged.get(key), dict):
+            value = _merge(merged[key], value, section)
+        merged[key] = value
     return merged
 
 

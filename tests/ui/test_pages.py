@@ -1,0 +1,109 @@
+"""The pages that people look at, in a real browser: runs, artifacts and forms in Prefect, runs and models in MLflow."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PATIENCE_MILLISECONDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine: install it to check the pages (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1400, "height": 2400})
+    opened.set_default_timeout(PATIENCE_MILLISECONDS)
+    yield opened
+    opened.close()
+
+
+class TestPrefect:
+    def test_the_page_of_a_run_shows_its_artifacts(self, page: Page, deployed: Any) -> None:
+        page.goto(f"{deployed.server.address}/runs/flow-run/{deployed.trained['id']}")
+        page.get_by_text("train-tiny").first.wait_for()
+        page.get_by_text(re.compile("textclf-tiny version 1 is champion")).first.wait_for()
+        page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).last.click()
+        for key in ("download", "data-report", "tokens", "training", "metrics", "decision"):
+            page.get_by_text(key.upper(), exact=True).or_(page.get_by_text(key, exact=True)).first.wait_for()
+
+    def test_the_metrics_stand_beside_the_baselines_with_label_names(self, page: Page, deployed: Any) -> None:
+        artifact = deployed.server.artifacts(deployed.trained["id"])["metrics"]["id"]
+        page.goto(f"{deployed.server.address}/artifacts/artifact/{artifact}")
+        for text in ("fine-tuned", "majority", "tfidf-logistic-regression", "负面", "正面"):
+            page.get_by_role("cell", name=text, exact=True).first.wait_for()
+
+    def test_a_failed_run_shows_the_real_message(self, page: Page, deployed: Any) -> None:
+        page.goto(f"{deployed.server.address}/runs/flow-run/{deployed.failed['id']}")
+        page.get_by_text(re.compile(r"Columns are missing\. Expected: 'review' \(data\.text_column\)")).first.wait_for()
+
+    def test_the_form_helps_and_keeps_to_the_limits(self, page: Page, deployed: Any) -> None:
+        deployment = deployed.deployments["predict"]["id"]
+        page.goto(f"{deployed.server.address}/deployments/deployment/{deployment}/run")
+        page.get_by_text("Batch Size (Optional)").wait_for()
+        page.get_by_text("Rows a batch.", exact=True).wait_for()
+        page.locator("input[type=number]").first.fill("0")
+        page.get_by_role("button", name="Submit").click()
+        page.get_by_text(re.compile("'config.batch_size'.*0 is less than the minimum of 1")).first.wait_for()
+
+
+@pytest.fixture(scope="module")
+def mlflow_address(deployed: Any, serve_pages: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bare `mlflow ui` in the home directory, as people start it."""
+    home = deployed.server.home
+    command = [str(Path(sys.executable).with_name("mlflow")), "ui", "--workers", "1"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    # Jobs on traces of language models: seven processes that nothing here uses.
+    environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    log = tmp_path_factory.mktemp("mlflow") / "log"
+    with serve_pages(command, folder=home, environment=environment, log=log, health="/health") as address:
+        yield address
+
+
+class TestMlflow:
+    def test_the_model_shows_its_alias_and_the_decision(self, page: Page, mlflow_address: str) -> None:
+        page.goto(f"{mlflow_address}/#/models/textclf-tiny")
+        page.get_by_role("link", name="Version 1").wait_for()
+        page.get_by_text(re.compile("champion")).first.wait_for()
+        page.get_by_text(re.compile("There was no champion yet")).first.wait_for()
+
+    def test_the_runs_of_an_experiment_compare_the_model_with_the_baselines(
+        self, page: Page, mlflow_address: str
+    ) -> None:
+        page.goto(f"{mlflow_address}/#/experiments/1/runs")
+        for name in (r"^tiny-\d+", "^baseline-majority$", "^baseline-tfidf"):
+            page.get_by_role("link", name=re.compile(name)).first.wait_for()
+        page.get_by_role("link", name=re.compile(r"^tiny-\d+")).first.click()
+        page.get_by_role("link", name="test/f1_macro", exact=True).wait_for()
