@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from prefect import serve
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
+from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
 from prefect.settings import get_current_settings
+from prefect.states import AwaitingRetry
 
 from flows.predict_flow import predict
 from flows.train_flow import train
@@ -25,6 +28,7 @@ from textclf.errors import ConfigError, TextclfError
 
 # Not the name in prefect.yaml: there a work pool would stay attached, and its workers would take these runs too.
 NAME = "local"
+TAG = "textclf"
 
 EXAMPLES = """\
 examples:
@@ -74,14 +78,31 @@ def main(arguments: Sequence[str]) -> int:
         f"Runs, and forms to start one now: {get_current_settings().ui_url}",
         flush=True,
     )
-    # Prefect stops, but forgets to wait for a part of itself.
-    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
+    # The schedules stay on when this program stops: the next start catches up on what was missed.
+    runner = _LocalRunner(pause_on_shutdown=False)
+    for deployment in deployments:
+        runner.add_deployment(deployment)
     try:
-        # The schedules stay on when this program stops: the next start catches up on what was missed.
-        serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
-    finally:
-        print("Stopped. Runs that fall due meanwhile wait for the next start; pause a schedule on its page.")
+        asyncio.run(runner.start())
+    except KeyboardInterrupt:
+        _put_back_runs()
+        print("Stopped. Runs that are due or were going on wait for the next start; pause a schedule on its page.")
     return 0
+
+
+class _LocalRunner(Runner):
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        # asyncio unwinds after an interrupt; Prefect's own handler jumps out of the middle of it.
+        signal.raise_signal(signal.SIGINT)
+
+
+def _put_back_runs() -> None:
+    # Their processes ended with this one, but the server believes them running, and others would wait for them.
+    going_on = FlowRunFilter(state={"type": {"any_": [StateType.RUNNING, StateType.PENDING]}})
+    ours = DeploymentFilter(name={"any_": [NAME]}, tags={"all_": [TAG]})
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=going_on, deployment_filter=ours):
+            client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -143,7 +164,7 @@ def _deployment(flow: Any, config: TrainConfig | PredictConfig, schedule: Schedu
         name=NAME,
         schedule=schedule,
         parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
-        tags=["textclf"],
+        tags=[TAG],
         # One run at a time; another one waits for its turn.
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         # A flow file that is loaded by its path becomes a second module beside the installed one.

@@ -73,9 +73,7 @@ def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
             model.classifier.bias[labels.index(always)] = 3.0
     from textclf.encoding import load_tokenizer
 
-    settings = ClassifierSettings(
-        labels=labels, max_length=place.encoded.max_length, cleaning=place.config.cleaning
-    )
+    settings = ClassifierSettings(labels=labels, max_length=place.encoded.max_length, cleaning=place.config.cleaning)
     return Classifier(model, load_tokenizer(place.encoded.tokenizer_folder), settings)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -16,7 +15,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -93,12 +91,9 @@ def test_a_store_that_is_locked_for_a_while_gets_everything_once(home: Home, run
         for step, loss in expected[:50]:
             log.log({"train/loss": loss}, step)
         with locked(home):
-            started = time.monotonic()
             for step, loss in expected[50:]:
                 log.log({"train/loss": loss}, step)
             time.sleep(2.5)
-            # Not a limit on speed: had `log` waited for the store even once, it would still wait.
-            assert time.monotonic() - started < 60
     assert points(home, run_id) == expected
 
 

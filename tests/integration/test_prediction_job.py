@@ -465,24 +465,26 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, home: Home, endin
     assert not [path for path in home.predictions.iterdir() if path.name not in ("done", "locks")]
 
 
-def test_a_run_killed_at_any_moment_leaves_a_whole_output_or_none(tmp_path: Path, home: Home) -> None:
-    source, output, log = write_rows(tmp_path / "in.csv", reviews(3000)), tmp_path / "out.csv", tmp_path / "log"
+@pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.soak)])
+def test_a_run_killed_at_any_moment_leaves_a_whole_output_or_none(tmp_path: Path, home: Home, kills: int) -> None:
+    rows = reviews(1000 * kills)
+    source, output, log = write_rows(tmp_path / "in.csv", rows), tmp_path / "out.csv", tmp_path / "log"
     request = {
         "config": {"input": str(source), "output": str(output), "rows_per_shard": 20},
         "home": str(home.root),
         "log": str(log),
     }
-    for kill in range(3):
+    for kill in range(kills):
         before = log.stat().st_size if log.exists() else 0
         process = subprocess.Popen([sys.executable, __file__, json.dumps(request)], stdout=subprocess.DEVNULL)
-        while process.poll() is None and not (log.exists() and log.stat().st_size > before + 7000 * kill):
+        while process.poll() is None and not (log.exists() and log.stat().st_size > before + 7000 * (kill % 5)):
             time.sleep(0.001)
         process.kill()
         process.wait()
         if output.exists():
             break
     predict(home, source, output, rows_per_shard=20)
-    assert [row["text"] for row in read_rows(output)] == [row["text"] for row in reviews(3000)]
+    assert [row["text"] for row in read_rows(output)] == [row["text"] for row in rows]
     predict(home, source, output, rows_per_shard=20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "in.csv", "log", "out.csv"]
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -219,13 +218,10 @@ def test_the_run_of_a_killed_process_is_continued_and_of_a_living_one_not(place:
 
 def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     home = Home(root=tmp_path, tracking_uri="http://user:secret@127.0.0.1:9")
-    started = time.monotonic()
     with pytest.raises(TrackingError, match="MLflow failed while opening its store") as caught:
         connect(home)
     assert "http://user:***@127.0.0.1:9" in str(caught.value)
     assert "secret" not in str(caught.value)
-    # Not a limit on speed: MLflow's own retries would be silent for minutes.
-    assert time.monotonic() - started < 60
 
 
 def test_a_damaged_store_is_reported(tmp_path: Path) -> None:

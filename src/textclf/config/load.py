@@ -192,9 +192,13 @@ def _merge(base: dict[str, Any], over: dict[str, Any], model: type[BaseModel]) -
 
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Says each problem of a failed validation in one line: where, what was expected, what was found."""
+    problems = error.errors(include_url=False)
+    paths = [_path(problem["loc"]) for problem in problems]
     lines = []
-    for problem in error.errors(include_url=False):
-        path = _path(problem["loc"])
+    for path, problem in zip(paths, problems, strict=True):
+        # A list whose items are wrong counts as too short as well.
+        if problem["type"] == "too_short" and any(other.startswith(f"{path}[") for other in paths):
+            continue
         match problem["type"]:
             case "extra_forbidden":
                 lines.append(f"{path}: unknown field{_suggestion(path, _field_paths(model))}")
