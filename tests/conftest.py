@@ -118,9 +118,14 @@ class Server:
         return run
 
     def log_lines(self, run: str, name_prefix: str = "") -> list[str]:
-        """Reads what a run logged, oldest first."""
+        """Reads what a run logged, oldest first; the last lines arrive after the run has ended."""
         wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
-        return [line["message"] for line in self.api("/logs/filter", wanted) if line["name"].startswith(name_prefix)]
+        deadline = time.monotonic() + 30
+        while True:
+            found = [line for line in self.api("/logs/filter", wanted) if line["name"].startswith(name_prefix)]
+            if found or time.monotonic() > deadline:
+                return [line["message"] for line in found]
+            time.sleep(0.5)
 
     def artifacts(self, run: str) -> dict[str, dict[str, Any]]:
         """Reads the artifacts of a run, by key."""

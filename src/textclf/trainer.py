@@ -15,9 +15,11 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
 logger = logging.getLogger(__name__)
+
+# Larger windows pad less, but let a batch hold rows of more similar labels where length goes with the label.
+BATCHES_PER_WINDOW = 16
 
 METRIC_NAMES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/gradient_norm"}
 
@@ -25,8 +27,13 @@ METRIC_NAMES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "g
 class LengthGroupedSampler(Sampler[int]):
     """Random order in which the rows of one batch have similar lengths.
 
-    Unlike Trainer's own, the order depends only on seed and epoch, so that a run that is continued in the middle of an
-    epoch sees the rows that it has not seen yet.
+    Rows are shuffled, sorted by length within windows of a few batches, cut into batches, and the batches are shuffled
+    again. Trainer's own sampler leaves the batches of a window in the order of their lengths: where length goes with
+    the label, as in reviews, dozens of steps in a row then see mostly one label, and a small model did not learn at
+    all (docs/experiments.md).
+
+    The order depends only on seed and epoch, so that a run that is continued in the middle of an epoch sees the rows
+    that it has not seen yet.
 
     Args:
         lengths: Tokens of each row.
@@ -45,8 +52,17 @@ class LengthGroupedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        indices: list[int] = get_length_grouped_indices(self._lengths, self._batch_size, generator=generator)
-        return iter(indices)
+        rows = torch.randperm(len(self._lengths), generator=generator).tolist()
+        window = BATCHES_PER_WINDOW * self._batch_size
+        batches = []
+        for start in range(0, len(rows), window):
+            alike = sorted(rows[start : start + window], key=lambda row: self._lengths[row])
+            batches += [alike[first : first + self._batch_size] for first in range(0, len(alike), self._batch_size)]
+        # A batch that is not full must come last: Trainer cuts the rows into batches by counting.
+        partial = [batch for batch in batches if len(batch) < self._batch_size]
+        full = [batch for batch in batches if len(batch) == self._batch_size]
+        order = torch.randperm(len(full), generator=generator).tolist()
+        return iter([row for batch in [*(full[index] for index in order), *partial] for row in batch])
 
     def set_epoch(self, epoch: int) -> None:
         """Changes the order; accelerate calls it at the start of each epoch."""
