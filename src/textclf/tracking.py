@@ -39,6 +39,8 @@ LOCK_FILE = ".lock"
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn", "mlflow", "prefect")
 # MLflow refuses longer values; `config.yaml` among the artifacts has them whole.
 LONGEST_PARAMETER = 6000
+# Otherwise MLflow opens the experiment in its layout for language-model applications, without the run table.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 @contextmanager
@@ -111,7 +113,9 @@ def experiment_id(client: MlflowClient, home: Home, name: str) -> str:
             # the current directory.
             local = not home.tracking_uri.startswith("http")
             try:
-                return client.create_experiment(name, (home.artifacts / name).as_uri() if local else None)
+                return client.create_experiment(
+                    name, (home.artifacts / name).as_uri() if local else None, tags=EXPERIMENT_TAGS
+                )
             except MlflowException:
                 found = client.get_experiment_by_name(name)
                 if found is None:

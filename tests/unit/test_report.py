@@ -63,14 +63,14 @@ def test_the_report_folder_holds_plots_tables_and_predictions(
 
     summary = (tmp_path / "report" / "summary.md").read_text(encoding="utf-8")
     assert "1 of 3 test rows" in summary
-    assert "| fine-tuned, before fine-tuning | 0.5000 | – |" in summary
+    assert "| before fine-tuning | 0.5000 | – |" in summary
     assert "| 负面 | 2 | 1.0000 | 0.5000 | 0.6667 |" in summary
     assert r"| after fine-tuning | 我今天\|很生气 | 负面 | 0.9800 |" in summary
 
 
 def test_models_of_a_split_come_without_its_name(metrics: dict[str, dict[str, float]]) -> None:
     models = models_of_split(metrics, "test")
-    assert list(models) == ["fine-tuned", "fine-tuned, before fine-tuning", "majority"]
+    assert list(models) == ["fine-tuned", "before fine-tuning", "majority"]
     assert models["majority"] == {"accuracy": 1 / 3, "f1_macro": 0.25}
     assert models_of_split(metrics, "validation") == {"fine-tuned": {"accuracy": 0.25}}
 

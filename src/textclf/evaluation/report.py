@@ -133,7 +133,7 @@ def models_of_split(metrics: Mapping[str, Mapping[str, float]], split: str) -> d
         collected[model] = split_metrics(found, split)
         untrained = split_metrics(found, f"untrained/{split}")
         if untrained:
-            collected[f"{model}, {UNTRAINED}"] = untrained
+            collected[UNTRAINED] = untrained
     return {model: found for model, found in collected.items() if found}
 
 
