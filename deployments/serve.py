@@ -57,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         The exit code: 0 after Ctrl-C or SIGTERM, 2 for the user's mistake, 1 for a failure.
     """
     options = _parse(arguments)
+    # A script that starts this program in its background makes it deaf to interrupts, which is how it is stopped.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         home = Home.from_environment()
         train_config = load_config(TrainConfig, options.train_config)

@@ -42,6 +42,11 @@ TINY = {
 }
 
 
+def pytest_sessionstart() -> None:
+    """Lets the processes that tests start see Ctrl-C, also where a shell started pytest in its background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training configuration with data of its own that goes through the whole flow in seconds."""

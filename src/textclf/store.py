@@ -48,18 +48,20 @@ def find(folder: Path, record: type[AnyRecord]) -> AnyRecord | None:
 
     Args:
         folder: Where it would be.
-        record: The class of the record in its manifest; it has the fields `folder` and `cached`.
+        record: The class of the record in its manifest.
 
     Returns:
-        The record, with `cached` set and `folder` where it is now; None if there is no such folder, or if a file in it
-        is missing or damaged, which is logged.
+        The record; its fields `folder` and `cached`, if it has them, say where it is now and that it was found. None
+        if there is no such folder, or if a file in it is missing or damaged, which is logged.
 
     Raises:
         StorageError: The folder cannot be read.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        found = record.model_validate({**manifest["record"], "folder": folder, "cached": True})
+        here = {"folder": folder, "cached": True}
+        known = {name: value for name, value in here.items() if name in record.model_fields}
+        found = record.model_validate({**manifest["record"], **known})
         damaged = [name for name, sha256 in manifest["files"].items() if file_sha256(folder / name) != sha256]
     except FileNotFoundError as error:
         if not folder.is_dir():
