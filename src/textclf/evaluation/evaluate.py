@@ -168,7 +168,7 @@ def _log_metrics(client: MlflowClient, run_id: str, metrics: dict[str, float], *
 def _baselines(
     client: MlflowClient, prepared: PreparedData, rows: dict[str, _Rows], config: TrainConfig, home: Home
 ) -> dict[str, dict[str, float]]:
-    key = digest_of(BASELINES_VERSION, __version__, prepared.digest)
+    key = digest_of(BASELINES_VERSION, __version__, prepared.split_digests, prepared.labels)
     experiment = experiment_id(client, home, f"textclf-{config.data.name}")
     with reporting(home, "looking for baselines"):
         runs = client.search_runs(
