@@ -61,9 +61,8 @@ def test_importing_is_cheap() -> None:
 
 
 def test_tests_and_scripts_are_no_packages() -> None:
-    found = [
-        path for folder in ("tests", "docker", "deployments", "mlruns") for path in (ROOT / folder).rglob("__init__.py")
-    ]
+    # Not mlruns: once something is trained there, logged models carry the library's code.
+    found = [path for folder in ("tests", "docker", "deployments") for path in (ROOT / folder).rglob("__init__.py")]
     assert found == []
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert len(names) == len(set(names)), "pytest's importlib mode needs distinct names"
