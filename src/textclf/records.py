@@ -42,9 +42,13 @@ class FetchedData(Record):
     folder: Path
     files: tuple[FetchedFile, ...]
     splits: dict[Split, tuple[str, ...]]
-    """Paths (relative to the folder) that make up each split. A single file to be split stands under `train`."""
+    """Paths (relative to the folder) that make up each split, one or more. What is to be split stands under `train`."""
     origin: str
     """The source it came from, with revision, for people."""
+    uri: str = ""
+    """Address of the source: of the repository on its hub, or of the folder on this machine."""
+    revision: str | None = None
+    """The commit on the hub; None for local files."""
     cached: bool
     attempts: tuple[Attempt, ...]
 
@@ -60,22 +64,52 @@ class FetchedModel(Record):
     attempts: tuple[Attempt, ...]
 
 
+class Quarantined(Record):
+    """Rows that break the contract, of one kind."""
+
+    reason: str
+    rows: int
+    examples: tuple[str, ...]
+    """The first ten: file, row number, and what was found."""
+
+
 class PreparedData(Record):
-    """A cleaned data set: one Parquet file a split with columns row, id, text, label."""
+    """A cleaned data set: one Parquet file a split with columns row, source, id, text, label and more.
+
+    `textclf.data.prepare.prepare` and `textclf.audit.audit.audit` say which columns there are.
+    """
 
     digest: str
     folder: Path
+    name: str
+    """Short name of the data set."""
+    version: str
+    """The data version: digest of the row sets and of the contract. The same rows in another order, format or file
+    layout have the same one."""
     labels: tuple[str, ...]
     """Label names in the order of their ids."""
     rows: dict[Split, int]
     label_counts: dict[Split, dict[str, int]]
-    set_aside: dict[str, int]
-    """How many rows were set aside, by reason; the rows stand in `set_aside.jsonl`."""
+    quarantined: dict[str, int]
+    """How many rows broke the contract, by kind; the rows stand in `quarantine.jsonl`."""
     leaked: dict[Split, int]
     """How many validation and test texts also stand, exactly, in an earlier split or earlier in their own."""
     split_digests: dict[Split, str]
-    """Digest of each split's rows, whatever file they came from."""
+    """Digest of each split's set of rows, whatever file they came from."""
+    contract: str
+    """Digest of the rules that every row keeps."""
     origin: str
+    uri: str = ""
+    """Address of the source that the rows came from."""
+    revision: str | None = None
+    files: tuple[FetchedFile, ...] = ()
+    """The raw files."""
+    relabelled_from: str | None = None
+    """The data version whose labels were corrected to make this one."""
+    audited_from: str | None = None
+    """The data version before the audit removed rows; None if there was no audit."""
+    removed: dict[str, int] = {}
+    """Training rows that the audit's policy removed, by finding; the rows stand in `removed.jsonl`."""
     cached: bool
 
 

@@ -306,7 +306,7 @@ class TestMistakes:
             ),
             (
                 {"data": {"text_column": "a", "label_column": "a"}},
-                "label_column and id_column must differ",
+                "text_column, label_column must differ",
             ),
             ({"data": {"column_names": ["text", "y"]}}, r"column_names \['text', 'y'\] lacks \['label'\]"),
             ({"data": {"labels": {0: "坏", 1: "坏"}}}, "labels must have distinct names"),

@@ -1,7 +1,7 @@
 """Configuration: its fields (`schema`, `sources`), how it is read (`load`), and the home directory (`home`)."""
 
 from textclf.config.home import CONFIGS, Environment, Home
-from textclf.config.load import anchor, dump_yaml, load_config, parse_command_line
+from textclf.config.load import anchor, dump_yaml, load_config, parse_command, parse_command_line
 from textclf.config.schema import (
     CleaningConfig,
     DataConfig,
@@ -30,5 +30,6 @@ __all__ = [
     "anchor",
     "dump_yaml",
     "load_config",
+    "parse_command",
     "parse_command_line",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast, get_args
 
@@ -41,7 +41,32 @@ def parse_command_line(
 ) -> Config:
     """Reads `--config FILE` and the dotted flags into a configuration.
 
-    `--help` prints every field with its meaning and default and ends the process.
+    As `parse_command`, for a program that takes nothing else.
+    """
+    config, _ = parse_command(
+        model,
+        arguments,
+        program=program,
+        description=description,
+        examples=examples,
+        default_file=default_file,
+    )
+    return config
+
+
+def parse_command(
+    model: type[Config],
+    arguments: Sequence[str],
+    *,
+    program: str,
+    description: str,
+    examples: str,
+    default_file: Path | None,
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> tuple[Config, argparse.Namespace]:
+    """Reads a command's own arguments, `--config FILE` and the dotted flags.
+
+    `--help` prints every argument and field with its meaning and default and ends the process.
 
     Args:
         model: The configuration class; each of its fields becomes a flag, nested ones dotted.
@@ -49,10 +74,11 @@ def parse_command_line(
         program: How the user calls the program, for `--help`.
         description: What the program does, for `--help`.
         examples: Command lines to copy, for `--help`.
-        default_file: The YAML file that is read without `--config`.
+        default_file: The YAML file that is read without `--config`; None takes the defaults.
+        add_arguments: Adds what the command takes beside the configuration.
 
     Returns:
-        The validated, frozen configuration.
+        The validated, frozen configuration, and the command's own arguments.
 
     Raises:
         ConfigError: The file cannot be read, or any value or flag is wrong; lists all of them.
@@ -64,8 +90,11 @@ def parse_command_line(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    if add_arguments:
+        add_arguments(parser)
+    default = default_file.name if default_file else "none, every field has its default"
     parser.add_argument(
-        "--config", type=Path, default=default_file, metavar="FILE", help=f"YAML file (default: {default_file.name})"
+        "--config", type=Path, default=default_file, metavar="FILE", help=f"YAML file (default: {default})"
     )
     parser.add_argument("--debug", action="store_true", help="Show a traceback when something fails.")
     flags: CliSettingsSource[Any] = CliSettingsSource(
@@ -88,8 +117,10 @@ def parse_command_line(
         for flag in unknown
         if flag.startswith("-")
     ] or [f"{word!r}: expected a flag that begins with --" for word in unknown]
-    config = _validate(model, read_yaml(namespace.config), from_flags, name=str(namespace.config), problems=problems)
-    return _anchor_given(config, from_flags, Path.cwd())
+    from_file = read_yaml(namespace.config) if namespace.config else {}
+    name = str(namespace.config or "of the command line")
+    config = _validate(model, from_file, from_flags, name=name, problems=problems)
+    return _anchor_given(config, from_flags, Path.cwd()), namespace
 
 
 def anchor(value: Value, folder: Path) -> Value:

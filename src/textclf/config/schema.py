@@ -14,7 +14,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from textclf.config.sources import DataSource, ModelSource, SampleDataSource, StrictModel
 
-Encoding = Literal["auto", "utf-8", "utf-8-sig", "gb18030"]
+Encoding = Literal["auto", "utf-8", "utf-8-sig", "gb18030", "big5", "utf-16"]
+Delimiter = Literal["auto", ",", ";", "|", "\t"]
 
 # What a recipe changes against the defaults below, by dotted field. The tutorial is the plain fine-tuning script
 # that benchmarks/reference/train_tutorial.py spells out.
@@ -34,6 +35,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training.mixed_precision": "no",
         "training.early_stopping_patience": None,
         "training.logging_steps": 10,
+        "audit.leaks": "keep",
+        "audit.conflicts": "keep",
     },
 }
 
@@ -49,8 +52,22 @@ class SplitConfig(StrictModel):
     )
 
 
+class ContractConfig(StrictModel):
+    """What rows and labels must satisfy beside having the columns; a row that does not is quarantined."""
+
+    min_characters: int = Field(
+        default=1, ge=1, le=1_000_000, description="Shortest text, in characters after cleaning."
+    )
+    min_rows_per_label: int = Field(
+        default=1, ge=1, description="Fewest training rows of each label; with fewer the run stops."
+    )
+    max_quarantined_share: float = Field(
+        default=0.1, ge=0, le=1, description="The run stops if a larger share of a split's rows breaks the contract."
+    )
+
+
 class DataConfig(StrictModel):
-    """The labelled data."""
+    """The labelled data and its contract: what stands in which column, and what must hold for it."""
 
     name: str = Field(
         default="quickstart",
@@ -64,9 +81,31 @@ class DataConfig(StrictModel):
         'e.g. `{"provider": "local", "path": "reviews.csv"}`.',
     )
     text_column: str = Field(default="text", min_length=1, description="Column that holds the text.")
+    text_pair_column: str | None = Field(
+        default=None, min_length=1, description="Column that holds a second text, for classifying pairs of texts."
+    )
     label_column: str = Field(default="label", min_length=1, description="Column that holds the label.")
+    label_separator: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=3,
+        description="What separates several labels of one row, e.g. `|`. Such data can be checked; training takes one "
+        "label a row.",
+    )
     id_column: str | None = Field(
-        default=None, description="Column that names each row; values must be unique. Without it, row numbers serve."
+        default=None,
+        min_length=1,
+        description="Column that names each row; values must be unique. Without it, row numbers serve.",
+    )
+    date_column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Column that holds the day of each row, e.g. 2026-05-01 or 2026年5月1日.",
+    )
+    group_column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Column whose equal values belong together, e.g. an author; splits that are cut never part them.",
     )
     labels: dict[str, str] | None = Field(
         default=None,
@@ -79,8 +118,14 @@ class DataConfig(StrictModel):
     )
     file_encoding: Encoding = Field(
         default="auto",
-        description="Character encoding of text files; `auto` tries UTF-8 (with or without BOM), then GB18030.",
+        description="Character encoding of text files; `auto` tries UTF-8 (with or without BOM), UTF-16 with BOM, then "
+        "GB18030; Big5 only if it is named.",
     )
+    delimiter: Delimiter = Field(
+        default="auto", description="What separates the columns of CSV files; `auto` finds it in the first lines."
+    )
+    sheet: str | None = Field(default=None, description="Sheet of an Excel workbook; without it, the first one.")
+    contract: ContractConfig = Field(default=ContractConfig(), description="What rows and labels must satisfy.")
     split: SplitConfig = Field(default=SplitConfig(), description="How missing splits are cut from `train`.")
 
     @model_validator(mode="before")
@@ -93,9 +138,9 @@ class DataConfig(StrictModel):
 
     @model_validator(mode="after")
     def _check_columns(self) -> DataConfig:
-        columns = [self.text_column, self.label_column, *([self.id_column] if self.id_column else [])]
+        columns = list(self.columns.values())
         if len(set(columns)) != len(columns):
-            raise ValueError(f"text_column, label_column and id_column must differ, found {columns}")
+            raise ValueError(f"{', '.join(self.columns)} must differ, found {columns}")
         if self.column_names is not None:
             missing = [column for column in columns if column not in self.column_names]
             if missing:
@@ -103,6 +148,12 @@ class DataConfig(StrictModel):
         if self.labels and len(set(self.labels.values())) != len(self.labels):
             raise ValueError(f"labels must have distinct names, found {list(self.labels.values())}")
         return self
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that the data must have, by the field that names them."""
+        fields = ("text_column", "text_pair_column", "label_column", "id_column", "date_column", "group_column")
+        return {field: column for field in fields if (column := getattr(self, field))}
 
 
 class CleaningConfig(StrictModel):
@@ -119,8 +170,41 @@ class CleaningConfig(StrictModel):
         default=100_000,
         ge=1,
         le=10_000_000,
-        description="A longer text is set aside with its reason instead of being tokenised.",
+        description="A longer text is quarantined with its reason instead of being tokenised.",
     )
+    mask_personal_data: bool = Field(
+        default=False,
+        description="Put a word in the place of phone numbers, e-mail addresses and identity-card numbers.",
+    )
+
+
+class AuditConfig(StrictModel):
+    """What is looked for in the data before training, and what is done with what is found."""
+
+    near_duplicates: bool = Field(default=True, description="Also look for texts that are nearly the same.")
+    near_duplicate_threshold: float = Field(
+        default=0.8,
+        ge=0.5,
+        le=1,
+        description="Share of character n-grams in common (Jaccard) from which two texts are near duplicates.",
+    )
+    near_duplicate_ngram_size: int = Field(default=3, ge=1, le=8, description="Characters of an n-gram.")
+    leaks: Literal["drop", "drop_near", "keep"] = Field(
+        default="drop",
+        description="Training rows whose text also stands in validation or test: `drop` them, `drop_near` also drops "
+        "near duplicates, `keep`.",
+    )
+    conflicts: Literal["majority", "drop", "keep"] = Field(
+        default="majority",
+        description="Equal training texts with different labels: `majority` keeps those of the most frequent label "
+        "(none in a tie), `drop` none, `keep` all.",
+    )
+    duplicates: Literal["keep", "drop", "weight"] = Field(
+        default="keep",
+        description="Equal training texts with the same label: `keep` all, `drop` all but the first, `weight` keeps "
+        "the first and lets it count as often as the text stood there.",
+    )
+    report_language: Literal["en", "zh"] = Field(default="en", description="Language of the report.")
 
 
 class EncodingConfig(StrictModel):
@@ -253,6 +337,7 @@ class TrainConfig(StrictModel):
 
     data: DataConfig = Field(default=DataConfig(), description="The labelled data.")
     cleaning: CleaningConfig = Field(default=CleaningConfig(), description="What happens to a text first.")
+    audit: AuditConfig = Field(default=AuditConfig(), description="What is looked for in the data, and done with it.")
     encoding: EncodingConfig = Field(default=EncodingConfig(), description="How texts become token ids.")
     model: ModelConfig = Field(default=ModelConfig(), description="The encoder that is fine-tuned.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="Fine-tuning.")
@@ -285,6 +370,8 @@ class TrainConfig(StrictModel):
             problems.append(
                 "training.group_by_length gains nothing with encoding.pad_to_max_length: set one of them to false"
             )
+        if self.audit.leaks == "drop_near" and not self.audit.near_duplicates:
+            problems.append("audit.leaks drop_near needs audit.near_duplicates")
         if not self.model.sources and self.encoding.max_length > 512:
             problems.append(f"encoding.max_length {self.encoding.max_length} exceeds the 512 positions of a new BERT")
         if problems:
@@ -308,6 +395,11 @@ class PredictConfig(StrictModel):
     )
     alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9_-]*$", description="Alias of the version to use.")
     text_column: str = Field(default="text", min_length=1, description="Column that holds the text.")
+    text_pair_column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Column that holds the second text, for a model of pairs; without it, `text_pair`.",
+    )
     id_column: str | None = Field(
         default=None, description="Column that names each row; without it, `id` if there is one, else row numbers."
     )

@@ -44,8 +44,8 @@ class LocalSource(StrictModel):
 
     provider: Literal["local"] = Field(description="`local`: a path on this machine.")
     path: Path = Field(
-        description="The folder or file; a relative path counts from the home directory, on the command line from the "
-        "current one."
+        description="The folder or file, for data also a pattern such as data/*.csv.gz; a relative path counts from "
+        "the home directory, on the command line from the current one."
     )
 
 
@@ -81,7 +81,7 @@ class HubDataSource(HubSource, Checked, DataFiles):
 
 
 class LocalDataSource(LocalSource, Checked, DataFiles):
-    """A data set on this machine: a folder, or one file that is split by `data.split`."""
+    """A data set on this machine: a folder, files that a pattern names, or one file that is split by `data.split`."""
 
 
 class SampleDataSource(StrictModel):

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from textclf.errors import DataError, StorageError
+from textclf.config.schema import Encoding
+from textclf.data.compression import COMPRESSIONS, compression_of, inner_ending, opened, reading
+from textclf.errors import DataError
+
+__all__ = [
+    "FORMATS",
+    "MAX_LINE_BYTES",
+    "TRAINING_FORMATS",
+    "DataFormat",
+    "DetectedEncoding",
+    "FileFormat",
+    "data_ending",
+    "data_format",
+    "detect_encoding",
+    "file_format",
+    "mostly_decodable",
+    "reading",
+    "utf16_codec",
+]
 
 FileFormat = Literal["csv", "tsv", "jsonl", "parquet"]
-DetectedEncoding = Literal["utf-8", "utf-8-sig", "gb18030"]
+DataFormat = Literal["csv", "tsv", "jsonl", "parquet", "excel"]
+DetectedEncoding = Literal["utf-8", "utf-8-sig", "gb18030", "utf-16"]
 
 FORMATS: dict[str, FileFormat] = {
     ".csv": "csv",
@@ -21,12 +38,19 @@ FORMATS: dict[str, FileFormat] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+"""What a batch prediction reads and writes, by ending."""
 
+TRAINING_FORMATS: dict[str, DataFormat] = {**FORMATS, ".xlsx": "excel", ".xls": "excel", ".ods": "excel"}
+"""What labelled data may be, by ending; all but Parquet and Excel also compressed (`COMPRESSIONS`)."""
+
+_TEXT_FORMATS = ("csv", "tsv", "jsonl")
+_ZIP = b"PK\x03\x04"
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"PAR1\x15", "a Parquet file"),
     (b"PARE", "an encrypted Parquet file"),
-    (b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word document"),
+    (_ZIP, "a ZIP archive or an Excel workbook"),
+    (_OLE, "an old Excel or Word document"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"BZh91AY&SY", "a bzip2 archive"),
     (b"\xfd7zXZ\x00", "an xz archive"),
@@ -35,6 +59,8 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"ARROW1\x00", "an Arrow file"),
     (b"SQLite format 3\x00", "an SQLite database"),
     (b"%PDF-", "a PDF document"),
+    (b"\xff\xfe\x00\x00", "UTF-32 text"),
+    (b"\x00\x00\xfe\xff", "UTF-32 text"),
     (b"\xff\xfe", "UTF-16 text"),
     (b"\xfe\xff", "UTF-16 text"),
 )
@@ -44,25 +70,24 @@ _CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 16 << 20
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusal to read a file into an error of textclf.
+def data_ending(name: str) -> str | None:
+    """The ending by which a file is taken for labelled data.
 
     Args:
-        path: The file that is read inside the block.
+        name: Name of a file, or a path with forward slashes.
 
-    Raises:
-        DataError: The file does not exist or is a directory.
-        StorageError: It could not be read for another reason (permission, disk).
+    Returns:
+        The ending in lower case with that of the compression, e.g. `.csv` or `.csv.gz`; None if it is no data file. An
+        archive whose name says nothing of its content has `.zip`.
     """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(f"The data file {path} does not exist.") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path} is a directory; a data file was expected.") from error
-    except OSError as error:
-        raise StorageError(f"The data file {path} could not be read: {error.strerror or error}.") from error
+    path = Path(name)
+    compression, outer = compression_of(path), path.suffix.lower()
+    if compression is None:
+        return outer if outer in TRAINING_FORMATS else None
+    inner = Path(path.stem).suffix.lower()
+    if TRAINING_FORMATS.get(inner) in _TEXT_FORMATS:
+        return inner + outer
+    return outer if compression == "zip" else None
 
 
 def file_format(path: Path) -> FileFormat:
@@ -88,14 +113,65 @@ def file_format(path: Path) -> FileFormat:
             f"The ending of {path} tells no known format: expected one of {', '.join(FORMATS)}, "
             f"found '{path.suffix}'.\nConvert or rename the file."
         )
-    with reading(path), path.open("rb") as stream:
+    with opened(path) as stream:
         head = stream.read(_HEAD_BYTES)
-    if not head.removeprefix(codecs.BOM_UTF8).strip():
+    _check_content(path, path.suffix, expected, head)
+    return expected
+
+
+def data_format(path: Path, *, file_encoding: Encoding = "auto") -> DataFormat:
+    """Tells the format of a file of labelled data as `file_format` does; it may also be compressed, UTF-16 or Excel.
+
+    Args:
+        path: A file that ends in .csv, .tsv, .jsonl or .ndjson, alone or followed by .gz, .bz2, .xz, .zst or .zip; in
+            .zip alone; or in .parquet, .xlsx, .xls or .ods (all in any case).
+        file_encoding: What the configuration says; UTF-16 without a byte order mark is accepted only if named here.
+
+    Returns:
+        `csv`, `tsv`, `jsonl`, `parquet` or `excel`.
+
+    Raises:
+        DataError: As `file_format`; or the file is not compressed as its ending says, damaged, or an archive of other
+            than one file.
+        StorageError: The file could not be read.
+    """
+    path = Path(path)
+    compression, ending = compression_of(path), inner_ending(path)
+    expected = TRAINING_FORMATS.get(ending)
+    if expected is None:
+        content = "The archive" if compression == "zip" else "The file"
+        raise DataError(
+            f"The ending of {path} tells no known format: expected one of {', '.join(TRAINING_FORMATS)} (text files "
+            f"also compressed: .csv{', .csv'.join(COMPRESSIONS)}), found '{path.suffix}'."
+            + (f" {content} holds a file that ends in '{ending}'." if compression else "")
+            + "\nConvert or rename the file."
+        )
+    if compression and expected not in _TEXT_FORMATS:
+        raise DataError(
+            f"{path} is a compressed {ending} file, which is not read: that format is compressed in itself.\n"
+            f"Decompress it and name the {ending} file."
+        )
+    with opened(path) as stream:
+        head = stream.read(_HEAD_BYTES)
+    codec = utf16_codec(head, named=file_encoding == "utf-16") if file_encoding in ("auto", "utf-16") else None
+    if codec and expected in _TEXT_FORMATS:
+        head = head.decode(codec, errors="ignore").removeprefix("\ufeff").encode()
+    _check_content(path, ending, expected, head)
+    return expected
+
+
+def _check_content(path: Path, ending: str, expected: DataFormat, head: bytes) -> None:
+    if not head.replace(codecs.BOM_UTF8, b"").strip():
         raise DataError(f"The data file {path} is empty: it has neither columns nor rows.")
     found = _content(head)
     if expected == "parquet":
         agrees = head.startswith(b"PAR1")
         found = found or "a file without Parquet's signature PAR1"
+    elif expected == "excel":
+        agrees = head.startswith(_OLE if ending == ".xls" else _ZIP)
+        if head.startswith(_OLE):
+            found = "a workbook that is encrypted with a password, or an old one (.xls)"
+        found = found or "plain text"
     elif expected == "jsonl":
         agrees = found in (None, "JSON lines") and b"{" in {line.lstrip()[:1] for line in _head_lines(head)}
         found = found or "text in which no line begins with '{'"
@@ -103,14 +179,34 @@ def file_format(path: Path) -> FileFormat:
         agrees = found is None
     if not agrees:
         raise DataError(
-            f"{path} ends in {path.suffix} but looks like {found}.\n"
+            f"{path} ends in {ending} but looks like {found}.\n"
             "Convert it to CSV, TSV, JSON lines or Parquet, or give it the ending that belongs to its content."
         )
-    return expected
+
+
+def utf16_codec(head: bytes, *, named: bool) -> str | None:
+    """Tells whether text is UTF-16, and its byte order.
+
+    Args:
+        head: The beginning of the file.
+        named: Whether the configuration says that it is UTF-16, which is then believed without a byte order mark.
+
+    Returns:
+        `utf-16-le`, `utf-16-be`, or None for other text.
+    """
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return None
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16-le" if head.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"
+    # The other byte of every line end, comma and digit is zero.
+    zeros_first, zeros_second = head[::2].count(0), head[1::2].count(0)
+    if not named or zeros_first == zeros_second:
+        return None
+    return "utf-16-le" if zeros_second > zeros_first else "utf-16-be"
 
 
 def detect_encoding(path: Path) -> DetectedEncoding:
-    """Finds the character encoding of a text file by decoding all of it, in pieces.
+    """Finds the character encoding of a text file by decoding all of it, in pieces; a compressed one is decompressed.
 
     A file counts as UTF-8 if it decodes as UTF-8, or if more of its non-ASCII lines do than do not: GB18030 gives a
     character to almost any bytes, so that a few damaged lines must not turn a UTF-8 file into a GB18030 one. The
@@ -120,15 +216,18 @@ def detect_encoding(path: Path) -> DetectedEncoding:
         path: A text file.
 
     Returns:
-        `utf-8`, `utf-8-sig` (UTF-8 with a byte order mark) or `gb18030`.
+        `utf-8`, `utf-8-sig` (UTF-8 with a byte order mark), `gb18030`, or `utf-16` by its byte order mark.
 
     Raises:
         DataError: The file is neither, or is missing.
         StorageError: The file could not be read.
     """
     path = Path(path)
-    with reading(path), path.open("rb") as stream:
-        marked = stream.read(3) == codecs.BOM_UTF8
+    with opened(path) as stream:
+        head = stream.read(4)
+    if utf16_codec(head, named=False):
+        return "utf-16"
+    marked = head.startswith(codecs.BOM_UTF8)
     if marked or _first_undecodable(path, "utf-8") is None:
         return "utf-8-sig" if marked else "utf-8"
     if mostly_decodable(path, "utf-8"):
@@ -159,7 +258,7 @@ def mostly_decodable(path: Path, encoding: str) -> bool:
         StorageError: The file could not be read.
     """
     balance = 0
-    with reading(path), path.open("rb") as stream:
+    with opened(path) as stream:
         for line in iter(lambda: stream.readline(MAX_LINE_BYTES), b""):
             if line.isascii():
                 continue
@@ -175,7 +274,7 @@ def _first_undecodable(path: Path, encoding: str) -> tuple[int, int, int] | None
     """Line (from 1), offset (from 0) and value of the first byte that cannot be decoded; None if all can."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     done = lines = 0
-    with reading(path), path.open("rb") as stream:
+    with opened(path) as stream:
         while True:
             chunk = stream.read(_CHUNK_BYTES)
             pending = len(decoder.getstate()[0])
@@ -214,4 +313,4 @@ def _content(head: bytes) -> str | None:
 
 
 def _head_lines(head: bytes) -> list[bytes]:
-    return [line for line in head.removeprefix(codecs.BOM_UTF8).split(b"\n") if line.strip()]
+    return [line for line in head.replace(codecs.BOM_UTF8, b"").split(b"\n") if line.strip()]

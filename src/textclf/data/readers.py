@@ -1,7 +1,8 @@
-"""Reading CSV, TSV, JSON lines and Parquet as a stream of row batches in which no row is lost.
+"""Reading CSV, TSV, JSON lines, Parquet and Excel as a stream of row batches in which no row is lost.
 
 Every row of a file is either a row or a broken row with its reason, in the file's order, under its number. Memory
-does not grow with the length of the file: it is bounded by the rows of a batch and by 16 MiB a row.
+does not grow with the length of the file: it is bounded by the rows of a batch and by 16 MiB a row. (An Excel sheet,
+which has at most 1,048,576 rows, is held as a whole.)
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textclf.config.schema import Encoding
-from textclf.data.delimited import csv_rows, table_columns, tsv_rows, unique_names
-from textclf.data.detection import detect_encoding, file_format, reading
+from textclf.config.schema import Delimiter, Encoding
+from textclf.data.compression import Compression, compression_of
+from textclf.data.delimited import csv_rows, find_delimiter, table_columns, tsv_rows, unique_names
+from textclf.data.detection import DataFormat, data_format, detect_encoding, file_format, reading
+from textclf.data.excel import Workbook
 from textclf.data.lines import Broken, Item, Lines, text_encoding
 from textclf.errors import DataError
 
@@ -23,11 +26,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["BrokenRow", "RowBatch", "detect_encoding", "file_format", "iter_batches", "read_columns"]
+__all__ = [
+    "BrokenRow",
+    "FileDescription",
+    "RowBatch",
+    "describe_file",
+    "detect_encoding",
+    "file_format",
+    "iter_batches",
+    "read_columns",
+]
 
 _MAX_BATCH_CHARACTERS = 32 << 20
 _COLUMN_SAMPLE_ROWS = 1000
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ class RowBatch:
     Attributes:
         numbers: Row numbers in the file, from 1 (a header line is not counted), one for each of `rows`.
         rows: Values by column. From CSV and TSV all values are strings; from JSON lines a row has the keys of its
-            object; from Parquet every column. Strings are always valid Unicode (no lone surrogates).
+            object; from Parquet and Excel every column. Strings are always valid Unicode (no lone surrogates).
         broken: The rows that could not be read.
     """
 
@@ -61,40 +72,115 @@ class RowBatch:
     broken: list[BrokenRow]
 
 
+@dataclass(frozen=True, slots=True)
+class FileDescription:
+    """How a data file is read: what its ending says and what was found in it.
+
+    Attributes:
+        path: The file.
+        format: `csv`, `tsv`, `jsonl`, `parquet` or `excel`.
+        compression: How it is compressed; None if it is not.
+        encoding: Character encoding; None for Parquet and Excel.
+        delimiter: What separates the columns; None for other formats than CSV and TSV.
+        sheet: The sheet of an Excel workbook; None for other formats.
+        columns: Names of the columns, as `read_columns` returns them.
+        size_bytes: Size on disk, before it is decompressed.
+    """
+
+    path: Path
+    format: DataFormat
+    compression: Compression | None
+    encoding: str | None
+    delimiter: str | None
+    sheet: str | None
+    columns: tuple[str, ...]
+    size_bytes: int
+
+
+def describe_file(
+    path: Path,
+    *,
+    file_encoding: Encoding = "auto",
+    delimiter: Delimiter = "auto",
+    sheet: str | None = None,
+    column_names: tuple[str, ...] | None = None,
+) -> FileDescription:
+    """Finds out how a data file is read.
+
+    Args:
+        path: A file as `iter_batches` reads it; the other arguments are the same, too.
+        file_encoding: Encoding of a text file.
+        delimiter: What separates the columns of CSV.
+        sheet: The sheet of an Excel workbook.
+        column_names: Names for a CSV or TSV file without a header line.
+
+    Returns:
+        What was given and what was found.
+
+    Raises:
+        DataError: As `read_columns`.
+        StorageError: The file could not be read.
+    """
+    path = Path(path)
+    format_ = data_format(path, file_encoding=file_encoding)
+    encoding = separator = sheet_name = None
+    if format_ == "parquet":
+        columns = _parquet_columns(path)
+    elif format_ == "excel":
+        workbook = Workbook(path, sheet)
+        sheet_name, columns = workbook.sheet, workbook.columns
+    else:
+        encoding = text_encoding(path, file_encoding)
+        lines = Lines(path, encoding)
+        if format_ == "jsonl":
+            columns = _json_columns(lines)
+        else:
+            separator, columns = _table(path, lines, format_, delimiter, column_names)
+    with reading(path):
+        size_bytes = path.stat().st_size
+    return FileDescription(
+        path, format_, compression_of(path), encoding, separator, sheet_name, tuple(columns), size_bytes
+    )
+
+
 def read_columns(
-    path: Path, *, file_encoding: Encoding = "auto", column_names: tuple[str, ...] | None = None
+    path: Path,
+    *,
+    file_encoding: Encoding = "auto",
+    delimiter: Delimiter = "auto",
+    sheet: str | None = None,
+    column_names: tuple[str, ...] | None = None,
 ) -> list[str]:
     """Reads the column names of a data file.
 
     Args:
-        path: A CSV, TSV, JSON lines or Parquet file.
-        file_encoding: Encoding of a text file; `auto` finds it (`detect_encoding`). Parquet has none.
-        column_names: Names for a CSV or TSV file without a header line; of no effect on the other formats.
+        path: A file as `iter_batches` reads it; the other arguments are the same, too.
+        file_encoding: Encoding of a text file.
+        delimiter: What separates the columns of CSV.
+        sheet: The sheet of an Excel workbook.
+        column_names: Names for a CSV or TSV file without a header line.
 
     Returns:
         The names in the file's order; for JSON lines, the keys of the first 1,000 objects.
 
     Raises:
-        DataError: The file cannot be used: missing, empty, of another format than its ending, in another encoding,
-            damaged, or with columns that are named twice.
+        DataError: The file cannot be used: missing, empty, of another format or compression than its ending, in
+            another encoding or separated otherwise than given, damaged, encrypted, without the sheet, or with columns
+            that are named twice.
         StorageError: The file could not be read.
     """
-    path = Path(path)
-    format_ = file_format(path)
-    if format_ == "parquet":
-        with reading(path), _open_parquet(path) as file:
-            return unique_names(list(file.schema_arrow.names), path)
-    lines = Lines(path, text_encoding(path, file_encoding))
-    if format_ == "jsonl":
-        objects = (item for item in islice(_json_items(lines), _COLUMN_SAMPLE_ROWS) if isinstance(item, dict))
-        return list(dict.fromkeys(name for item in objects for name in item))
-    return table_columns(path, lines, _DELIMITERS[format_], column_names)
+    described = describe_file(
+        path, file_encoding=file_encoding, delimiter=delimiter, sheet=sheet, column_names=column_names
+    )
+    return list(described.columns)
 
 
 def iter_batches(
     path: Path,
     *,
     file_encoding: Encoding = "auto",
+    delimiter: Delimiter = "auto",
+    sheet: str | None = None,
     column_names: tuple[str, ...] | None = None,
     rows_per_batch: int = 8192,
 ) -> Iterator[RowBatch]:
@@ -103,10 +189,15 @@ def iter_batches(
     TSV has no quotes: a tab always separates and a line feed always ends a row. CSV follows RFC 4180; a row with a
     misplaced quote, or with one that is never closed, is broken alone, and reading goes on at the next line. Blank
     lines at the end of a file are no rows; elsewhere they are broken rows (in a file of one column, empty values).
+    Values of an Excel sheet are described at `textclf.data.excel.Workbook`.
 
     Args:
-        path: A CSV, TSV, JSON lines or Parquet file.
-        file_encoding: Encoding of a text file; `auto` finds it (`detect_encoding`). Parquet has none.
+        path: A CSV, TSV or JSON lines file, also compressed (`data_format` lists the endings), or a Parquet or Excel
+            file.
+        file_encoding: Encoding of a text file; `auto` finds it (`detect_encoding`). Parquet and Excel have none.
+        delimiter: What separates the columns of CSV; `auto` finds it in the first 20 lines. Of no effect on the other
+            formats.
+        sheet: The sheet of an Excel workbook; the first one without it. Of no effect on the other formats.
         column_names: Names for a CSV or TSV file without a header line; of no effect on the other formats.
         rows_per_batch: Rows in a batch, broken ones included; fewer in the last one and where rows are so long that
             a batch would pass 32 million characters. The same file is always cut in the same way.
@@ -115,19 +206,41 @@ def iter_batches(
         The batches in order; none if the file has a header line and nothing else.
 
     Raises:
-        DataError: At the call, as `read_columns`; while iterating, where Parquet turns out to be damaged.
+        DataError: At the call, as `read_columns`; while iterating, where the file turns out to be damaged.
         StorageError: The file could not be read.
     """
     path = Path(path)
-    format_ = file_format(path)
+    format_ = data_format(path, file_encoding=file_encoding)
     if format_ == "parquet":
-        read_columns(path)
+        _parquet_columns(path)
         return _batches(_parquet_items(path, rows_per_batch), rows_per_batch)
+    if format_ == "excel":
+        return _batches(Workbook(path, sheet).rows(), rows_per_batch)
     lines = Lines(path, text_encoding(path, file_encoding))
     if format_ == "jsonl":
         return _batches(_json_items(lines), rows_per_batch)
-    columns = table_columns(path, lines, _DELIMITERS[format_], column_names)
-    return _batches(csv_rows(lines, columns) if format_ == "csv" else tsv_rows(lines, columns), rows_per_batch)
+    separator, columns = _table(path, lines, format_, delimiter, column_names)
+    rows = tsv_rows(lines, columns) if format_ == "tsv" else csv_rows(lines, columns, separator)
+    return _batches(rows, rows_per_batch)
+
+
+def _table(
+    path: Path, lines: Lines, format_: DataFormat, delimiter: Delimiter, column_names: tuple[str, ...] | None
+) -> tuple[str, list[str]]:
+    """Delimiter and columns; of the lines, those with rows remain."""
+    tsv = format_ == "tsv"
+    separator = find_delimiter(path, lines, delimiter, column_names, tsv=tsv)
+    return separator, table_columns(path, lines, separator, column_names, tsv=tsv)
+
+
+def _json_columns(lines: Lines) -> list[str]:
+    objects = (item for item in islice(_json_items(lines), _COLUMN_SAMPLE_ROWS) if isinstance(item, dict))
+    return list(dict.fromkeys(name for item in objects for name in item))
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    with reading(path), _open_parquet(path) as file:
+        return unique_names(list(file.schema_arrow.names), path)
 
 
 def _batches(items: Iterator[Item], rows_per_batch: int) -> Iterator[RowBatch]:
@@ -140,7 +253,7 @@ def _batches(items: Iterator[Item], rows_per_batch: int) -> Iterator[RowBatch]:
         else:
             batch.numbers.append(number)
             batch.rows.append(item)
-            characters += sum(len(value) for value in item.values() if isinstance(value, str))
+            characters += sum([len(value) for value in item.values() if isinstance(value, str)])
         if len(batch.rows) + len(batch.broken) >= rows_per_batch or characters >= _MAX_BATCH_CHARACTERS:
             yield batch
             batch = RowBatch([], [], [])

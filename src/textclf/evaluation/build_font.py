@@ -65,8 +65,8 @@ def build_font(source: Path, target: Path = BUNDLED_FONT) -> Path:
     Raises:
         OSError: The source cannot be read or the target cannot be written.
     """
-    from fontTools import subset  # type: ignore[import-untyped]
-    from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+    from fontTools import subset
+    from fontTools.ttLib import TTFont
 
     options = subset.Options()
     options.hinting = False

@@ -40,6 +40,8 @@ class IndexEntry(Record):
 
     digest: str
     origin: str
+    uri: str = ""
+    revision: str | None = None
 
 
 class Entry(Record):
@@ -48,6 +50,8 @@ class Entry(Record):
     digest: str
     folder: Path
     origin: str
+    uri: str = ""
+    revision: str | None = None
     files: tuple[FetchedFile, ...]
 
 
@@ -107,7 +111,14 @@ class Cache:
             raise DamagedEntryError(f"{folder / MANIFEST} is no manifest") from error
         self._check(folder, manifest)
         files = tuple(FetchedFile(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes) for f in manifest.files)
-        return Entry(digest=found.digest, folder=folder, origin=found.origin, files=files)
+        return Entry(
+            digest=found.digest,
+            folder=folder,
+            origin=found.origin,
+            uri=found.uri,
+            revision=found.revision,
+            files=files,
+        )
 
     def _check(self, folder: Path, manifest: Manifest) -> None:
         refreshed = []
@@ -182,7 +193,16 @@ class Cache:
                 folder.rmdir()
             lock.release()
 
-    def add(self, specification: Mapping[str, Any], partial: Path, files: Mapping[str, Path], origin: str) -> Entry:
+    def add(
+        self,
+        specification: Mapping[str, Any],
+        partial: Path,
+        files: Mapping[str, Path],
+        *,
+        origin: str,
+        uri: str,
+        revision: str | None,
+    ) -> Entry:
         """Moves whole files into the cache; the entry appears at once or not at all.
 
         Args:
@@ -190,6 +210,8 @@ class Cache:
             partial: The folder of the fetch; it is emptied.
             files: Where each file lies now, by its path in the entry.
             origin: The source with its revision, for people.
+            uri: Address of the repository.
+            revision: The commit that was fetched.
 
         Returns:
             The entry; an intact one with the same digest that exists already is kept.
@@ -219,7 +241,8 @@ class Cache:
             self._publish(assembled, self.root / digest)
             index = self.root / ".index" / f"{digest_of(specification)}.json"
             index.parent.mkdir(exist_ok=True)
-            write_text(index, IndexEntry(digest=digest, origin=origin).model_dump_json())
+            record = IndexEntry(digest=digest, origin=origin, uri=uri, revision=revision)
+            write_text(index, record.model_dump_json())
             shutil.rmtree(partial, ignore_errors=True)
         entry = self.find(specification)
         if entry is None:

@@ -22,7 +22,7 @@ from textclf.config.sources import (
 from textclf.errors import ConfigError, HubError, HubUnreachableError, IntegrityError, StorageError
 from textclf.hub.cache import Cache, DamagedEntryError, Entry
 from textclf.hub.expectations import AnyHubSource, AnySource, check_announced, check_stated, stated_sha256, wrong_bytes
-from textclf.hub.local import local_entry, splits_of
+from textclf.hub.local import local_data_exists, local_entry, splits_of
 from textclf.hub.patience import Patience
 from textclf.hub.providers import Listing, RepositoryKind, endpoint_of, list_repository
 from textclf.hub.selection import find_splits, select_model_files
@@ -113,6 +113,8 @@ def fetch_data(
         files=entry.files,
         splits=splits_of(found.source, [file.path for file in entry.files]),
         origin=entry.origin,
+        uri=entry.uri,
+        revision=entry.revision,
         cached=found.cached,
         attempts=attempts,
     )
@@ -156,7 +158,7 @@ def _fetch(
 def _first_cached(cache: Cache, kind: RepositoryKind, sources: Sequence[AnySource], offline: bool) -> _Found | None:
     for source in sources:
         if not isinstance(source, HubSource):
-            if not isinstance(source, LocalModelSource | LocalDataSource) or source.path.expanduser().exists():
+            if not isinstance(source, LocalModelSource | LocalDataSource) or local_data_exists(source.path):
                 return None
             continue
         try:
@@ -217,8 +219,16 @@ def _try_source(
             if expected is not None and (actual := file_sha256(arrived[path])) != expected:
                 arrived[path].unlink()
                 raise wrong_bytes(path, expected, actual)
-        origin = f"{source.provider} {source.name}@{listing.revision} at {endpoint_of(source, environment)}"
-        return _Found(entry=cache.add(specification, partial, arrived, origin), cached=False, source=source)
+        endpoint = endpoint_of(source, environment)
+        entry = cache.add(
+            specification,
+            partial,
+            arrived,
+            origin=f"{source.provider} {source.name}@{listing.revision} at {endpoint}",
+            uri=f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{source.name}",
+            revision=listing.revision,
+        )
+        return _Found(entry=entry, cached=False, source=source)
 
 
 def _choose(source: AnyHubSource, listing: Listing) -> tuple[str, ...]:

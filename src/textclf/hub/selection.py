@@ -8,10 +8,12 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from textclf.config.sources import SPLITS, Split
-from textclf.errors import HubError, first_lines
+from textclf.data.detection import data_ending
+from textclf.errors import DataError, HubError, first_lines
 
 # In the order of preference: Parquet carries types and needs no guessing of encodings or quotes.
-DATA_FORMATS = (".parquet", ".jsonl", ".tsv", ".csv")
+DATA_FORMATS = (".parquet", ".jsonl", ".ndjson", ".tsv", ".csv", ".xlsx", ".xls", ".ods", ".zip")
+"""Endings of data files; those of text files may be followed by that of a compression, e.g. `.csv.gz`."""
 
 _MODEL_FILES = frozenset(
     {
@@ -116,15 +118,49 @@ def _splits_by_pattern(existing: Sequence[str], patterns: Mapping[Split, str]) -
     return splits
 
 
+def name_splits(paths: Iterable[str]) -> dict[Split, tuple[str, ...]]:
+    """Says which of some files that are all to be used make up which split.
+
+    Args:
+        paths: The files, with forward slashes.
+
+    Returns:
+        The paths of each split, sorted, by names that begin with train, validation, valid, dev or test (in any case).
+        If no name does, or there is one file only, all stand under `train`.
+
+    Raises:
+        DataError: Some names tell a split and others do not.
+    """
+    existing = sorted(paths)
+    found: dict[Split | None, list[str]] = {}
+    for path in existing:
+        found.setdefault(_split_of(path), []).append(path)
+    if len(existing) == 1 or found.keys() == {None}:
+        return {"train": tuple(existing)}
+    if None in found:
+        named = [f"{path} ({split})" for split in SPLITS for path in found.get(split, ())]
+        raise DataError(
+            f"Some names of the data files tell their split:\n{first_lines(named)}\nand others do not:\n"
+            f"{first_lines(found[None])}\nUse only files of one kind, rename some (names that begin with train, "
+            "validation, valid, dev or test tell the split), or name them by split in `files` of a local source in a "
+            "configuration."
+        )
+    return {split: tuple(found[split]) for split in SPLITS if split in found}
+
+
 def _split_of(path: str) -> Split | None:
     name = PurePosixPath(path).name.lower()
-    if PurePosixPath(name).suffix not in DATA_FORMATS:
+    if data_ending(name) is None:
         return None
     return next((split for prefix, split in _SPLIT_NAMES if name.startswith(prefix)), None)
 
 
 def _one_set(split: Split, paths: Sequence[str]) -> tuple[str, ...]:
-    by_format = {suffix: [path for path in paths if path.lower().endswith(suffix)] for suffix in DATA_FORMATS}
+    # `.csv.gz` is of the format `.csv`.
+    by_format = {
+        format_: [path for path in paths if f"{data_ending(path)}.".startswith(f"{format_}.")]
+        for format_ in DATA_FORMATS
+    }
     chosen = next(candidates for candidates in by_format.values() if candidates)
     if len(chosen) == 1:
         return tuple(chosen)

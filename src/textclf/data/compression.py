@@ -1,0 +1,228 @@
+"""A data file as a stream of bytes, decompressed on the way where its ending says that it is compressed."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+
+from textclf.errors import DataError, StorageError, first_lines
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+Compression = Literal["gzip", "bzip2", "xz", "zstd", "zip"]
+
+COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
+
+_SIGNATURES: dict[Compression, tuple[bytes, ...]] = {
+    "gzip": (b"\x1f\x8b",),
+    "bzip2": (b"BZh",),
+    "xz": (b"\xfd7zXZ\x00",),
+    "zstd": (b"\x28\xb5\x2f\xfd",),
+    # The second one is an archive without members.
+    "zip": (b"PK\x03\x04", b"PK\x05\x06"),
+}
+_READ_BYTES = 1 << 16
+# The strongest setting of the xz command takes 65 MiB; a file may ask for 4 GiB.
+_XZ_MEMORY_BYTES = 128 << 20
+_ENCRYPTED = 0x1
+_NAME_IS_UTF8 = 0x800
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusal to read a file into an error of textclf.
+
+    Args:
+        path: The file that is read inside the block.
+
+    Raises:
+        DataError: The file does not exist or is a directory.
+        StorageError: It could not be read for another reason (permission, disk).
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"The data file {path} does not exist.") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a directory; a data file was expected.") from error
+    except OSError as error:
+        raise StorageError(f"The data file {path} could not be read: {error.strerror or error}.") from error
+
+
+def compression_of(path: Path) -> Compression | None:
+    """Tells by its ending how a file is compressed; None if it is not."""
+    return COMPRESSIONS.get(path.suffix.lower())
+
+
+def inner_ending(path: Path) -> str:
+    """The ending, in lower case, that says the format of a file: that of its content if the file is compressed.
+
+    Args:
+        path: A file; a ZIP archive is opened.
+
+    Returns:
+        E.g. `.csv` for `reviews.csv.gz` and for an archive that holds `reviews.csv`; empty if there is none.
+
+    Raises:
+        DataError: The archive is missing, damaged, encrypted, or does not hold exactly one file.
+        StorageError: The archive could not be read.
+    """
+    compression = compression_of(path)
+    if compression is None:
+        return path.suffix.lower()
+    if compression != "zip":
+        return Path(path.stem).suffix.lower()
+    with reading(path), path.open("rb") as raw:
+        _check_signature(path, raw, compression)
+        with _damage_told(path, compression), zipfile.ZipFile(raw) as archive:
+            return PurePosixPath(_only_member(path, archive).filename).suffix.lower()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Opens a data file as a stream of its decompressed bytes. Memory is bounded whatever the file holds.
+
+    Args:
+        path: A file. Its ending says whether and how it is compressed.
+
+    Yields:
+        The stream, from its beginning.
+
+    Raises:
+        DataError: The file is missing, not compressed as its ending says, damaged, cut short, encrypted, has other
+            bytes after its end, or is a ZIP archive that does not hold exactly one file. Damage is found while
+            reading on.
+        StorageError: It could not be read.
+    """
+    compression = compression_of(path)
+    with reading(path), ExitStack() as stack:
+        raw = stack.enter_context(path.open("rb"))
+        if compression is None:
+            yield raw
+            return
+        _check_signature(path, raw, compression)
+        with _damage_told(path, compression):
+            if compression == "zip":
+                archive = stack.enter_context(zipfile.ZipFile(raw))
+                yield cast(BinaryIO, stack.enter_context(archive.open(_only_member(path, archive))))
+            elif compression == "xz":
+                yield stack.enter_context(io.BufferedReader(_XzStream(raw)))
+            else:
+                import pyarrow as pa
+
+                # Unlike the readers of the standard library it takes no bytes after the end for the end.
+                codec = {"gzip": "gzip", "bzip2": "bz2", "zstd": "zstd"}[compression]
+                inner = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec))
+                yield stack.enter_context(io.BufferedReader(inner))
+
+
+def _check_signature(path: Path, raw: BinaryIO, compression: Compression) -> None:
+    head = raw.read(6)
+    raw.seek(0)
+    if not head:
+        raise DataError(f"The data file {path} is empty: it has neither columns nor rows.")
+    if head.startswith(_SIGNATURES[compression]):
+        return
+    kinds = (kind for kind, signatures in _SIGNATURES.items() if head.startswith(signatures))
+    found = next(kinds, None)
+    ending = next((ending for ending, kind in COMPRESSIONS.items() if kind == found), None)
+    raise DataError(
+        f"{path} ends in {path.suffix} but is not compressed with {compression}: it "
+        + (f"is a {found} file.\nLet its name end in {ending}." if ending else f"begins with {head!r}.")
+        + ("" if ending else f"\nIf it is not compressed at all, take {path.suffix} off its name; else fetch it again.")
+    )
+
+
+@contextmanager
+def _damage_told(path: Path, compression: Compression) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # What the operating system refuses has a number; what a decompressor refuses has none.
+        if error.errno:
+            raise
+        raise _damaged(path, compression, error) from error
+    except (EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise _damaged(path, compression, error) from error
+
+
+def _damaged(path: Path, compression: Compression, error: Exception) -> DataError:
+    return DataError(
+        f"The {compression} file {path} is damaged, cut short or has other bytes after its end: {error}\n"
+        "Fetch or write it again, or decompress it with a tool that repairs such files; nothing of it was used."
+    )
+
+
+def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """The one data file of an archive; what macOS and Windows add to archives by themselves is none."""
+    members = [
+        member
+        for member in archive.infolist()
+        if not member.is_dir()
+        and not member.filename.startswith("__MACOSX/")
+        and not PurePosixPath(member.filename).name.startswith((".", "~$"))
+    ]
+    if len(members) != 1:
+        listed = f":\n{first_lines([_name(member) for member in members])}" if members else "."
+        raise DataError(
+            f"The ZIP archive {path} must hold exactly one data file, but it holds {len(members)}{listed}\n"
+            "Unpack it and name the files that are to be read, or their folder."
+        )
+    if members[0].flag_bits & _ENCRYPTED:
+        raise DataError(
+            f"{_name(members[0])} in the ZIP archive {path} is encrypted with a password.\n"
+            "Unpack it with the password and name the file itself."
+        )
+    return members[0]
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """The name of a member as its author saw it: Windows writes Chinese names in GBK, macOS in UTF-8, both unmarked."""
+    if not member.flag_bits & _NAME_IS_UTF8:
+        for encoding in ("utf-8", "gb18030"):
+            try:
+                return member.filename.encode("cp437").decode(encoding)
+            except UnicodeError:
+                continue
+    return member.filename
+
+
+def _xz_decompressor() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+
+
+class _XzStream(io.RawIOBase):
+    """Decompresses xz; the standard library's reader would take a damaged later part of a file for its end."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._decompressor = _xz_decompressor()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fills the buffer with up to its size of decompressed bytes; 0 means the end."""
+        view = memoryview(buffer)
+        while True:
+            data = b""
+            if self._decompressor.eof:
+                # Zero bytes may stand between and after the parts of a file.
+                data = self._decompressor.unused_data.lstrip(b"\0")
+                while not data:
+                    if not (data := self._raw.read(_READ_BYTES)):
+                        return 0
+                    data = data.lstrip(b"\0")
+                self._decompressor = _xz_decompressor()
+            elif self._decompressor.needs_input and not (data := self._raw.read(_READ_BYTES)):
+                raise EOFError("the compressed data ends before its end marker")
+            if made := self._decompressor.decompress(data, len(view)):
+                view[: len(made)] = made
+                return len(made)
