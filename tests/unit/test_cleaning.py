@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from textclf.config.schema import CleaningConfig
 from textclf.data.cleaning import clean_text, clean_value
+from textclf.data.personal_data import personal_data_kinds
 
 # fmt: off
 NASTY_PIECES = st.sampled_from([
     "&", "amp;", "&amp;", "lt;", "&lt;", "&gt;", "&#38;", "&#xFF06;", "&nbsp", "&#8203;", "&Tab;", "&#xFDFA;",
     ";", "；",
     "<", ">", "/", "!--", "-->", "br", "<br>", "script", "</script>", "<style>", "<p\u00a0class='a'>", "＜", "＞", "＆",
+    "13800138000", "138-0013-8000", "１３８", "00138000", "010-62345678", "400", "-", "a@b.cn", "@", "0", "+86", "&lt1",
+    "11010519491231002X", "单号", "元", ".",
     "e", "´", "\u0301", "가", "\u11a8", "好", "\u200b", "\u200d", "\ud83d", "\0", " ", "\t", "\u3000", "\x1c", "\x85",
 ])
 # fmt: on
@@ -31,10 +34,15 @@ NASTY = st.lists(NASTY_PIECES, max_size=25).map("".join)
 @example("&a" * 100 + "&#8203;mp;" + "#8203;mp;" * 99)
 @example("<" * 50 + "br>" * 50)
 @example("e\u200b\u0301")
+@example("&lt13800138000br>")
+@example("138.0013.8000/１３８ 0013\u200b 8000")
+@example("a@b.c13800138000")
+@example("x" * 70 + "13800138000x@qq.com")
 def test_cleaning_twice_is_cleaning_once(text):
     for rule in ("standard", "tutorial", "none"):
-        once = clean_text(text, rule)
-        assert clean_text(once, rule) == once
+        for mask in (False, True):
+            once = clean_text(text, rule, mask_personal_data=mask)
+            assert clean_text(once, rule, mask_personal_data=mask) == once
 
 
 @settings(max_examples=300, deadline=None)
@@ -140,12 +148,44 @@ def test_hostile_text_does_not_hang(opening, piece, middle, closing):
         ("\ud83d", "none", "not valid Unicode (half a surrogate pair)"),
     ],
 )
-def test_why_a_row_is_set_aside(value, rule, reason):
+def test_why_a_row_is_quarantined(value, rule, reason):
     assert clean_value(value, CleaningConfig(rule=rule, max_characters=10)) == (None, reason)
 
 
 def test_a_text_that_is_fine():
     assert clean_value(" 好！ ", CleaningConfig()) == ("好!", None)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.one_of(st.text(), NASTY))
+def test_no_rule_leaves_personal_data_that_are_to_be_masked(text):
+    for rule in ("standard", "tutorial", "none"):
+        assert not personal_data_kinds(clean_text(text, rule, mask_personal_data=True))
+
+
+@pytest.mark.parametrize(
+    ("rule", "cleaned"),
+    [
+        ("standard", "打电话号码或写信:邮箱地址,证件身份证号!"),
+        ("tutorial", "打电话号码或写信 邮箱地址 证件身份证号"),
+        ("none", "打电话号码或写信：邮箱地址，证件身份证号！"),
+    ],
+)
+def test_every_rule_masks_personal_data(rule, cleaned):
+    text = "打(010)62345678或写信：service@example.com，证件11010519491231002X！"
+    assert clean_value(text, CleaningConfig(rule=rule, mask_personal_data=True)) == (cleaned, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [("138\u200b0013\u200b8000", "standard"), ("138<b></b>0013<i/>8000", "standard"), ("138.0013.8000", "tutorial")],
+)
+def test_a_number_that_cleaning_joins_is_masked_too(text, rule):
+    assert clean_text(text, rule, mask_personal_data=True) == "电话号码"
+
+
+def test_personal_data_stay_where_masking_is_not_asked_for():
+    assert clean_text("打13800138000", "standard") == "打13800138000"
 
 
 def test_cleaning_real_reviews_keeps_every_one_of_them():

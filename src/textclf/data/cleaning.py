@@ -8,6 +8,7 @@ import unicodedata
 from typing import Literal
 
 from textclf.config.schema import CleaningConfig
+from textclf.data import personal_data
 
 CleaningRule = Literal["standard", "tutorial", "none"]
 
@@ -45,8 +46,8 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_PASSES = 16
 
 
-def clean_text(text: str, rule: CleaningRule) -> str:
-    """Cleans one text. Cleaning a cleaned text changes nothing, whatever the rule.
+def clean_text(text: str, rule: CleaningRule, *, mask_personal_data: bool = False) -> str:
+    """Cleans one text. Cleaning a cleaned text the same way changes nothing, whatever the rule.
 
     `standard` keeps what carries meaning (punctuation, emoticons, emoji, digits, case) and removes what does not:
     HTML entities become the characters they stand for and HTML tags and comments a space (only real tags: `<3`,
@@ -61,6 +62,8 @@ def clean_text(text: str, rule: CleaningRule) -> str:
     Args:
         text: Any text.
         rule: `standard`, `tutorial`, or `none`, which returns the text as it is.
+        mask_personal_data: Put a word in the place of phone numbers, e-mail addresses and identity-card numbers, also
+            of those that only show in the cleaned text.
 
     Returns:
         The cleaned text, which may be empty.
@@ -70,20 +73,25 @@ def clean_text(text: str, rule: CleaningRule) -> str:
         '服务很好!! 价格&位置 <3'
         >>> clean_text("服务很好！！价格&位置", "tutorial")
         '服务很好 价格 位置'
+        >>> clean_text("服务很好！打138-0013-8000", "tutorial", mask_personal_data=True)
+        '服务很好 打电话号码'
     """
-    if rule == "standard":
-        return _standard(text)
-    if rule == "tutorial":
-        return _NOT_WORD_OR_SPACE.sub(" ", text).strip()
-    return text
+    if not mask_personal_data:
+        return _apply(rule, text)
+    # Before the rule, because `tutorial` takes the signs out of addresses and numbers; after it, because it can join
+    # the parts of a number; and the rule again, because a word in place of a number can end an entity.
+    cleaned = _apply(rule, personal_data.mask_personal_data(text))
+    while (masked := personal_data.mask_personal_data(cleaned)) != cleaned:
+        cleaned = _apply(rule, masked)
+    return cleaned
 
 
 def clean_value(value: object, cleaning: CleaningConfig) -> tuple[str, None] | tuple[None, str]:
-    """Cleans the value of a text column, or says why the row has to be set aside.
+    """Cleans the value of a text column, or says why the row has to be quarantined.
 
     Args:
         value: What a reader found in the text column.
-        cleaning: The rule and the greatest length.
+        cleaning: The rule, the greatest length, and whether personal data are masked.
 
     Returns:
         The cleaned text and None; or None and the reason: `missing text`, `text is not a string (found int)`,
@@ -96,7 +104,7 @@ def clean_value(value: object, cleaning: CleaningConfig) -> tuple[str, None] | t
         return None, f"text is not a string (found {type(value).__name__})"
     if not value.strip():
         return None, "empty text"
-    text = clean_text(value, cleaning.rule)
+    text = clean_text(value, cleaning.rule, mask_personal_data=cleaning.mask_personal_data)
     if not text:
         return None, "empty after cleaning"
     if len(text) > cleaning.max_characters:
@@ -104,6 +112,14 @@ def clean_value(value: object, cleaning: CleaningConfig) -> tuple[str, None] | t
     if cleaning.rule == "none" and _LONE_SURROGATE.search(text):
         return None, "not valid Unicode (half a surrogate pair)"
     return text, None
+
+
+def _apply(rule: CleaningRule, text: str) -> str:
+    if rule == "standard":
+        return _standard(text)
+    if rule == "tutorial":
+        return _NOT_WORD_OR_SPACE.sub(" ", text).strip()
+    return text
 
 
 def _standard(text: str) -> str:
