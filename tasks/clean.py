@@ -16,5 +16,5 @@ from textclf.summaries import data_report
 def clean(data: FetchedData, config: TrainConfig, home: Home) -> PreparedData:
     """Checks, cleans and splits the data set, or finds the result of an earlier run."""
     prepared = prepare(data, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home)
-    create_markdown_artifact(data_report(prepared), key="data-report", description="Rows, labels, what was set aside")
+    create_markdown_artifact(data_report(prepared), key="data-report", description="Rows, labels, what was quarantined")
     return prepared

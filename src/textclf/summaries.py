@@ -45,7 +45,7 @@ def _origin(fetched: FetchedData | FetchedModel) -> str:
 
 
 def data_report(prepared: PreparedData) -> str:
-    """Says how many rows each split and label has, what was set aside and why, and what leaks between splits."""
+    """Says how many rows each split and label has, what was quarantined and why, and what leaks between splits."""
     splits = list(prepared.rows)
     rows: list[Sequence[object]] = [
         (label, *(f"{prepared.label_counts[split].get(label, 0):,}" for split in splits)) for label in prepared.labels
@@ -53,18 +53,18 @@ def data_report(prepared: PreparedData) -> str:
     rows.append(("**all**", *(f"**{prepared.rows[split]:,}**" for split in splits)))
     rows.append(("copies of earlier rows", *(f"{prepared.leaked.get(split, 0):,}" for split in splits)))
     parts = [
-        f"# Data report\n\n{prepared.origin}, prepared data `{prepared.digest[:12]}`{_again(prepared.cached)}",
+        f"# Data report\n\n{prepared.origin}, data version `{prepared.version}`{_again(prepared.cached)}",
         _table(["label", *splits], rows),
     ]
     if any(prepared.leaked.values()):
         parts.append("Copies of earlier rows make scores look better than they are: `test_leakfree/…` leaves them out.")
-    if prepared.set_aside:
+    if prepared.quarantined:
         parts.append(
-            "Rows set aside (in `set_aside.jsonl`):\n\n"
-            + _table(["reason", "rows"], [(reason, f"{count:,}") for reason, count in prepared.set_aside.items()])
+            "Rows that break the contract (in `quarantine.jsonl`):\n\n"
+            + _table(["reason", "rows"], [(reason, f"{count:,}") for reason, count in prepared.quarantined.items()])
         )
     else:
-        parts.append("No row was set aside.")
+        parts.append("No row was quarantined.")
     return "\n\n".join(parts)
 
 

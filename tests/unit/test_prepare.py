@@ -1,4 +1,4 @@
-"""Preparing a data set: what is kept, what is set aside, what is refused."""
+"""Preparing a data set: what is kept, what is quarantined, what is refused."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from textclf.config.home import Home
-from textclf.config.schema import CleaningConfig, DataConfig, SplitConfig
+from textclf.config.schema import CleaningConfig, ContractConfig, DataConfig, SplitConfig
 from textclf.data.prepare import prepare
-from textclf.errors import DataError
+from textclf.errors import ConfigError, DataError
 from textclf.records import FetchedData, PreparedData
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -40,16 +40,21 @@ def fetched(folder: Path, digest: str = "0" * 64, **splits: str | tuple[str, ...
     return FetchedData(digest=digest, folder=folder, files=(), splits=names, origin="a test", cached=False, attempts=())
 
 
-def run(raw: FetchedData, home: Home, *, rule: str = "standard", seed: int = 7, **data: object) -> PreparedData:
-    return prepare(raw, data=DataConfig(**data), cleaning=CleaningConfig(rule=rule), seed=seed, home=home)
+def run(
+    raw: FetchedData, home: Home, *, rule: str = "standard", seed: int = 7, most_broken: float = 1, **data: object
+) -> PreparedData:
+    contract = ContractConfig(max_quarantined_share=most_broken, **data.pop("contract", {}))
+    return prepare(
+        raw, data=DataConfig(contract=contract, **data), cleaning=CleaningConfig(rule=rule), seed=seed, home=home
+    )
 
 
 def tables(prepared: PreparedData) -> dict[str, list[dict[str, object]]]:
     return {split: pq.read_table(prepared.folder / f"{split}.parquet").to_pylist() for split in prepared.rows}
 
 
-def set_aside(prepared: PreparedData) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (prepared.folder / "set_aside.jsonl").read_text("utf-8").splitlines()]
+def quarantine(prepared: PreparedData) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (prepared.folder / "quarantine.jsonl").read_text("utf-8").splitlines()]
 
 
 def splits_of(folder: Path, header: str, train: str, rest: str = "好\t1\n坏\t0\n") -> FetchedData:
@@ -60,28 +65,28 @@ def splits_of(folder: Path, header: str, train: str, rest: str = "好\t1\n坏\t0
 
 
 class TestRows:
-    def test_what_is_kept_and_what_is_set_aside(self, folder, home):
+    def test_what_is_kept_and_what_is_quarantined(self, folder, home):
         body = "房间很大！\t1\n\t1\n没有标签\t \n<br>\t0\n只有一列\n太差了\t0\n带NUL\0\t0\n"
         prepared = run(splits_of(folder, "text\tlabel", body), home)
         assert [(row["row"], row["id"], row["text"], row["label"]) for row in tables(prepared)["train"]] == [
             (1, "train.tsv:1", "房间很大!", 1),
             (6, "train.tsv:6", "太差了", 0),
         ]
-        assert prepared.set_aside == {
+        assert prepared.quarantined == {
             "empty text": 1,
             "unlabelled": 1,
             "empty after cleaning": 1,
             "wrong number of fields": 1,
             "NUL byte": 1,
         }
-        assert [(row["split"], row["source"], row["row"], row["reason"]) for row in set_aside(prepared)] == [
+        assert [(row["split"], row["source"], row["row"], row["reason"]) for row in quarantine(prepared)] == [
             ("train", "train.tsv", 2, "empty text"),
             ("train", "train.tsv", 3, "unlabelled"),
             ("train", "train.tsv", 4, "empty after cleaning"),
             ("train", "train.tsv", 5, "wrong number of fields: expected 2, found 1"),
             ("train", "train.tsv", 7, "NUL byte: at column 5"),
         ]
-        assert {"text": "没有标签", "label": " "} in [row["content"] for row in set_aside(prepared)]
+        assert {"text": "没有标签", "label": " "} in [row["content"] for row in quarantine(prepared)]
         assert prepared.labels == ("0", "1")
         assert prepared.rows == {"train": 2, "validation": 2, "test": 2}
         assert prepared.label_counts["train"] == {"0": 1, "1": 1}
@@ -91,6 +96,7 @@ class TestRows:
         prepared = run(splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n"), home)
         train, test = (pq.read_schema(prepared.folder / f"{split}.parquet") for split in ("train", "test"))
         expected = {"row": "int64", "source": "string", "id": "string", "text": "string", "label": "int64"}
+        expected |= {"original": "int64", "fingerprint": "int64"}
         assert {field.name: str(field.type) for field in train} == expected
         assert {field.name: str(field.type) for field in test} == {**expected, "leakfree": "bool"}
 
@@ -107,12 +113,12 @@ class TestRows:
             ("b.jsonl", 1, "丙", 1),
             ("c.parquet", 1, "丁", 0),
         ]
-        assert prepared.set_aside == {"text is not a string (found int)": 1, "missing text": 1, "unlabelled": 1}
+        assert prepared.quarantined == {"text is not a string (found int)": 1, "missing text": 1, "unlabelled": 1}
 
     def test_one_row_of_one_megabyte(self, folder, home):
         prepared = run(splits_of(folder, "text\tlabel", "字" * 350_000 + "\t1\n甲\t1\n乙\t0\n"), home)
-        assert prepared.set_aside == {"longer than cleaning.max_characters (100,000)": 1}
-        assert len(set_aside(prepared)[0]["content"]["text"]) == 350_000
+        assert prepared.quarantined == {"longer than cleaning.max_characters (100,000)": 1}
+        assert len(quarantine(prepared)[0]["content"]["text"]) == 350_000
 
     def test_ids_come_from_their_column(self, folder, home):
         raw = splits_of(folder, "id\ttext\tlabel", "a1\t甲\t1\na2\t乙\t0\n", rest="")
@@ -124,6 +130,50 @@ class TestRows:
         (folder / "a.tsv").write_text(PLENTY, encoding="utf-8")
         prepared = run(fetched(folder, train="a.tsv"), home, column_names=("text", "label"))
         assert sum(prepared.rows.values()) == 40
+
+
+class TestMoreColumns:
+    HEADER = "text\tsecond\tlabel\tday\tauthor"
+
+    def run(self, folder: Path, home: Home, body: str, rest: str = "新\t的\t1\t2026-01-05\tz\n", **data: object):
+        columns = {"text_pair_column": "second", "date_column": "day", "group_column": "author"}
+        return run(splits_of(folder, self.HEADER, body, rest), home, **columns, **data)
+
+    def test_second_text_day_and_group_are_kept(self, folder, home):
+        prepared = self.run(folder, home, "问\t答！\t1\t2026年3月1日\ta\n问\t错\t0\t20260302\t\n")
+        rows = tables(prepared)["train"]
+        assert [(row["text"], row["text_pair"], row["date"], row["group"]) for row in rows] == [
+            ("问", "答!", "2026-03-01", "a"),
+            ("问", "错", "2026-03-02", ""),
+        ]
+        assert rows[0]["fingerprint"] != rows[1]["fingerprint"], "the pair is the text, not its first half"
+
+    def test_what_breaks_the_contract(self, folder, home):
+        body = (
+            "问\t答\t1\t2026-02-30\ta\n问\t<br>\t0\t2026-02-01\ta\n很长的\t答\t0\t2026/2/1\ta\n"
+            "短\t答\t1\t2026.2.1\ta\n甲乙\t丙\t1\t2026.2.1\ta\n"
+        )
+        prepared = self.run(folder, home, body, rest="新的\t的\t1\t2026-01-05\tz\n", contract={"min_characters": 2})
+        assert [row["reason"] for row in quarantine(prepared)] == [
+            "shorter than data.contract.min_characters (2)",
+            "shorter than data.contract.min_characters (2)",
+            "shorter than data.contract.min_characters (2)",
+        ]
+        prepared = self.run(folder, home, body)
+        assert [row["reason"] for row in quarantine(prepared)] == [
+            "not a date: '2026-02-30'",
+            "empty after cleaning (second text)",
+        ]
+
+    def test_rows_of_one_group_never_part(self, folder, home):
+        lines = [f"评论第{i}号\t{i % 2}\t作者{i % 40}" for i in range(400)]
+        (folder / "a.tsv").write_text("text\tlabel\tauthor\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        prepared = run(fetched(folder, train="a.tsv"), home, group_column="author")
+        groups = {split: {row["group"] for row in rows} for split, rows in tables(prepared).items()}
+        assert prepared.rows == {"train": 320, "validation": 40, "test": 40}
+        assert not groups["train"] & groups["validation"]
+        assert not groups["train"] & groups["test"]
+        assert not groups["validation"] & groups["test"]
 
 
 class TestLabels:
@@ -141,21 +191,25 @@ class TestLabels:
         assert run(splits_of(folder, "text\tlabel", body, "丁\tart\n"), home).labels == ("art", "sport")
 
     @pytest.mark.parametrize("labels", [None, {0: "负面", 1: "正面"}])
-    def test_unknown_labels_are_the_users_to_decide(self, folder, home, labels):
+    def test_unknown_labels_are_quarantined_and_too_many_of_them_are_refused(self, folder, home, labels):
         raw = splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n", rest="丙\t1\n" + "丁\t2\n" * 12)
+        prepared = run(raw, home, labels=labels)
+        assert prepared.quarantined == {"unknown label": 24}
+        assert prepared.rows == {"train": 2, "validation": 1, "test": 1}
         with pytest.raises(DataError) as caught:
-            run(raw, home, labels=labels)
+            run(raw, home, labels=labels, most_broken=0.5)
         message = str(caught.value)
-        assert "24 rows have an unknown label" in message
-        assert ("data.labels has: 0 (负面), 1 (正面)" if labels else "the training rows have: 0, 1") in message
+        assert "The split validation breaks the contract of the data: 12 of 13 rows (92.3%) cannot be used" in message
+        assert "at most 50.0% may (data.contract.max_quarantined_share)" in message
+        assert ("data.labels has 0 (负面), 1 (正面)" if labels else "the training rows have 0, 1") in message
         assert "validation.tsv, row 2: '2'" in message
-        assert "and 14 more" in message
+        assert "and 2 more" in message
 
     def test_a_column_of_scores(self, folder, home):
         for values in ("0.73 0.21 1.0", "nan 0.5 0.25"):
             body = "".join(f"文{i}\t{value}\n" for i, value in enumerate(values.split()))
-            with pytest.raises(DataError, match=r"looks like scores(?s:.*)train\.tsv, row 2: 0\.\d+ is a number"):
-                run(splits_of(folder, "text\tlabel", body), home)
+            with pytest.raises(DataError, match=r"train\.tsv, row 2: 0\.\d+ is a number(?s:.*)looks like scores"):
+                run(splits_of(folder, "text\tlabel", body), home, most_broken=0.1)
         pq.write_table(pa.table({"text": ["甲", "乙"], "label": [0.5, 0.25]}), folder / "a.parquet")
         with pytest.raises(DataError, match="looks like scores"):
             run(fetched(folder, train="a.parquet"), home)
@@ -166,7 +220,7 @@ class TestLabels:
 
     def test_values_that_are_neither_text_nor_number(self, folder, home):
         (folder / "a.jsonl").write_text('{"text": "甲", "label": ["x"]}\n', encoding="utf-8")
-        with pytest.raises(DataError, match=r"a\.jsonl, row 1: \['x'\] is a list"):
+        with pytest.raises(DataError, match=r"1 not a label:\n.*a\.jsonl, row 1: \['x'\] is a list"):
             run(fetched(folder, train="a.jsonl"), home)
 
     def test_one_class_only(self, folder, home):
@@ -201,23 +255,35 @@ class TestRefused:
         assert "Did you mean 'text_a'? Set data.text_column to it." in message
         assert "data.column_names" in message
 
-    def test_ids_that_stand_twice(self, folder, home):
-        raw = splits_of(folder, "id\ttext\tlabel", "a\t甲\t1\nb\t乙\t0\n\t己\t0\na\t丙\t0\n", rest="b\t丁\t1\n")
-        with pytest.raises(DataError) as caught:
-            run(raw, home, id_column="id")
-        message = str(caught.value)
-        assert "4 rows have no id or one that stands in an earlier row" in message
-        assert "train.tsv, row 3: no id" in message
-        assert "train.tsv, row 4: 'a', as in train.tsv, row 1" in message
-        assert "validation.tsv, row 1: 'b', as in train.tsv, row 2" in message
+    def test_ids_that_stand_twice_or_not_at_all_are_quarantined(self, folder, home):
+        raw = splits_of(folder, "id\ttext\tlabel", "a\t甲\t1\nb\t乙\t0\n\t己\t0\na\t丙\t0\n", rest="c\t丁\t1\n")
+        (folder / "test.tsv").write_text("id\ttext\tlabel\nb\t丁\t1\nd\t戊\t1\n", encoding="utf-8")
+        prepared = run(raw, home, id_column="id")
+        assert prepared.quarantined == {"repeated id": 2, "no id": 1}
+        assert [(row["source"], row["row"], row["reason"]) for row in quarantine(prepared)] == [
+            ("train.tsv", 3, "no id"),
+            ("train.tsv", 4, "repeated id: 'a', as in train.tsv, row 1"),
+            ("test.tsv", 1, "repeated id: 'b', as in train.tsv, row 2"),
+        ]
+        with pytest.raises(DataError, match=r"make the ids unique, or leave data\.id_column out"):
+            run(raw, home, id_column="id", most_broken=0.1)
 
     def test_a_header_line_and_nothing_else(self, folder, home):
-        with pytest.raises(DataError, match=r"split validation has no usable rows: validation\.tsv"):
+        with pytest.raises(DataError, match=r"split validation has no rows: validation\.tsv"):
             run(splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n", rest=""), home)
 
-    def test_only_rows_that_are_set_aside(self, folder, home):
-        with pytest.raises(DataError, match=r"split train has no usable rows.*Set aside: 2 unlabelled, 1 empty text"):
+    def test_only_rows_that_break_the_contract(self, folder, home):
+        with pytest.raises(DataError, match=r"3 of 3 rows(?s:.*)2 unlabelled:\n(?s:.*)1 empty text:\n"):
             run(splits_of(folder, "text\tlabel", "甲\t\n乙\t\n\t0\n"), home)
+
+    def test_a_label_with_fewer_rows_than_the_contract_asks_for(self, folder, home):
+        raw = splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n丙\t1\n")
+        with pytest.raises(DataError, match=r"1 labels have fewer training rows(?s:.*)'0': 1\n"):
+            run(raw, home, contract={"min_rows_per_label": 2})
+
+    def test_several_labels_a_row_are_not_for_training(self, folder, home):
+        with pytest.raises(ConfigError, match="training takes one label a row"):
+            run(splits_of(folder, "text\tlabel", "甲\t1|0\n"), home, label_separator="|")
 
     def test_no_training_rows_at_all(self, folder, home):
         with pytest.raises(DataError, match=r"has no training rows; it has: test"):
@@ -301,7 +367,7 @@ class TestRealData:
         expected = json.loads((REAL_DATA / "chnsenticorp" / "test_leakfree_row_idx.json").read_text("utf-8"))
         assert [row["row"] - 1 for row in tables(prepared)["test"] if row["leakfree"]] == expected
         assert prepared.rows == {"train": 9600, "validation": 1200, "test": 1200}
-        assert prepared.set_aside == {}
+        assert prepared.quarantined == {}
 
     def test_the_same_reviews_as_parquet_and_as_tsv(self, home, reviews):
         raw = fetched(REAL_DATA / "chnsenticorp" / "tsv", train="train.tsv", validation="dev.tsv", test="test.tsv")

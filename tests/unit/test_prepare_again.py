@@ -58,7 +58,7 @@ def test_the_same_input_is_prepared_once(fetched, home, caplog):
     with caplog.at_level(logging.INFO):
         again = run(fetched, home, name="another-name")
     assert not first.cached
-    assert again == first.model_copy(update={"cached": True})
+    assert again == first.model_copy(update={"cached": True, "name": "another-name"})
     assert "is used again" in caplog.text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from textclf.errors import DataError, first_lines
 
@@ -76,17 +76,18 @@ def label_names(values: Counter[str], column: str) -> dict[str, str]:
     return {value: value for value in sorted(values)}
 
 
-def check_training_labels(counts: Mapping[str, int]) -> list[str]:
+def check_training_labels(counts: Mapping[str, int], *, minimum: int = 1) -> list[str]:
     """Checks that a classifier can be trained on the rows of each label.
 
     Args:
         counts: Training rows by label name, zero included.
+        minimum: Fewest rows that each label must have.
 
     Returns:
         A warning for each label with fewer than five training rows.
 
     Raises:
-        DataError: There is one label only, or a label without any training row.
+        DataError: There is one label only, a label without any training row, or one with fewer than the minimum.
     """
     found = [name for name, count in counts.items() if count]
     if len(counts) < 2 or len(found) < 2:
@@ -100,27 +101,14 @@ def check_training_labels(counts: Mapping[str, int]) -> list[str]:
             f"{len(absent):,} labels have no training row:\n{first_lines(absent)}\n"
             "Add rows for them, or take them out of data.labels."
         )
+    few = [f"{name!r}: {count:,}" for name, count in counts.items() if count < minimum]
+    if few:
+        raise DataError(
+            f"{len(few):,} labels have fewer training rows than the contract asks for, {minimum:,} "
+            f"(data.contract.min_rows_per_label):\n{first_lines(few)}\nAdd rows for them, or lower the bound."
+        )
     return [
         f"The label {name!r} has only {count} training row{'s' * (count > 1)}: it can hardly be learnt."
         for name, count in counts.items()
         if count < _FEW_ROWS
     ]
-
-
-def unknown_labels(problems: Sequence[str], names: Mapping[str, str], from_config: bool) -> DataError:
-    """Makes the error for rows whose label is not known.
-
-    Args:
-        problems: Where each of them stands.
-        names: The known names by value.
-        from_config: Whether the names were given by `data.labels`, not found in the training rows.
-
-    Returns:
-        The error to raise.
-    """
-    known = ", ".join(value if value == name else f"{value} ({name})" for value, name in names.items())
-    source = "data.labels has" if from_config else "the training rows have"
-    return DataError(
-        f"{len(problems):,} rows have an unknown label; {source}: {known[:1000]}.\n{first_lines(problems)}\n"
-        "Correct these rows, or name all labels in data.labels."
-    )

@@ -1,18 +1,14 @@
-"""From raw files to a cleaned data set with its splits, in which every row is kept or set aside with its reason."""
+"""From raw files to a cleaned data set with its splits, in which every row is kept or quarantined with its reason."""
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 import logging
 import os
-import sys
 import unicodedata
 from collections import Counter
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -20,13 +16,15 @@ import textclf
 from textclf.config.home import Home
 from textclf.config.schema import CleaningConfig, DataConfig
 from textclf.config.sources import SPLITS, Split
-from textclf.data.cleaning import clean_value
-from textclf.data.labels import check_training_labels, label_names, label_value, unknown_labels
-from textclf.data.readers import iter_batches, read_columns
-from textclf.data.splits import Rows, content_digest, cut, fingerprint, leak_free
-from textclf.errors import DataError, first_lines
+from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest
+from textclf.data.labels import check_training_labels, label_names
+from textclf.data.quarantine import Quarantine, describe_kinds
+from textclf.data.readers import iter_batches
+from textclf.data.splits import Rows, content_digest, cut, fingerprint, leak_free, text_digest
+from textclf.data.versions import lineage_of, version_of
+from textclf.errors import ConfigError, DataError
 from textclf.records import FetchedData, PreparedData
-from textclf.store import building, find, publish
+from textclf.store import building, digest_of, find, publish
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,22 +32,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Part of every digest: raise it when the same input is prepared in another way than before.
-PREPARE_VERSION = 1
+PREPARE_VERSION = 2
+QUARANTINE_FILE = "quarantine.jsonl"
 
 
 def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig, seed: int, home: Home) -> PreparedData:
-    """Reads, checks and cleans a raw data set, cuts the splits it lacks, and writes the result.
+    """Reads a raw data set, holds it against its contract, cleans it, cuts the splits it lacks, and writes the result.
 
     The result stands in `<home>/data/prepared/<digest>`: `train.parquet`, `validation.parquet` and `test.parquet`
     with the columns row (int64, number in the source file from 1), source (string, path of that file), id (string),
-    text (string, cleaned) and label (int64); validation and test also have leakfree (bool), false for a copy of a row
-    that comes earlier (the same text but for width and white space). `set_aside.jsonl` holds the rows that were left
-    out, `manifest.json` the record. The same input is not prepared twice: the folder is found again by its digest,
-    checked, and made again if it is damaged.
+    text (string, cleaned), label (int64), original and fingerprint (int64, digests of the text as it stands in the
+    file and of what its copies share); text_pair, date (`YYYY-MM-DD`) and group (string) where the contract names
+    columns for them; validation and test also have leakfree (bool), false for a copy of a row that comes earlier.
+    `quarantine.jsonl` holds the rows that broke the contract, `manifest.json` the record. The same input is not
+    prepared twice: the folder is found again by its digest, checked, and made again if it is damaged.
 
     Args:
         fetched: The raw data set.
-        data: Columns, labels, encoding and how missing splits are cut.
+        data: The contract, how files are read, and how missing splits are cut.
         cleaning: The rule for texts.
         seed: Picks the rows of the splits that are cut.
         home: Where the result is kept.
@@ -58,9 +58,16 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
         The record of the prepared data set.
 
     Raises:
-        DataError: The data cannot be used as it is: files, columns, labels, ids or amount. The message says what to do.
+        ConfigError: The contract has several labels a row.
+        DataError: The data cannot be used as it is: files, columns, labels, amount, or too many rows that break the
+            contract. The message says what to do.
         StorageError: A file could not be read or written; nothing half-written remains.
     """
+    if data.label_separator:
+        raise ConfigError(
+            "data.label_separator is set: rows may have several labels, but training takes one label a row.\n"
+            "`textclf data check` holds such data against its contract; to train, make one column a label."
+        )
     if "train" not in fetched.splits:
         raise DataError(
             f"The data set from {fetched.origin} has no training rows; it has: "
@@ -72,185 +79,153 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
     folder = home.prepared / digest
     if record := find(folder, PreparedData):
         logger.info("The data was prepared before with the same settings: %s is used again.", folder)
-        return record.model_copy(update={"origin": fetched.origin})
-    _check_columns(fetched, data)
+        return record.model_copy(update={"origin": fetched.origin, "name": data.name})
+    check_columns(fetched, data)
     with building(folder) as draft:
-        with (draft / "set_aside.jsonl").open("w", encoding="utf-8") as set_aside_file:
-            reader = _Reader(fetched, data, cleaning, set_aside_file)
-            splits = {split: reader.read(split) for split in SPLITS if split in fetched.splits}
-        names = reader.check(splits)
+        with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as file:
+            quarantine = Quarantine(file)
+            splits, names = _read_splits(fetched, data, Contract(data, cleaning), quarantine)
         if missing:
             splits |= cut(splits["train"], missing, seed)
         flags = leak_free(splits)
-        leaked = {split: flags[split].count(False) for split in flags}
-        record = _record(fetched, digest, folder, splits, names, reader.set_aside, leaked)
+        record = _record(fetched, digest, folder, data, cleaning, splits, names, quarantine)
+        record = record.model_copy(update={"leaked": {split: flags[split].count(False) for split in flags}})
+        _log(record)
         for split, rows in splits.items():
-            _write_table(_table(rows, list(names), flags.get(split)), draft / f"{split}.parquet")
+            write_table(_table(rows, list(names), flags.get(split), data), draft / f"{split}.parquet")
         return publish(draft, folder, record)
 
 
 def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, seed: int | None) -> str:
     settings = data.model_dump(mode="json", exclude={"sources", "name"} | ({"split"} if seed is None else set()))
     settings["labels"] = list(data.labels.items()) if data.labels else None
-    parts = {
-        "raw": fetched.digest,
-        "splits": {split: list(paths) for split, paths in fetched.splits.items()},
-        "data": settings,
-        "cleaning": cleaning.model_dump(mode="json"),
-        "seed": seed,
-        "code": [textclf.__version__, PREPARE_VERSION, unicodedata.unidata_version],
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return digest_of(
+        fetched.digest,
+        {split: list(paths) for split, paths in fetched.splits.items()},
+        settings,
+        cleaning.model_dump(mode="json"),
+        seed,
+        [textclf.__version__, PREPARE_VERSION, unicodedata.unidata_version],
+    )
 
 
-def _check_columns(fetched: FetchedData, data: DataConfig) -> None:
-    wanted = {"data.text_column": data.text_column, "data.label_column": data.label_column}
-    if data.id_column:
-        wanted["data.id_column"] = data.id_column
-    problems: list[str] = []
-    hints: dict[str, None] = {}
-    for name in dict.fromkeys(path for paths in fetched.splits.values() for path in paths):
-        columns = read_columns(fetched.folder / name, file_encoding=data.file_encoding, column_names=data.column_names)
-        absent = {setting: column for setting, column in wanted.items() if column not in columns}
-        if absent:
-            problems.append(f"{name} lacks {', '.join(map(repr, absent.values()))}; it has the columns {columns}")
-        folded = {column.strip().casefold(): column for column in columns}
-        for setting, column in absent.items():
-            for close in difflib.get_close_matches(column.casefold(), folded, n=1):
-                hints[f"Did you mean {folded[close]!r}? Set {setting} to it."] = None
-    if problems:
-        expected = ", ".join(f"{column!r} ({setting})" for setting, column in wanted.items())
-        raise DataError(
-            f"Columns are missing. Expected: {expected}.\n"
-            f"{first_lines(problems)}\n"
-            + "".join(f"{hint}\n" for hint in hints)
-            + "Set these fields to names that exist; for CSV and TSV files without header line, set data.column_names."
+def _read_splits(
+    fetched: FetchedData, data: DataConfig, contract: Contract, quarantine: Quarantine
+) -> tuple[dict[Split, Rows], dict[str, str]]:
+    """Reads all splits, the training rows first: they say which labels there are, if the contract does not."""
+    ids: dict[str, str] = {}
+    splits: dict[Split, Rows] = {}
+    names = dict(data.labels or {})
+    for split in SPLITS:
+        if split not in fetched.splits:
+            continue
+        rows = _read(fetched, split, data, contract, quarantine, ids)
+        kept, broken = len(rows), quarantine.rows(split)
+        if not rows or broken > data.contract.max_quarantined_share * (kept + broken):
+            raise _broken(fetched, split, kept, data, contract, quarantine)
+        if split == "train" and data.labels is None:
+            names = label_names(Counter(rows.labels), data.label_column)
+            contract.labels = names
+        splits[split] = rows
+    return splits, names
+
+
+def _read(
+    fetched: FetchedData,
+    split: Split,
+    data: DataConfig,
+    contract: Contract,
+    quarantine: Quarantine,
+    ids: dict[str, str],
+) -> Rows:
+    rows = Rows()
+    with tqdm(desc=f"reading {split}", unit=" rows", disable=None, delay=2) as progress:
+        for source in fetched.splits[split]:
+            batches = iter_batches(
+                fetched.folder / source,
+                file_encoding=data.file_encoding,
+                delimiter=data.delimiter,
+                sheet=data.sheet,
+                column_names=data.column_names,
+            )
+            for batch in batches:
+                broken: list[tuple[int, str, object]] = [(row.number, row.reason, row.content) for row in batch.broken]
+                for number, row in zip(batch.numbers, batch.rows, strict=True):
+                    checked = contract.check(row)
+                    if isinstance(checked, ContractRow) and checked.id is not None:
+                        place = f"{source}, row {number:,}"
+                        if (earlier := ids.setdefault(checked.id, place)) != place:
+                            checked = f"repeated id: {checked.id!r}, as in {earlier}"
+                    if isinstance(checked, str):
+                        broken.append((number, checked, row))
+                    else:
+                        _append(rows, source, number, checked)
+                for number, reason, content in sorted(broken, key=itemgetter(0)):
+                    quarantine.add(split, source, number, reason, content)
+                progress.update(len(batch.rows) + len(batch.broken))
+    kinds = ", ".join(f"{kind.rows:,} {kind.reason}" for kind in quarantine.kinds([split])) or "none"
+    logger.info("Read %s: %s rows kept, quarantined: %s.", split, f"{len(rows):,}", kinds)
+    return rows
+
+
+def _append(rows: Rows, source: str, number: int, row: ContractRow) -> None:
+    rows.numbers.append(number)
+    rows.sources.append(source)
+    rows.ids.append(f"{source}:{number}" if row.id is None else row.id)
+    rows.texts.append(row.text)
+    rows.pairs.append(row.pair)
+    rows.labels.append(row.label)
+    rows.originals.append(text_digest(*row.originals))
+    rows.fingerprints.append(fingerprint(*row.originals))
+    rows.dates.append(row.date)
+    rows.groups.append(row.group)
+
+
+def _broken(
+    fetched: FetchedData, split: Split, kept: int, data: DataConfig, contract: Contract, quarantine: Quarantine
+) -> DataError:
+    broken = quarantine.rows(split)
+    if not broken:
+        return DataError(
+            f"The split {split} has no rows: {', '.join(fetched.splits[split])} from {fetched.origin} is empty but for "
+            "its header line."
         )
+    kinds = quarantine.kinds([split])
+    hints = [hint for kind, hint in _hints(data, contract).items() if any(kind == found.reason for found in kinds)]
+    return DataError(
+        f"The split {split} breaks the contract of the data: {broken:,} of {kept + broken:,} rows "
+        f"({broken / (kept + broken):.1%}) cannot be used; at most {data.contract.max_quarantined_share:.1%} may "
+        f"(data.contract.max_quarantined_share).\n{describe_kinds(kinds)}\n"
+        + "".join(f"{hint}\n" for hint in hints)
+        + "`textclf data check` shows the whole picture. Correct the rows, or raise "
+        "data.contract.max_quarantined_share to train without them."
+    )
 
 
-class _Reader:
-    """Reads splits row by row and keeps account of what is set aside and what is wrong."""
-
-    def __init__(
-        self, fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, set_aside_file: TextIO
-    ) -> None:
-        self.set_aside: Counter[str] = Counter()
-        self._fetched = fetched
-        self._data = data
-        self._cleaning = cleaning
-        self._file = set_aside_file
-        self._bad_labels: list[str] = []
-        self._bad_ids: list[str] = []
-        self._ids: dict[str, str] = {}
-
-    def read(self, split: Split) -> Rows:
-        """Reads the files of a split, one after the other."""
-        rows = Rows()
-        left_out: Counter[str] = Counter()
-        with tqdm(desc=f"reading {split}", unit=" rows", disable=None, delay=2) as progress:
-            for source in self._fetched.splits[split]:
-                path = self._fetched.folder / source
-                encoding, names = self._data.file_encoding, self._data.column_names
-                for batch in iter_batches(path, file_encoding=encoding, column_names=names):
-                    reasons: dict[int, tuple[str, object]] = {
-                        row.number: (row.reason, row.content) for row in batch.broken
-                    }
-                    for number, row in zip(batch.numbers, batch.rows, strict=True):
-                        if reason := self._add(rows, source, number, row):
-                            reasons[number] = (reason, row)
-                    for number, (reason, content) in sorted(reasons.items(), key=itemgetter(0)):
-                        left_out[reason.split(":")[0]] += 1
-                        line = {"split": split, "source": source, "row": number, "reason": reason, "content": content}
-                        json.dump(line, self._file, ensure_ascii=False, default=str)
-                        self._file.write("\n")
-                    progress.update(len(batch.rows) + len(batch.broken))
-        self.set_aside += left_out
-        summary = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common()) or "none"
-        logger.info("Read %s: %s rows kept, set aside: %s.", split, f"{len(rows):,}", summary)
-        if not rows and not self._bad_labels:
-            raise DataError(
-                f"The split {split} has no usable rows: {', '.join(self._fetched.splits[split])} from "
-                f"{self._fetched.origin}. Set aside: {summary}."
-            )
-        return rows
-
-    def _add(self, rows: Rows, source: str, number: int, row: dict[str, object]) -> str | None:
-        """Adds a row, or says why it has to be set aside."""
-        value = row.get(self._data.text_column)
-        text, reason = clean_value(value, self._cleaning)
-        if text is None:
-            return reason
-        place = f"{source}, row {number:,}"
-        try:
-            label = label_value(row.get(self._data.label_column), self._data.labels)
-        except ValueError as error:
-            self._bad_labels.append(f"{place}: {error}")
-            return None
-        if label is None:
-            return "unlabelled"
-        rows.numbers.append(number)
-        rows.sources.append(source)
-        rows.ids.append(self._id(row, source, number, place))
-        rows.texts.append(text)
-        rows.labels.append(sys.intern(label))
-        rows.fingerprints.append(fingerprint(str(value)))
-        return None
-
-    def _id(self, row: dict[str, object], source: str, number: int, place: str) -> str:
-        if self._data.id_column is None:
-            return f"{source}:{number}"
-        value = row.get(self._data.id_column)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        name = "" if value is None or value != value else str(value)
-        if not name:
-            self._bad_ids.append(f"{place}: no id")
-        elif name in self._ids:
-            self._bad_ids.append(f"{place}: {name!r}, as in {self._ids[name]}")
-        else:
-            self._ids[name] = place
-        return name
-
-    def check(self, splits: dict[Split, Rows]) -> dict[str, str]:
-        """Checks labels and ids of all rows.
-
-        Returns:
-            The label names by the value in the file, in the order of their ids.
-        """
-        column = self._data.label_column
-        if self._bad_labels:
-            raise DataError(
-                f"The column {column!r} looks like scores or other values, not like labels: {len(self._bad_labels):,} "
-                f"rows are no label.\n{first_lines(self._bad_labels)}\n"
-                "Set data.label_column to the column that holds the labels; if these values are labels, name each of "
-                "them in data.labels."
-            )
-        if self._bad_ids:
-            raise DataError(
-                f"The column {self._data.id_column!r} (data.id_column) does not name each row: {len(self._bad_ids):,} "
-                f"rows have no id or one that stands in an earlier row.\n{first_lines(self._bad_ids)}\n"
-                "Make the ids unique, or leave data.id_column out to go by row numbers."
-            )
-        names = dict(self._data.labels or label_names(Counter(splits["train"].labels), column))
-        unknown = [
-            f"{source}, row {number:,}: {label!r}"
-            for rows in splits.values()
-            for source, number, label in zip(rows.sources, rows.numbers, rows.labels, strict=True)
-            if label not in names
-        ]
-        if unknown:
-            raise unknown_labels(unknown, names, from_config=self._data.labels is not None)
-        return names
+def _hints(data: DataConfig, contract: Contract) -> dict[str, str]:
+    known = ", ".join(
+        value if value == name else f"{value} ({name})" for value, name in (contract.labels or {}).items()
+    )
+    source = "data.labels has" if data.labels else "the training rows have"
+    return {
+        "unknown label": f"Known labels: {source} {known[:1000]}. Name all labels in data.labels, or correct the rows.",
+        "not a label": f"The column {data.label_column!r} looks like scores or other values: set data.label_column to "
+        "the column that holds the labels; if these values are labels, name each of them in data.labels.",
+        "repeated id": f"The column {data.id_column!r} does not name each row: make the ids unique, or leave "
+        "data.id_column out to go by row numbers.",
+        "not a date": "Dates are read as 2026-05-01, 2026/5/1, 20260501 or 2026年5月1日.",
+    }
 
 
 def _record(
     fetched: FetchedData,
     digest: str,
     folder: Path,
+    data: DataConfig,
+    cleaning: CleaningConfig,
     splits: dict[Split, Rows],
     names: dict[str, str],
-    set_aside: Counter[str],
-    leaked: dict[Split, int],
+    quarantine: Quarantine,
 ) -> PreparedData:
     for split in SPLITS:
         if not splits[split]:
@@ -260,37 +235,51 @@ def _record(
             )
     counts = {split: Counter(splits[split].labels) for split in SPLITS}
     label_counts = {split: {name: counts[split][value] for value, name in names.items()} for split in SPLITS}
-    for warning in check_training_labels(label_counts["train"]):
+    for warning in check_training_labels(label_counts["train"], minimum=data.contract.min_rows_per_label):
         logger.warning(warning)
-    logger.info(
-        "Prepared %s rows with %d labels (%s); set aside: %s; exact copies of earlier rows: validation %s, test %s.",
-        f"{sum(map(len, splits.values())):,}",
-        len(names),
-        ", ".join(f"{split} {len(splits[split]):,}" for split in SPLITS),
-        f"{set_aside.total():,}",
-        f"{leaked['validation']:,}",
-        f"{leaked['test']:,}",
-    )
+    split_digests = {
+        split: content_digest(
+            (text, pair, names[label]) for text, pair, label in zip(rows.texts, rows.pairs, rows.labels, strict=True)
+        )
+        for split, rows in splits.items()
+    }
+    contract = contract_digest(data, cleaning)
     return PreparedData(
         digest=digest,
         folder=folder,
+        name=data.name,
+        version=version_of(split_digests, contract),
         labels=tuple(names.values()),
         rows={split: len(splits[split]) for split in SPLITS},
         label_counts=label_counts,
-        set_aside=dict(set_aside.most_common()),
-        leaked=leaked,
-        split_digests={
-            split: content_digest(
-                (text, names[label]) for text, label in zip(splits[split].texts, splits[split].labels, strict=True)
-            )
-            for split in SPLITS
-        },
+        quarantined={kind.reason: kind.rows for kind in quarantine.kinds()},
+        leaked={},
+        split_digests={split: split_digests[split] for split in SPLITS},
+        contract=contract,
         origin=fetched.origin,
+        uri=fetched.uri,
+        revision=fetched.revision,
+        files=fetched.files,
+        relabelled_from=lineage_of(fetched.folder),
         cached=False,
     )
 
 
-def _table(rows: Rows, values: list[str], leak_flags: list[bool] | None) -> pa.Table:
+def _log(prepared: PreparedData) -> None:
+    logger.info(
+        "Prepared %s rows with %d labels (%s), data version %s; quarantined: %s; exact copies of earlier rows: "
+        "validation %s, test %s.",
+        f"{sum(prepared.rows.values()):,}",
+        len(prepared.labels),
+        ", ".join(f"{split} {rows:,}" for split, rows in prepared.rows.items()),
+        prepared.version,
+        f"{sum(prepared.quarantined.values()):,}",
+        f"{prepared.leaked['validation']:,}",
+        f"{prepared.leaked['test']:,}",
+    )
+
+
+def _table(rows: Rows, values: list[str], leak_flags: list[bool] | None, data: DataConfig) -> pa.Table:
     import pyarrow as pa
 
     ids = {value: index for index, value in enumerate(values)}
@@ -300,13 +289,26 @@ def _table(rows: Rows, values: list[str], leak_flags: list[bool] | None) -> pa.T
         "id": pa.array(rows.ids, pa.string()),
         "text": pa.array(rows.texts, pa.string()),
         "label": pa.array([ids[label] for label in rows.labels], pa.int64()),
+        "original": pa.array(rows.originals, pa.int64()),
+        "fingerprint": pa.array(rows.fingerprints, pa.int64()),
     }
+    optional = {
+        "text_pair": (data.text_pair_column, rows.pairs),
+        "date": (data.date_column, rows.dates),
+        "group": (data.group_column, rows.groups),
+    }
+    columns |= {name: pa.array(values, pa.string()) for name, (column, values) in optional.items() if column}
     if leak_flags is not None:
         columns["leakfree"] = pa.array(leak_flags, pa.bool_())
     return pa.table(columns)
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path) -> None:
+    """Writes a Parquet file and waits until it is on disk.
+
+    Raises:
+        OSError: It could not be written; says how much room it needs.
+    """
     import pyarrow.parquet as pq
 
     try:

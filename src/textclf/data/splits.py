@@ -6,8 +6,8 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 
 from textclf.config.sources import SPLITS, Split
 
@@ -21,47 +21,78 @@ class Rows:
         sources: Paths of the source files inside the raw data set.
         ids: Names of the rows.
         texts: Cleaned texts.
+        pairs: Cleaned second texts; empty strings without a column for them.
         labels: Label values as they stand in the file.
-        fingerprints: Of the original texts (`fingerprint`).
+        originals: Digests of the texts as they stand in the file.
+        fingerprints: Digests of the texts without what distinguishes mere copies (`fingerprint`).
+        dates: Days as `YYYY-MM-DD`; empty strings without a column for them.
+        groups: Values of the group column; empty strings belong to no group.
     """
 
     numbers: list[int] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    pairs: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    fingerprints: list[bytes] = field(default_factory=list)
+    originals: list[int] = field(default_factory=list)
+    fingerprints: list[int] = field(default_factory=list)
+    dates: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def take(self, indices: list[int]) -> Rows:
         """Returns the rows at these positions."""
-        columns = (self.numbers, self.sources, self.ids, self.texts, self.labels, self.fingerprints)
-        return Rows(*([column[index] for index in indices] for column in columns))  # type: ignore[arg-type]
+        taken = Rows()
+        for column in fields(self):
+            values = getattr(self, column.name)
+            setattr(taken, column.name, [values[index] for index in indices])
+        return taken
 
 
-def fingerprint(text: str) -> bytes:
-    """Digests a text so that two texts have the same one if they differ at most in width and white space.
+def text_digest(*texts: str) -> int:
+    """Digests texts as they are.
+
+    Returns:
+        A signed 64-bit number: among a million texts, two different ones share it with a probability of 3e-8.
+    """
+    joined = "\x1f".join(texts).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "little", signed=True)
+
+
+def normalize(text: str) -> str:
+    """Takes off what distinguishes mere copies of a text: width and other compatibility forms, and white space.
 
     White space is left out altogether: between Chinese characters it says nothing, and copies often differ in it.
 
+    Example:
+        >>> normalize("很 好！")
+        '很好!'
+    """
+    return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def fingerprint(*texts: str) -> int:
+    """Digests texts so that copies have the same digest (`normalize`), whatever rule cleans them.
+
     Args:
-        text: The original text; the rule that cleans it does not matter.
+        texts: The original text, and the second one of a pair.
 
     Returns:
-        16 bytes.
+        A signed 64-bit number.
     """
-    normalized = "".join(unicodedata.normalize("NFKC", text).split())
-    return hashlib.blake2b(normalized.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return text_digest(*map(normalize, texts))
 
 
 def cut(rows: Rows, fractions: dict[Split, float], seed: int) -> dict[Split, Rows]:
     """Cuts splits from the training rows, stratified by label.
 
-    Rows with the same text, cleaned or original, stay together. Which texts go where depends on the texts and the
-    seed alone, not on the order of the rows or the format of the file; the rows keep their order. A label gives rows
-    to a new split in proportion, at least one where it has more different texts than there are splits.
+    Rows with the same text, cleaned or original, stay together, and so do rows of one group. Which texts go where
+    depends on the texts and the seed alone, not on the order of the rows or the format of the file; the rows keep
+    their order. A label gives rows to a new split in proportion, at least one where it has more different texts than
+    there are splits.
 
     Args:
         rows: All training rows.
@@ -120,19 +151,17 @@ def leak_free(splits: dict[Split, Rows]) -> dict[Split, list[bool]]:
     return result
 
 
-def content_digest(rows: Iterable[tuple[str, str]]) -> str:
-    """Digests texts and label names so that neither the order of the rows nor the format of the file matters.
+def content_digest(rows: Iterable[Sequence[object]]) -> str:
+    """Digests a set of rows so that neither their order nor the format of the file matters.
 
     Args:
-        rows: Text and label name of each row.
+        rows: What identifies each row: text, second text, label name, and its weight if it has one.
 
     Returns:
         A sha256, hexadecimal.
     """
-    digest = hashlib.sha256()
-    for row in sorted(rows):
-        digest.update(json.dumps(row).encode() + b"\n")
-    return digest.hexdigest()
+    digests = sorted(hashlib.blake2b(json.dumps(row).encode(), digest_size=16).digest() for row in rows)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _order(text: str, key: bytes) -> bytes:
@@ -140,7 +169,7 @@ def _order(text: str, key: bytes) -> bytes:
 
 
 def _groups(rows: Rows) -> list[int]:
-    """The group of each row: rows with an equal cleaned text or an equal fingerprint share one, directly or not."""
+    """The group of each row: rows with an equal text, fingerprint or group column share one, directly or not."""
     parents: list[int] = list(range(len(rows)))
 
     def root(index: int) -> int:
@@ -149,8 +178,10 @@ def _groups(rows: Rows) -> list[int]:
             index = parents[index]
         return index
 
-    first: dict[str | bytes, int] = {}
-    for index, keys in enumerate(zip(rows.texts, rows.fingerprints, strict=True)):
-        for value in keys:
-            parents[root(index)] = root(first.setdefault(value, index))
+    first: dict[object, int] = {}
+    for index, (text, pair, copy, group) in enumerate(
+        zip(rows.texts, rows.pairs, rows.fingerprints, rows.groups, strict=True)
+    ):
+        for key in ((text, pair), copy, *((group,) if group else ())):
+            parents[root(index)] = root(first.setdefault(key, index))
     return [root(index) for index in range(len(rows))]

@@ -1,0 +1,243 @@
+"""Hold raw data against its contract without preparing it: what is wrong, on one page, in bounded memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from contextlib import ExitStack
+from operator import itemgetter
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from textclf.config.schema import CleaningConfig, DataConfig
+from textclf.config.sources import SPLITS, Split
+from textclf.data.contract import Contract, check_columns
+from textclf.data.labels import MAX_LABELS, check_training_labels, label_names
+from textclf.data.quarantine import EXAMPLES_OF_A_KIND, Quarantine, describe_kinds
+from textclf.data.readers import FileDescription, describe_file, iter_batches
+from textclf.data.repeated_ids import RepeatedIds
+from textclf.errors import DataError
+from textclf.evaluation.tables import align, shorten
+from textclf.records import FetchedData, Quarantined, Record
+from textclf.store import storage_error
+
+# More different values than this are no labels; counting on would only take memory.
+_MOST_LABEL_VALUES = 100 * MAX_LABELS
+_LABELS_SHOWN = 30
+
+
+class CheckedData(Record):
+    """What a check found; the keys of `textclf data check --json`."""
+
+    origin: str
+    files: tuple[str, ...]
+    """Each file with what was detected: format, encoding, delimiter, columns."""
+    rows: dict[Split, int]
+    """All rows that were read, broken ones included."""
+    quarantined: tuple[Quarantined, ...]
+    labels: dict[Split, dict[str, int]]
+    """Rows by label, those that keep the contract."""
+    problems: tuple[str, ...]
+    """What is wrong with the data as a whole: labels, amount."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the contract holds."""
+        return not self.quarantined and not self.problems
+
+
+def check_data(
+    fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig, quarantine_path: Path | None = None
+) -> CheckedData:
+    """Reads all rows once and holds them against the contract.
+
+    Memory does not grow with the data: below 500 MB for a file of 5 GB.
+
+    Args:
+        fetched: The raw data.
+        data: The contract.
+        cleaning: The rule for texts and their greatest length.
+        quarantine_path: Gets the rows that break the contract, as JSON lines: split, source, row, reason, content.
+
+    Returns:
+        What was found.
+
+    Raises:
+        DataError: A file cannot be read as what it is, or columns are missing.
+        StorageError: A file could not be read, or the quarantine not be written.
+    """
+    check_columns(fetched, data)
+    try:
+        with ExitStack() as stack:
+            file: TextIO | None = None
+            if quarantine_path:
+                file = stack.enter_context(quarantine_path.open("w", encoding="utf-8"))
+            ids = stack.enter_context(RepeatedIds())
+            return _Check(fetched, data, cleaning, Quarantine(file), ids).run()
+    except OSError as error:
+        raise storage_error(quarantine_path or Path(error.filename or "."), error) from error
+
+
+class _Check:
+    def __init__(
+        self,
+        fetched: FetchedData,
+        data: DataConfig,
+        cleaning: CleaningConfig,
+        quarantine: Quarantine,
+        ids: RepeatedIds,
+    ) -> None:
+        self._fetched = fetched
+        self._data = data
+        self._contract = Contract(data, cleaning)
+        self._quarantine = quarantine
+        self._ids = ids
+        self._read = 0
+        # Where the rows of each file begin in the count of all rows.
+        self._begins: list[tuple[int, Split, str]] = []
+        self._problems: list[str] = []
+
+    def run(self) -> CheckedData:
+        labels: dict[Split, Counter[str]] = {}
+        rows: dict[Split, int] = {}
+        for split in SPLITS:
+            if split in self._fetched.splits:
+                before = self._read
+                labels[split] = self._read_split(split)
+                rows[split] = self._read - before
+                if split == "train":
+                    self._find_labels(labels[split])
+        self._report_repeated_ids()
+        names = self._contract.labels or {}
+        counts = {
+            split: {names.get(value, value): count for value, count in counter.items()}
+            for split, counter in labels.items()
+        }
+        self._check_labels(counts)
+        return CheckedData(
+            origin=self._fetched.origin,
+            files=tuple(describe(self._describe(name), self._fetched.folder) for _, _, name in self._begins),
+            rows=rows,
+            quarantined=self._quarantine.kinds(),
+            labels=counts,
+            problems=tuple(self._problems),
+        )
+
+    def _read_split(self, split: Split) -> Counter[str]:
+        labels: Counter[str] = Counter()
+        data = self._data
+        for source in self._fetched.splits[split]:
+            self._begins.append((self._read, split, source))
+            begin = self._read
+            batches = iter_batches(
+                self._fetched.folder / source,
+                file_encoding=data.file_encoding,
+                delimiter=data.delimiter,
+                sheet=data.sheet,
+                column_names=data.column_names,
+            )
+            with tqdm(desc=f"checking {source}", unit=" rows", disable=None, delay=2, leave=False) as progress:
+                for batch in batches:
+                    broken: list[tuple[int, str, object]] = [
+                        (row.number, row.reason, row.content) for row in batch.broken
+                    ]
+                    for number, row in zip(batch.numbers, batch.rows, strict=True):
+                        checked = self._contract.check(row)
+                        if isinstance(checked, str):
+                            broken.append((number, checked, row))
+                            continue
+                        if checked.id is not None:
+                            self._ids.add(checked.id, begin + number)
+                        if checked.label in labels or len(labels) < _MOST_LABEL_VALUES:
+                            labels.update(self._contract.label_values(checked.label))
+                    for number, reason, content in sorted(broken, key=itemgetter(0)):
+                        self._quarantine.add(split, source, number, reason, content)
+                    read = len(batch.rows) + len(batch.broken)
+                    self._read += read
+                    progress.update(read)
+        return labels
+
+    def _find_labels(self, counts: Counter[str]) -> None:
+        if self._contract.labels is not None or not counts:
+            return
+        try:
+            self._contract.labels = label_names(counts, self._data.label_column)
+        except DataError as error:
+            self._problems.append(str(error))
+
+    def _check_labels(self, counts: dict[Split, dict[str, int]]) -> None:
+        names = (self._contract.labels or {}).values()
+        train = counts.get("train", {})
+        try:
+            if not any(train.values()):
+                raise DataError("No training row keeps the contract.")
+            check_training_labels(
+                {name: train.get(name, 0) for name in names} or train, minimum=self._data.contract.min_rows_per_label
+            )
+        except DataError as error:
+            self._problems.append(str(error))
+
+    def _report_repeated_ids(self) -> None:
+        """Quarantines the rows whose id stands in an earlier row; the first ones are shown."""
+        repeated = self._ids.repeated()
+        shown = heapq.nsmallest(EXAMPLES_OF_A_KIND, repeated)
+        for place, first in shown:
+            split, source, row = self._place(place)
+            _, other, other_row = self._place(first)
+            self._quarantine.add(split, source, row, f"repeated id: as in {other}, row {other_row:,}", {})
+        seen = set(shown)
+        for place, first in self._ids.repeated():
+            if (place, first) not in seen:
+                split, source, row = self._place(place)
+                _, other, other_row = self._place(first)
+                self._quarantine.add(split, source, row, f"repeated id: as in {other}, row {other_row:,}", {})
+
+    def _place(self, number: int) -> tuple[Split, str, int]:
+        begin, split, source = next(entry for entry in reversed(self._begins) if entry[0] < number)
+        return split, source, number - begin
+
+    def _describe(self, name: str) -> FileDescription:
+        data = self._data
+        return describe_file(
+            self._fetched.folder / name,
+            file_encoding=data.file_encoding,
+            delimiter=data.delimiter,
+            sheet=data.sheet,
+            column_names=data.column_names,
+        )
+
+
+def describe(file: FileDescription, folder: Path) -> str:
+    """Says in one line what a file was found to be."""
+    separators = {",": "commas", ";": "semicolons", "|": "vertical bars", "\t": "tabs"}
+    facts = [file.format.upper()]
+    facts += [f"compressed with {file.compression}"] if file.compression else []
+    facts += [f"encoding {file.encoding}"] if file.encoding else []
+    facts += [f"separated by {separators[file.delimiter]}"] if file.delimiter else []
+    facts += [f"sheet {file.sheet}"] if file.sheet else []
+    columns = shorten(", ".join(file.columns), 100)
+    return f"{file.path.relative_to(folder).as_posix()}: {', '.join(facts)}; columns {columns}"
+
+
+def check_page(checked: CheckedData) -> str:
+    """Words a check for people: files, rows, labels, what is wrong, and whether the contract holds."""
+    splits = list(checked.rows)
+    totals = Counter({name: 0 for counts in checked.labels.values() for name in counts})
+    for counts in checked.labels.values():
+        totals.update(counts)
+    table = [["label", *splits]]
+    for name, _ in totals.most_common(_LABELS_SHOWN):
+        table.append([shorten(name, 40), *(f"{checked.labels[split].get(name, 0):,}" for split in splits)])
+    if len(totals) > _LABELS_SHOWN:
+        table.append([f"and {len(totals) - _LABELS_SHOWN:,} more", *("" for _ in splits)])
+    table.append(["all rows read", *(f"{checked.rows[split]:,}" for split in splits)])
+    parts = ["\n".join(checked.files), align(table)]
+    if checked.quarantined:
+        broken = sum(kind.rows for kind in checked.quarantined)
+        share = broken / sum(checked.rows.values())
+        parts.append(f"{broken:,} rows ({share:.1%}) break the contract:\n{describe_kinds(checked.quarantined)}")
+    parts += checked.problems
+    parts.append("The contract holds." if checked.holds else "The contract is broken.")
+    return "\n\n".join(parts)

@@ -1,0 +1,249 @@
+"""The contract of a data set: what each row must be, and what the labels of all rows together must be."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from textclf.config.schema import CleaningConfig, DataConfig
+from textclf.data.cleaning import clean_value
+from textclf.data.labels import label_value
+from textclf.data.readers import read_columns
+from textclf.errors import DataError, first_lines
+from textclf.records import FetchedData
+from textclf.store import digest_of
+
+# How the bytes of a file are to be read, and where it comes from; neither changes what its rows are.
+_READING_FIELDS = {"sources", "name", "split", "column_names", "file_encoding", "delimiter", "sheet"}
+_DAY = re.compile(r"([0-9]{4})(?:([-/.])([0-9]{1,2})\2([0-9]{1,2})|年([0-9]{1,2})月([0-9]{1,2})日?)(?![0-9])")
+_DAY_IN_DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
+# What such columns are called where the configuration names none that exists.
+_USUAL_NAMES = {
+    "text_column": (
+        "text",
+        "content",
+        "review",
+        "comment",
+        "sentence",
+        "title",
+        "文本",
+        "内容",
+        "评论",
+        "正文",
+        "标题",
+    ),
+    "label_column": ("label", "labels", "class", "category", "target", "sentiment", "标签", "类别", "分类", "情感"),
+    "id_column": ("id", "uid", "编号", "序号"),
+    "date_column": ("date", "time", "created_at", "日期", "时间"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRow:
+    """A row that keeps the contract.
+
+    Attributes:
+        text: Cleaned.
+        pair: The second text, cleaned; empty without a column for it.
+        label: The label's value as it stands in the file, white space aside; several ones sorted and joined by
+            `data.label_separator`.
+        id: Its name; None without a column for it.
+        date: Its day, `YYYY-MM-DD`; empty without a column for it.
+        group: What it belongs to; empty if to nothing.
+        originals: The text, and the second one of a pair, as they stand in the file.
+    """
+
+    text: str
+    pair: str
+    label: str
+    id: str | None
+    date: str
+    group: str
+    originals: tuple[str, ...]
+
+
+class Contract:
+    """Holds every row against the rules of a configuration.
+
+    Args:
+        data: Columns, labels and bounds.
+        cleaning: The rule for texts and their greatest length.
+
+    Attributes:
+        labels: Label names by value. Without `data.labels` it is None, and every label is accepted, until the caller
+            has found the names in the training rows and sets it.
+    """
+
+    def __init__(self, data: DataConfig, cleaning: CleaningConfig) -> None:
+        self.labels: Mapping[str, str] | None = data.labels
+        self._data = data
+        self._cleaning = cleaning
+
+    def check(self, row: Mapping[str, object]) -> ContractRow | str:
+        """Checks one row.
+
+        Whether its id stands in another row is not checked here: that takes all rows.
+
+        Args:
+            row: Values by column, as a reader found them.
+
+        Returns:
+            The row, cleaned; or why it breaks the contract. What stands before a colon is the kind of breach.
+        """
+        data = self._data
+        value = row.get(data.text_column)
+        text, reason = clean_value(value, self._cleaning)
+        if text is None:
+            return reason or "missing text"
+        if len(text) < data.contract.min_characters:
+            return f"shorter than data.contract.min_characters ({data.contract.min_characters:,})"
+        originals: tuple[str, ...] = (str(value),)
+        pair = ""
+        if data.text_pair_column:
+            second = row.get(data.text_pair_column)
+            cleaned, reason = clean_value(second, self._cleaning)
+            if cleaned is None:
+                return f"{reason} (second text)"
+            pair = cleaned
+            originals = (str(value), str(second))
+        try:
+            label = self._label(row.get(data.label_column))
+        except ValueError as error:
+            return f"not a label: {error}"
+        if label is None:
+            return "unlabelled"
+        if self.labels is not None and (unknown := self._unknown(label)):
+            return f"unknown label: {unknown!r}"
+        name = None
+        if data.id_column:
+            name = _name(row.get(data.id_column))
+            if not name:
+                return "no id"
+        day = ""
+        if data.date_column:
+            found = row.get(data.date_column)
+            day = parse_day(found) or ""
+            if not day:
+                return f"not a date: {found!r:.80}"
+        return ContractRow(
+            text=text,
+            pair=pair,
+            label=sys.intern(label),
+            id=name,
+            date=day,
+            group=_name(row.get(data.group_column)) if data.group_column else "",
+            originals=originals,
+        )
+
+    def label_values(self, label: str) -> list[str]:
+        """Takes the label of a `ContractRow` apart into its single values."""
+        separator = self._data.label_separator
+        return label.split(separator) if separator else [label]
+
+    def _label(self, value: object) -> str | None:
+        separator = self._data.label_separator
+        if separator is None:
+            return label_value(value, self._data.labels)
+        if not isinstance(value, str | list | tuple):
+            value = [value]
+        parts = value.split(separator) if isinstance(value, str) else value
+        found = {part for part in (label_value(item, self._data.labels) for item in parts) if part is not None}
+        return separator.join(sorted(found)) or None
+
+    def _unknown(self, label: str) -> str | None:
+        known = self.labels or {}
+        return next((value for value in self.label_values(label) if value not in known), None)
+
+
+def contract_digest(data: DataConfig, cleaning: CleaningConfig) -> str:
+    """Digests the rules that rows are held against; how their files are read is no part of it."""
+    rules = data.model_dump(mode="json", exclude=_READING_FIELDS)
+    # The order of the labels is that of their ids.
+    rules["labels"] = list(data.labels.items()) if data.labels else None
+    return digest_of(rules, cleaning.model_dump(mode="json"))
+
+
+def parse_day(value: object) -> str | None:
+    """Reads the day out of a date.
+
+    Args:
+        value: A date, or text that begins with one: 2026-05-01, 2026/5/1, 2026.5.1, 20260501, 2026年5月1日; a time of
+            day may follow.
+
+    Returns:
+        `YYYY-MM-DD`; None if there is no such day in it.
+
+    Example:
+        >>> parse_day("2026年5月1日 08:30")
+        '2026-05-01'
+    """
+    if isinstance(value, datetime.date):
+        return f"{value:%Y-%m-%d}"
+    text = str(value).strip()
+    if match := _DAY.match(text):
+        year, month, day = match[1], match[3] or match[5], match[4] or match[6]
+    elif match := _DAY_IN_DIGITS.fullmatch(text):
+        year, month, day = match.groups()
+    else:
+        return None
+    try:
+        return datetime.date(int(year), int(month), int(day)).isoformat()
+    except ValueError:
+        return None
+
+
+def check_columns(fetched: FetchedData, data: DataConfig) -> None:
+    """Makes sure that every file has the columns that the contract names.
+
+    Raises:
+        DataError: Columns are missing, in all files at once, with the ones that may be meant; or a file cannot be
+            used at all.
+        StorageError: A file could not be read.
+    """
+    wanted = {f"data.{field}": column for field, column in data.columns.items()}
+    problems: list[str] = []
+    hints: dict[str, None] = {}
+    for name in dict.fromkeys(path for paths in fetched.splits.values() for path in paths):
+        columns = read_columns(
+            fetched.folder / name,
+            file_encoding=data.file_encoding,
+            delimiter=data.delimiter,
+            sheet=data.sheet,
+            column_names=data.column_names,
+        )
+        absent = {setting: column for setting, column in wanted.items() if column not in columns}
+        if absent:
+            problems.append(f"{name} lacks {', '.join(map(repr, absent.values()))}; it has the columns {columns}")
+        for setting, column in _meant(absent, columns, taken=set(wanted.values())):
+            hints[f"Did you mean {column!r}? Set {setting} to it."] = None
+    if problems:
+        expected = ", ".join(f"{column!r} ({setting})" for setting, column in wanted.items())
+        raise DataError(
+            f"Columns are missing. Expected: {expected}.\n"
+            f"{first_lines(problems)}\n"
+            + "".join(f"{hint}\n" for hint in hints)
+            + "Set these fields to names that exist; for CSV and TSV files without header line, set data.column_names."
+        )
+
+
+def _meant(absent: Mapping[str, str], columns: list[str], taken: set[str]) -> Iterator[tuple[str, str]]:
+    """Suggests a column for each field: one with a similar name, else one with a usual name for it."""
+    free = [column for column in columns if column not in taken]
+    folded = {column.strip().casefold(): column for column in free}
+    for setting, wanted in absent.items():
+        usual = _USUAL_NAMES.get(setting.removeprefix("data."), ())
+        close = difflib.get_close_matches(wanted.casefold(), folded, n=1)
+        close += [name for name in usual if name in folded]
+        close += [name for name in folded for part in usual if part in name]
+        if close:
+            yield setting, folded.pop(close[0])
+
+
+def _name(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None or value != value else str(value)

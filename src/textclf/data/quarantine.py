@@ -1,0 +1,83 @@
+"""Rows that break the contract: counted by kind, with examples, and written out whole."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import TextIO
+
+from textclf.config.sources import Split
+from textclf.errors import first_lines
+from textclf.evaluation.tables import shorten
+from textclf.records import Quarantined
+
+EXAMPLES_OF_A_KIND = 10
+_EXAMPLE_COLUMNS = 80
+
+
+class Quarantine:
+    """Takes rows that break the contract.
+
+    Args:
+        file: Gets one JSON object a row: `split`, `source`, `row`, `reason` and `content`; None only counts.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self.counts: dict[Split, Counter[str]] = {}
+        self._examples: dict[str, list[str]] = {}
+        self._file = file
+
+    def add(self, split: Split, source: str, row: int, reason: str, content: object) -> None:
+        """Takes one row.
+
+        Args:
+            split: Where it would have gone.
+            source: The file it stands in.
+            row: Its number there, from 1.
+            reason: What is wrong with it; what stands before a colon is the kind.
+            content: The row as it was read.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        kind, _, detail = reason.partition(":")
+        self.counts.setdefault(split, Counter())[kind] += 1
+        examples = self._examples.setdefault(kind, [])
+        if len(examples) < EXAMPLES_OF_A_KIND:
+            shown = detail.strip() or (content if isinstance(content, str) else _as_json(content))
+            examples.append(f"{source}, row {row:,}: {shorten(' '.join(shown.split()), _EXAMPLE_COLUMNS)}")
+        if self._file is not None:
+            line = {"split": split, "source": source, "row": row, "reason": reason, "content": content}
+            self._file.write(_as_json(line) + "\n")
+
+    def kinds(self, splits: Iterable[Split] | None = None) -> tuple[Quarantined, ...]:
+        """Says what was found, the most frequent kind first.
+
+        Args:
+            splits: Counts only these; all without it. The examples are of all splits.
+        """
+        chosen = self.counts if splits is None else {split: self.counts.get(split, Counter()) for split in splits}
+        total = sum(chosen.values(), Counter[str]())
+        return tuple(
+            Quarantined(reason=kind, rows=count, examples=tuple(self._examples[kind]))
+            for kind, count in total.most_common()
+        )
+
+    def rows(self, split: Split) -> int:
+        """Says how many rows of a split were taken."""
+        return self.counts.get(split, Counter()).total()
+
+
+def describe_kinds(kinds: Iterable[Quarantined]) -> str:
+    """Lists kinds of broken rows with their examples, a line each."""
+    return "\n".join(
+        f"{kind.rows:,} {kind.reason}:\n"
+        + first_lines([*kind.examples, *[""] * (kind.rows - len(kind.examples))], limit=len(kind.examples))
+        for kind in kinds
+    )
+
+
+def _as_json(value: object) -> str:
+    # A value that JSON has no form for (a date in Parquet) is written as text.
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,115 @@
+"""What a row must be, and which splits and versions come of it."""
+
+from __future__ import annotations
+
+import datetime
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from textclf.config import CleaningConfig, DataConfig, Home
+from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest, parse_day
+from textclf.data.prepare import prepare
+from textclf.data.splits import fingerprint, text_digest
+from textclf.errors import DataError
+from textclf.hub.local import local_files
+
+
+@pytest.mark.parametrize(
+    ("value", "day"),
+    [
+        ("2026-05-01", "2026-05-01"),
+        ("2026/5/1 08:30", "2026-05-01"),
+        ("2026.05.01", "2026-05-01"),
+        ("20260501", "2026-05-01"),
+        ("2026年5月1日", "2026-05-01"),
+        ("2026-05-01T08:30:00+08:00", "2026-05-01"),
+        (datetime.datetime(2026, 5, 1, 8), "2026-05-01"),
+        (datetime.date(2026, 5, 1), "2026-05-01"),
+        (20260501, "2026-05-01"),
+        ("2026-02-30", None),
+        ("2026-05-011", None),
+        ("05/01/2026", None),
+        ("yesterday", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_days(value, day):
+    assert parse_day(value) == day
+
+
+def check(row: dict[str, object], **data: object) -> ContractRow | str:
+    return Contract(DataConfig.model_validate(data), CleaningConfig()).check(row)
+
+
+def test_several_labels_are_a_set():
+    many = {"label_separator": "|", "labels": {"a": "甲", "b": "乙", "c": "丙"}}
+    for value in ("b|a", " a | b|", ["b", "a", "a"]):
+        row = check({"text": "好", "label": value}, **many)
+        assert isinstance(row, ContractRow)
+        assert row.label == "a|b"
+    assert check({"text": "好", "label": "|"}, **many) == "unlabelled"
+    assert check({"text": "好", "label": "a|x"}, **many) == "unknown label: 'x'"
+
+
+def test_copies_share_a_fingerprint_and_not_the_digest_of_the_original():
+    assert fingerprint("很 好！") == fingerprint("很好!") != fingerprint("很好")
+    assert text_digest("很 好！") != text_digest("很好!")
+    assert fingerprint("很好", "很差") != fingerprint("很好很差")
+
+
+@pytest.mark.parametrize(
+    ("header", "hints"),
+    [
+        ("评论,标签", ["Did you mean '评论'? Set data.text_column", "Did you mean '标签'? Set data.label_column"]),
+        ("review_text,class", ["'review_text'? Set data.text_column", "'class'? Set data.label_column"]),
+        ("Text,Label", ["'Text'? Set data.text_column", "'Label'? Set data.label_column"]),
+        ("text,sentiment_score", ["'sentiment_score'? Set data.label_column"]),
+    ],
+)
+def test_an_obvious_column_is_suggested(tmp_path, header, hints):
+    (tmp_path / "a.csv").write_text(f"{header}\n好,1\n", encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        check_columns(local_files([tmp_path / "a.csv"]), DataConfig())
+    for hint in hints:
+        assert hint in str(caught.value)
+
+
+def test_the_contract_is_the_rules_and_not_the_way_files_are_read():
+    first = contract_digest(DataConfig(), CleaningConfig())
+    assert contract_digest(DataConfig(delimiter=";", file_encoding="gb18030", name="other"), CleaningConfig()) == first
+    assert contract_digest(DataConfig(id_column="id"), CleaningConfig()) != first
+    assert contract_digest(DataConfig(), CleaningConfig(rule="none")) != first
+    forth, back = ({"0": "坏", "1": "好"}, {"1": "好", "0": "坏"})
+    assert contract_digest(DataConfig(labels=forth), CleaningConfig()) != contract_digest(
+        DataConfig(labels=back), CleaningConfig()
+    ), "the order of the labels is that of their ids"
+
+
+TEXTS = st.text(st.sampled_from("好坏很店书机 !！　a1"), min_size=1, max_size=6).filter(lambda text: text.strip())
+ROWS = st.lists(st.tuples(TEXTS, st.sampled_from("01"), st.sampled_from("甲乙丙丁戊己")), min_size=40, max_size=80)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS, order=st.randoms(use_true_random=False), seed=st.integers(0, 100))
+def test_splits_share_no_text_and_no_group_and_do_not_depend_on_order_or_encoding(tmp_path_factory, rows, order, seed):
+    folder = tmp_path_factory.mktemp("raw")
+    rows = [*rows, *((f"第{i}号{'好' if i % 2 else '坏'}", str(i % 2), f"组{i}") for i in range(60))]
+    home = Home(root=folder / "home", tracking_uri="")
+    versions = []
+    for number, encoding in enumerate(("utf-8", "gb18030")):
+        file = folder / f"{number}.tsv"
+        file.write_bytes(("text\tlabel\tgroup\n" + "".join("\t".join(row) + "\n" for row in rows)).encode(encoding))
+        prepared = prepare(
+            local_files([file]), data=DataConfig(group_column="group"), cleaning=CleaningConfig(), seed=seed, home=home
+        )
+        tables = [pq.read_table(prepared.folder / f"{split}.parquet") for split in prepared.rows]
+        for column in ("group", "fingerprint", "text"):
+            values = [set(table[column].to_pylist()) for table in tables]
+            assert sum(map(len, values)) == len(set().union(*values)), column
+        versions.append(prepared.version)
+        order.shuffle(rows)
+    assert versions[0] == versions[1]
