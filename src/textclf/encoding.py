@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -18,7 +18,7 @@ from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.store import building, digest_of, file_sha256, find, publish
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,9 @@ def encode(
     """Tokenises every split of a prepared data set, or finds the result of an earlier run.
 
     Each split becomes an Arrow stream file `<split>.arrow` with columns row: int64, input_ids: list<int32> (special
-    tokens included, cut at `max_length`, not padded), length: int32, label: int64.
+    tokens included, cut at `max_length`, not padded), length: int32, label: int64. Pairs of texts (a column
+    `text_pair`) become one sequence, the longer text cut first, with a column token_type_ids: list<int32> if the
+    tokenizer tells the texts apart by it. A column `weight` of the training rows is kept: float32.
 
     Args:
         prepared: The cleaned data set.
@@ -133,6 +135,33 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], text_pairs: Sequence[str] | None, *, max_length: int
+) -> BatchEncoding:
+    """Turns cleaned texts, or pairs of them, into token ids, as training and prediction both need them.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        texts: The texts.
+        text_pairs: The second text of each; None for single texts.
+        max_length: Longest sequence in tokens; of a pair, the longer text is cut first.
+
+    Returns:
+        `input_ids`, not padded, and for pairs `token_type_ids` if the tokenizer has them: a list of lists each.
+    """
+    encoded: BatchEncoding = tokenizer(
+        list(texts),
+        None if text_pairs is None else list(text_pairs),
+        truncation="longest_first",
+        max_length=max_length,
+        padding=False,
+        return_attention_mask=False,
+        # None leaves it to the tokenizer, which knows whether its model takes them.
+        return_token_type_ids=False if text_pairs is None else None,
+    )
+    return encoded
+
+
 def build_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     """Builds a WordPiece vocabulary: special tokens, characters, then whole words, each by frequency.
 
@@ -189,7 +218,9 @@ def _new_tokenizer(prepared: PreparedData, model: ModelConfig, folder: Path) -> 
     if model.architecture.vocabulary_path:
         vocabulary = _read_vocabulary(model.architecture.vocabulary_path)
     else:
-        texts = pq.read_table(prepared.folder / "train.parquet", columns=["text"])["text"].to_pylist()
+        path = prepared.folder / "train.parquet"
+        columns = [name for name in ("text", "text_pair") if name in pq.read_schema(path).names]
+        texts = [text for column in pq.read_table(path, columns=columns).columns for text in column.to_pylist()]
         vocabulary = build_vocabulary(texts, model.architecture.vocabulary_size)
     vocabulary_file.write_text("".join(f"{token}\n" for token in vocabulary), encoding="utf-8")
     tokenizer: PreTrainedTokenizerBase = BertTokenizer(vocab=str(vocabulary_file))
@@ -219,11 +250,17 @@ def _encode_split(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema(
-        [("row", pa.int64()), ("input_ids", pa.list_(pa.int32())), ("length", pa.int32()), ("label", pa.int64())]
-    )
     counts = {"tokens": 0, "unknown": 0, "truncated": 0}
     file = pq.ParquetFile(source)
+    given = file.schema_arrow.names
+    pairs, weighted = "text_pair" in given, "weight" in given
+    typed = pairs and "token_type_ids" in tokenizer.model_input_names
+    fields = [("row", pa.int64()), ("input_ids", pa.list_(pa.int32()))]
+    fields += [("token_type_ids", pa.list_(pa.int32()))] if typed else []
+    fields += [("length", pa.int32()), ("label", pa.int64())]
+    fields += [("weight", pa.float32())] if weighted else []
+    schema = pa.schema(fields)
+    wanted = [name for name in ("row", "text", "text_pair", "label", "weight") if name in given]
     with (
         pa.OSFile(str(target), "wb") as sink,
         pa.ipc.new_stream(sink, schema) as writer,
@@ -231,32 +268,24 @@ def _encode_split(
             total=file.metadata.num_rows, desc=f"Tokenize {source.stem}", unit="texts", disable=None, leave=False
         ) as bar,
     ):
-        for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=["row", "text", "label"]):
+        for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=wanted):
             # The fast tokenizer works on a batch with all cores.
-            ids = _token_ids(tokenizer, batch.column("text").to_pylist(), encoding.max_length, counts)
+            encoded = tokenize(
+                tokenizer,
+                batch.column("text").to_pylist(),
+                batch.column("text_pair").to_pylist() if pairs else None,
+                max_length=encoding.max_length,
+            )
+            ids = encoded["input_ids"]
             lengths = [len(sequence) for sequence in ids]
-            arrays = [
-                batch.column("row"),
-                pa.array(ids, pa.list_(pa.int32())),
-                pa.array(lengths, pa.int32()),
-                batch.column("label"),
-            ]
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            columns = {
+                **{name: batch.column(name) for name in ("row", "label", "weight") if name in wanted},
+                **{name: pa.array(encoded[name], pa.list_(pa.int32())) for name in encoded},
+                "length": pa.array(lengths, pa.int32()),
+            }
+            writer.write_batch(pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema))
             counts["tokens"] += sum(lengths)
+            counts["truncated"] += sum(bool(item.overflowing) for item in encoded.encodings or ())
             counts["unknown"] += sum(sequence.count(tokenizer.unk_token_id) for sequence in ids)
             bar.update(len(ids))
     return counts
-
-
-def _token_ids(tokenizer: Any, texts: list[str], max_length: int, counts: dict[str, int]) -> list[list[int]]:
-    encoded = tokenizer(
-        texts,
-        truncation=True,
-        max_length=max_length,
-        padding=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
-    counts["truncated"] += sum(bool(item.overflowing) for item in encoded.encodings)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids

@@ -47,6 +47,7 @@ def build_classifier(
     names: dict[str, Any] = {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
     }
     set_seed(seed)
     if fetched is None:

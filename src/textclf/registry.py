@@ -14,7 +14,7 @@ from textclf.config.home import Home
 from textclf.config.schema import RegistrationConfig
 from textclf.errors import ModelNotFoundError
 from textclf.evaluation.metrics import classification_metrics
-from textclf.prediction.classifier import Classifier
+from textclf.prediction.classifier import Classifier, read_settings
 from textclf.quiet import quiet_mlflow
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.tracking import connect, redacted, reporting
@@ -192,8 +192,11 @@ def _log_and_register(client: MlflowClient, trained: TrainedModel, name: str) ->
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, DataType, Map, Schema
 
+    example = {"text": ["房间很干净，下次还会来。"]}
+    if read_settings(trained.folder).pairs:
+        example["text_pair"] = ["酒店打扫得很干净。"]
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "text")]),
+        inputs=Schema([ColSpec(DataType.string, column) for column in example]),
         outputs=Schema(
             [
                 ColSpec(DataType.string, "label"),
@@ -209,7 +212,7 @@ def _log_and_register(client: MlflowClient, trained: TrainedModel, name: str) ->
             data_path=str(trained.folder),
             code_paths=[str(Path(textclf.__file__).parent)],
             signature=signature,
-            input_example=pd.DataFrame({"text": ["房间很干净，下次还会来。"]}),
+            input_example=pd.DataFrame(example),
             pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in REQUIREMENTS],
         )
     with quiet_mlflow():
@@ -229,8 +232,8 @@ def _compare(
     theirs = _champion_metric(client, home, champion, prepared, metric)
     if theirs is None:
         return False, (
-            f"It stays challenger: the champion, version {champion.version}, has other labels and cannot be compared. "
-            "Give the alias champion by hand if it should replace it."
+            f"It stays challenger: the champion, version {champion.version}, has other labels or takes other texts and "
+            "cannot be compared. Give the alias champion by hand if it should replace it."
         )
     good_enough = ours <= theirs if metric in LOWER_IS_BETTER else ours >= theirs
     relation = "at least as good as" if good_enough else "worse than"
@@ -255,9 +258,12 @@ def _champion_metric(
         champion.name, int(champion.version), champion.run_id or "", f"models:/{champion.name}/{champion.version}"
     )
     classifier = load_classifier(chosen, home=home)
-    if classifier.labels != prepared.labels:
+    path = prepared.folder / "test.parquet"
+    if classifier.labels != prepared.labels or classifier.pairs != ("text_pair" in pq.read_schema(path).names):
         return None
     logger.info("Register: measuring the champion, version %s, on the new test rows.", champion.version)
-    rows = pq.read_table(prepared.folder / "test.parquet", columns=["text", "label"])
-    probabilities = classifier.predict(rows["text"].to_pylist())
+    rows = pq.read_table(path)
+    probabilities = classifier.predict(
+        rows["text"].to_pylist(), rows["text_pair"].to_pylist() if classifier.pairs else None
+    )
     return classification_metrics(rows["label"].to_numpy(), probabilities, prepared.labels)[metric]

@@ -1,4 +1,4 @@
-"""Our additions to transformers' Trainer: reproducible length grouping, and progress as metrics.
+"""Our additions to transformers' Trainer: reproducible length grouping, row weights, and progress as metrics.
 
 Imported only where training happens: it imports torch and transformers.
 """
@@ -70,7 +70,15 @@ class LengthGroupedSampler(Sampler[int]):
 
 
 class ClassifierTrainer(Trainer):
-    """Trainer with reproducible length grouping and without its own printing."""
+    """Trainer with reproducible length grouping and row weights, and without its own printing.
+
+    The loss of a step is the mean cross-entropy of its rows, over all batches that are added up for it. A row with a
+    weight (a column `weight` of the training rows) counts as if it stood there so many times.
+    """
+
+    # Trainer takes BERT's loss, the mean of one batch, for one over all batches of a step: gradients and logged loss
+    # would grow with gradient_accumulation_steps. Ours really is one.
+    loss_is_scaled_for_ga = True
 
     def __init__(self, *arguments: Any, group_by_length: bool, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -84,6 +92,46 @@ class ClassifierTrainer(Trainer):
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         rows: Any = self.train_dataset
         return LengthGroupedSampler(list(rows["length"]), batch_size, self.args.seed)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns: Any = self._signature_columns
+        if "weight" not in columns:
+            columns.append("weight")
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
+        total = torch.as_tensor(sum(_weights(batch).sum() for batch in batch_samples), device=device)
+        # Gradients are averaged over the processes, so each divides by its share of the rows of all.
+        share: torch.Tensor = self.accelerator.gather(total).sum() / self.accelerator.num_processes
+        return share
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Computes a batch's share of the weighted mean over the rows of its step.
+
+        Args:
+            model: The classifier.
+            inputs: The batch: what the model takes, `labels`, and `weight` if the rows have one.
+            return_outputs: Whether to return the model's outputs too.
+            num_items_in_batch: What the weights of the step's rows add up to.
+
+        Returns:
+            The loss; with `return_outputs`, loss and outputs.
+        """
+        outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "weight")})
+        losses = torch.nn.functional.cross_entropy(outputs.logits.float(), inputs["labels"], reduction="none")
+        loss = (_weights(inputs) * losses).sum() / num_items_in_batch
+        return (loss, outputs) if return_outputs else loss
+
+
+def _weights(batch: Any) -> torch.Tensor:
+    weights: torch.Tensor = batch["weight"] if "weight" in batch else torch.ones_like(batch["labels"]).float()
+    return weights
 
 
 class Progress(TrainerCallback):

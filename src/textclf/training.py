@@ -48,7 +48,7 @@ def train(
     Args:
         encoded: The tokenised data set.
         fetched: The model to start from; None makes a new one.
-        config: The whole configuration; `training`, `model`, `cleaning` and `encoding` are used.
+        config: The whole configuration; `training`, `model`, `data`, `cleaning` and `encoding` are used.
         labels: Label names in the order of their ids.
         run_id: The MLflow run that this training belongs to.
         folder: Where checkpoints and the result lie; one folder a run.
@@ -119,7 +119,12 @@ def _train(
     if checkpoint:
         logger.info("Train: going on from step %s of an earlier start.", step)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    settings = ClassifierSettings(labels=labels, max_length=encoded.max_length, cleaning=config.cleaning)
+    settings = ClassifierSettings(
+        labels=labels,
+        max_length=encoded.max_length,
+        cleaning=config.cleaning,
+        pairs=config.data.text_pair_column is not None,
+    )
     trained_model: Any = trainer.model
     Classifier(trained_model, tokenizer, settings).save(folder / MODEL_FOLDER)
     state = trainer.state

@@ -55,7 +55,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def address(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("elsewhere")
+    with serving(place, tmp_path_factory.mktemp("elsewhere")) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(place: Any, folder: Path) -> Iterator[str]:
+    """Serves the champion of a home, from a folder that has nothing to do with it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -111,3 +117,21 @@ def test_a_request_without_the_column_is_refused(address: str) -> None:
     with caught.value as answer:
         assert answer.code == 400
         assert "text" in answer.read().decode("utf-8")
+
+
+def test_pairs_of_texts_are_classified_over_http(tmp_path: Path) -> None:
+    place = support.make_place(tmp_path / "pairs", pairs=True)
+    support.make_version(place, 0.6)
+    classifier = load_classifier(choose_model(support.NAME, "champion", home=place.home), home=place.home)
+    pairs = [("甲房", "乙早"), ("甲房", "甲早"), ("乙早", "甲房")]
+    expected = classifier.predict(*map(list, zip(*pairs, strict=True)))
+    (tmp_path / "elsewhere").mkdir()
+    with serving(place, tmp_path / "elsewhere") as address:
+        answer = post(address, {"dataframe_split": {"columns": ["text", "text_pair"], "data": pairs}})
+        assert [row["label"] for row in answer] == [classifier.labels[index] for index in expected.argmax(axis=1)]
+        assert [row["score"] for row in answer] == pytest.approx(expected.max(axis=1).tolist(), abs=1e-4)
+        with pytest.raises(HTTPError) as caught:
+            post(address, {"dataframe_split": {"columns": ["text"], "data": [["甲房"]]}})
+        with caught.value as refused:
+            assert refused.code == 400
+            assert "text_pair" in refused.read().decode("utf-8")

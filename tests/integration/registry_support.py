@@ -50,11 +50,23 @@ class Place:
         return replace(self, home=home)
 
 
-def make_place(folder: Path, *, rows: Mapping[str, int] | None = None, classes: int = 2, seed: int = 1) -> Place:
-    """Prepares and encodes small data in a new home."""
+def make_place(
+    folder: Path,
+    *,
+    rows: Mapping[str, int] | None = None,
+    classes: int = 2,
+    seed: int = 1,
+    pairs: bool = False,
+    **sections: Mapping[str, Any],
+) -> Place:
+    """Prepares and encodes small data, reviews or pairs of texts, in a new home."""
     rows = rows or {"train": 60, "validation": 20, "test": 20}
-    data = data_support.write_reviews(folder / "reviews", rows, classes=classes, seed=seed)
-    config = data_support.make_config(data)
+    if pairs:
+        data = data_support.write_pairs(folder / "pairs", rows, seed=seed)
+        sections = {"data": {"text_pair_column": "text_pair"}, **sections}
+    else:
+        data = data_support.write_reviews(folder / "reviews", rows, classes=classes, seed=seed)
+    config = data_support.make_config(data, **sections)
     home = data_support.make_home(folder / "home")
     prepared, encoded, _ = data_support.make_encoded(config, home)
     return Place(home, config, prepared, encoded)
@@ -73,7 +85,12 @@ def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
             model.classifier.bias[labels.index(always)] = 3.0
     from textclf.encoding import load_tokenizer
 
-    settings = ClassifierSettings(labels=labels, max_length=place.encoded.max_length, cleaning=place.config.cleaning)
+    settings = ClassifierSettings(
+        labels=labels,
+        max_length=place.encoded.max_length,
+        cleaning=place.config.cleaning,
+        pairs=place.config.data.text_pair_column is not None,
+    )
     return Classifier(model, load_tokenizer(place.encoded.tokenizer_folder), settings)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -156,7 +157,6 @@ def test_the_report_has_plots_mistakes_and_the_sentences(artifacts: Path) -> Non
         for when in ("before fine-tuning", "after fine-tuning"):
             assert f"| {when} | {sentence} |" in summary
     assert "tfidf-logistic-regression" in summary and "majority" in summary
-    assert (artifacts / "data" / "set_aside.jsonl").is_file()
 
 
 def test_baselines_are_runs_of_their_own_and_measured_once_for_the_same_data(
@@ -186,6 +186,22 @@ def test_baselines_are_runs_of_their_own_and_measured_once_for_the_same_data(
     assert len(baseline_runs()) == 2
     for name, metrics in evaluated.baselines.items():
         assert again.baselines[name] == pytest.approx(metrics)
+
+
+def test_rows_of_other_weight_give_other_baselines(place: Any, evaluated: Any, tmp_path: Path) -> None:
+    table = pq.read_table(place.prepared.folder / "train.parquet")
+    # One row outweighs all others, so its label is the majority's.
+    labels = {label: table["label"].to_pylist().index(label) for label in (0, 1)}
+    counts = list(place.prepared.label_counts["test"].values())
+    for label, row in labels.items():
+        weights = pa.array([1000 if index == row else 1 for index in range(len(table))], pa.float32())
+        folder = tmp_path / f"weighted{label}"
+        prepared = support.data_support.replace_training_rows(
+            place.prepared, table.append_column("weight", weights), folder
+        )
+        measured = measure(type(place)(place.home, place.config, prepared, place.encoded))
+        assert measured.baselines["majority"]["test/accuracy"] == pytest.approx(counts[label] / sum(counts))
+        assert measured.baselines["majority"]["test/log_loss"] > evaluated.baselines["majority"]["test/log_loss"]
 
 
 def test_baselines_and_the_untrained_model_can_be_left_out(place: Any) -> None:

@@ -36,25 +36,42 @@ MODEL = {"model_name": "textclf-reviews", "model_version": 3}
 
 
 class WordClassifier:
-    """Positive if the text has 好, surer the shorter it is.
+    """Positive if the text, or one of a pair, has 好, surer the shorter it is.
 
     Args:
         log: Every text that is computed is added to this file, one a line.
         kill_at_call: The process kills itself in this call (from 1), after the texts were logged.
+        pairs: Whether it takes pairs of texts.
     """
 
     labels = ("负面", "正面")
     max_length = 128
 
     def __init__(
-        self, log: Path | None = None, *, kill_at_call: int = 0, cleaning: CleaningConfig | None = None
+        self,
+        log: Path | None = None,
+        *,
+        kill_at_call: int = 0,
+        cleaning: CleaningConfig | None = None,
+        pairs: bool = False,
     ) -> None:
+        self.pairs = pairs
         self.cleaning = cleaning or CleaningConfig()
         self.log = log
         self.calls_left = kill_at_call
         self.texts: list[str] = []
 
-    def predict(self, texts: Sequence[str], *, batch_size: int = 64, progress: Any = None) -> Any:
+    def predict(
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None = None,
+        *,
+        batch_size: int = 64,
+        progress: Any = None,
+    ) -> Any:
+        assert (text_pairs is not None) == self.pairs
+        if text_pairs is not None:
+            texts = [f"{text}|{pair}" for text, pair in zip(texts, text_pairs, strict=True)]
         if not self.log:
             self.texts.extend(texts)
         else:
@@ -205,13 +222,90 @@ def test_bad_rows_go_to_the_quarantine_and_never_stop_the_job(tmp_path: Path, ho
     assert (file.rows_read, file.rows_predicted, file.rows_quarantined) == (10, 2, 8)
 
 
-def test_nul_bytes_wrong_fields_and_open_quotes_in_csv_are_set_aside(tmp_path: Path, home: Home) -> None:
+def test_nul_bytes_wrong_fields_and_open_quotes_in_csv_are_quarantined(tmp_path: Path, home: Home) -> None:
     source = tmp_path / "in.csv"
     source.write_bytes('id,text\n1,很\0好\n2,好,多\n3,"没有结束\n4,很好\n'.encode())
     (file,) = predict(home, source, tmp_path / "out.csv")
     assert file.quarantine is not None
     assert [entry["row"] for entry in read_quarantine(file.quarantine)] == [1, 2, 3]
     assert [row["id"] for row in read_rows(tmp_path / "out.csv")] == ["4"]
+
+
+def test_pairs_of_texts_come_out_in_order_and_each_is_computed_once(tmp_path: Path, home: Home) -> None:
+    rows = [{"问": "好", "答": "一"}, {"问": "差", "答": "一"}, {"问": "差", "答": "好"}, {"问": " 好", "答": "一"}]
+    source = write_rows(tmp_path / "in.csv", rows)
+    classifier = WordClassifier(pairs=True)
+    columns = {"text_column": "问", "text_pair_column": "答"}
+    (file,) = predict(home, source, tmp_path / "out.csv", classifier=classifier, **columns)
+    assert classifier.texts == ["好|一", "差|一", "差|好"]
+    assert [(row["问"], row["答"], row["label"]) for row in read_rows(tmp_path / "out.csv")] == [
+        ("好", "一", "正面"),
+        ("差", "一", "负面"),
+        ("差", "好", "正面"),
+        (" 好", "一", "正面"),
+    ]
+    assert file.rows_quarantined == 0
+
+
+def test_a_bad_second_text_is_quarantined_like_a_bad_first_one(
+    tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"id": 1, "text": "好", "text_pair": "一"},
+        {"id": 2, "text": "好", "text_pair": None},
+        {"id": 3, "text": "好"},
+        {"id": 4, "text": "好", "text_pair": " "},
+        {"id": 5, "text": "好", "text_pair": 5},
+        {"id": 6, "text": "好", "text_pair": "长" * 200},
+        {"id": 7, "text": "", "text_pair": "一"},
+        {"id": 8, "text": "差", "text_pair": "二"},
+    ]
+    source = write_rows(tmp_path / "in.jsonl", rows)
+    classifier = WordClassifier(pairs=True, cleaning=CleaningConfig(max_characters=100))
+    caplog.set_level(logging.INFO)
+    (file,) = predict(home, source, tmp_path / "out.csv", classifier=classifier)
+    assert file.quarantine is not None
+    assert [(entry["row"], entry["reason"]) for entry in read_quarantine(file.quarantine)] == [
+        (2, "missing text (second text)"),
+        (3, "missing text (second text)"),
+        (4, "empty text (second text)"),
+        (5, "text is not a string (found int) (second text)"),
+        (6, "longer than cleaning.max_characters (100) (second text)"),
+        (7, "empty text"),
+    ]
+    assert [row["id"] for row in read_rows(tmp_path / "out.csv")] == ["1", "8"]
+    assert "missing text (second text) (2)" in caplog.text
+    assert "longer than cleaning.max_characters (second text) (1)" in caplog.text
+
+
+def test_a_missing_second_column_is_named_with_the_field_to_set(tmp_path: Path, home: Home) -> None:
+    source = write_rows(tmp_path / "in.csv", [{"text": "好", "答": "一"}])
+    with pytest.raises(DataError, match=r"(?s)text_pair_column 'text_pair'; its columns are 'text', '答'.*pairs"):
+        predict(home, source, tmp_path / "out.csv", classifier=WordClassifier(pairs=True))
+    with pytest.raises(ConfigError, match="both are to be read from the column 'text'"):
+        predict(home, source, tmp_path / "out.csv", classifier=WordClassifier(pairs=True), text_pair_column="text")
+    assert predict(home, source, tmp_path / "out.csv", classifier=WordClassifier(pairs=True), text_pair_column="答")[
+        0
+    ].rows_predicted
+
+
+def test_a_second_column_for_a_model_of_single_texts_is_refused_before_any_work(tmp_path: Path, home: Home) -> None:
+    source = write_rows(tmp_path / "in.csv", [{"text": "好", "答": "一"}])
+    classifier = WordClassifier()
+    with pytest.raises(ConfigError, match=r"text_pair_column is '答', but the model textclf-reviews version 3"):
+        predict(home, source, tmp_path / "out.csv", classifier=classifier, text_pair_column="答")
+    assert classifier.texts == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv"]
+
+
+def test_another_second_column_is_another_job(tmp_path: Path, home: Home) -> None:
+    source = write_rows(tmp_path / "in.csv", [{"text": "差", "甲": "好", "乙": "差"}])
+    labels = []
+    for column in ("甲", "乙"):
+        classifier = WordClassifier(pairs=True)
+        predict(home, source, tmp_path / "out.jsonl", classifier=classifier, text_pair_column=column)
+        labels.append(read_rows(tmp_path / "out.jsonl")[0]["label"])
+    assert labels == ["正面", "负面"]
 
 
 def test_a_row_of_one_megabyte_is_predicted_if_the_model_takes_it(tmp_path: Path, home: Home) -> None:
@@ -543,10 +637,10 @@ def test_the_second_process_says_whom_it_waits_for(
     entered, go = Event(), Event()
 
     class Slow(WordClassifier):
-        def predict(self, texts: Sequence[str], *, batch_size: int = 64, progress: Any = None) -> Any:
+        def predict(self, *texts: Any, **settings: Any) -> Any:
             entered.set()
             assert go.wait(60)
-            return super().predict(texts, batch_size=batch_size, progress=progress)
+            return super().predict(*texts, **settings)
 
     caplog.set_level(logging.INFO)
     with ThreadPoolExecutor(2) as pool:
@@ -566,10 +660,10 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, home: H
     source = write_rows(tmp_path / "in.csv", reviews(30))
 
     class Growing(WordClassifier):
-        def predict(self, texts: Sequence[str], *, batch_size: int = 64, progress: Any = None) -> Any:
+        def predict(self, *texts: Any, **settings: Any) -> Any:
             with source.open("a", encoding="utf-8") as file:
                 file.write("r31,很好\n")
-            return super().predict(texts, batch_size=batch_size, progress=progress)
+            return super().predict(*texts, **settings)
 
     with pytest.raises(DataError, match="was changed while it was being read"):
         predict(home, source, tmp_path / "out.csv", classifier=Growing(), rows_per_shard=10)
@@ -580,8 +674,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, home: H
 
 def test_probabilities_that_are_no_numbers_are_not_written(tmp_path: Path, home: Home) -> None:
     class Broken(WordClassifier):
-        def predict(self, texts: Sequence[str], *, batch_size: int = 64, progress: Any = None) -> Any:
-            return super().predict(texts, batch_size=batch_size) * np.float32("nan")
+        def predict(self, *texts: Any, **settings: Any) -> Any:
+            return super().predict(*texts, **settings) * np.float32("nan")
 
     source = write_rows(tmp_path / "in.csv", reviews(3))
     with pytest.raises(ModelError, match="textclf-reviews version 3 cannot be used"):
@@ -617,7 +711,7 @@ def test_the_log_says_what_was_done(tmp_path: Path, home: Home, caplog: pytest.L
     caplog.set_level(logging.INFO)
     predict(home, source, tmp_path / "out.tsv")
     assert "6 rows read, 5 predicted (正面 60.0%, 负面 40.0%)" in caplog.text
-    assert "1 rows were set aside: missing text (1)" in caplog.text
+    assert "1 rows were quarantined: missing text (1)" in caplog.text
     assert "In 1 rows of" in caplog.text
 
 

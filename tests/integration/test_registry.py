@@ -108,7 +108,7 @@ def test_a_model_with_other_labels_stays_challenger(place: Any, tmp_path: Path) 
     other = type(other)(place.home, other.config, other.prepared, other.encoded)
     registered = support.make_version(other, 0.9)
     assert not registered.is_champion
-    assert "has other labels and cannot be compared" in registered.reason
+    assert "has other labels or takes other texts and cannot be compared" in registered.reason
     assert aliases(place) == {"champion": 1, "challenger": 2}
 
 

@@ -139,6 +139,7 @@ class TestFineTuning:
         assert config["id2label"] == {"0": run.prepared.labels[0], "1": run.prepared.labels[1]}
         assert set(config["id2label"].values()) == {"好评", "差评"}
         assert config["label2id"] == {label: index for index, label in enumerate(run.prepared.labels)}
+        assert config["problem_type"] == "single_label_classification"
         assert (run.record.folder / "model.safetensors").is_file()
         assert not list(run.record.folder.glob("*.bin"))
         model = AutoModelForSequenceClassification.from_pretrained(run.record.folder)

@@ -6,7 +6,7 @@ import random
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,9 @@ from textclf.config import Home, TrainConfig
 from textclf.data.prepare import prepare
 from textclf.hub import fetch_data, fetch_model
 from textclf.records import EncodedData, FetchedModel, PreparedData
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 TOPICS = ("房间", "早餐", "服务", "位置", "前台", "电池", "屏幕", "键盘", "故事", "翻译", "内容", "纸张")
@@ -62,7 +65,50 @@ def write_reviews(
     return folder
 
 
-def make_config(data: Path, *, pretrained: Path | None = None, **sections: Mapping[str, Any]) -> TrainConfig:
+def write_pairs(folder: Path, rows: Mapping[str, int], *, seed: int = 1, longest: int = 1) -> Path:
+    """Writes `<split>.tsv` with pairs of texts that are 同 if both have the same mark and 异 if not.
+
+    Every mark is as frequent under either label, so that neither text alone says anything.
+
+    Args:
+        folder: Where they go.
+        rows: Rows by split; a multiple of 4 each.
+        seed: Picks the words.
+        longest: Most words after a mark.
+    """
+    chance = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    marks = ("甲", "乙")
+    for split, count in rows.items():
+        lines = ["text\ttext_pair\tlabel"]
+        for index in range(count):
+            first, second = marks[index % 2], marks[index // 2 % 2]
+            texts = [
+                mark + "".join(chance.choice(TOPICS)[0] for _ in range(chance.randint(1, longest)))
+                for mark in (first, second)
+            ]
+            lines.append(f"{texts[0]}\t{texts[1]}\t{'同' if first == second else '异'}")
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def replace_training_rows(prepared: PreparedData, table: pa.Table, folder: Path) -> PreparedData:
+    """Copies a prepared data set and gives it other training rows.
+
+    Args:
+        prepared: The data set.
+        table: Its new `train.parquet`.
+        folder: The new folder; its name becomes the digest.
+    """
+    import pyarrow.parquet as pq
+
+    shutil.copytree(prepared.folder, folder)
+    pq.write_table(table, folder / "train.parquet")
+    rows = {**prepared.rows, "train": table.num_rows}
+    return prepared.model_copy(update={"folder": folder, "digest": folder.name, "rows": rows})
+
+
+def make_config(data: Path, /, *, pretrained: Path | None = None, **sections: Mapping[str, Any]) -> TrainConfig:
     """A configuration for a data folder: a tiny new BERT, or the one in a folder.
 
     Args:

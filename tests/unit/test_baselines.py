@@ -68,6 +68,50 @@ def test_the_same_seed_gives_the_same_probabilities() -> None:
     assert np.array_equal(first.predict_proba(TEXTS), second.predict_proba(TEXTS))
 
 
+def test_a_weight_counts_as_so_many_rows() -> None:
+    weights = np.array([1, 1, 1, 1, 1, 4], dtype=np.float32)
+    repeated = [*TEXTS, *TEXTS[-1:] * 3], np.array([*LABELS, 0, 0, 0])
+    weighted = fit_baselines(TEXTS, LABELS, train_weights=weights, num_labels=2, seed=0)
+    plain = fit_baselines(TEXTS, LABELS, num_labels=2, seed=0)
+    others = fit_baselines(*repeated, num_labels=2, seed=0)
+    question = ["房间"]
+    np.testing.assert_allclose(weighted[MAJORITY].predict_proba(question), others[MAJORITY].predict_proba(question))
+    assert weighted[MAJORITY].predict_proba(question)[0].tolist() == pytest.approx([2 / 3, 1 / 3])
+    negative = {
+        name: fitted[TFIDF].predict_proba(TEXTS[-1:])[0, 0]
+        for name, fitted in (("weighted", weighted), ("plain", plain), ("repeated", others))
+    }
+    assert negative["weighted"] > negative["plain"] + 0.02
+    assert negative["weighted"] == pytest.approx(negative["repeated"], abs=0.02)
+
+
+def test_weights_reach_each_of_several_classes() -> None:
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    weights = np.array([1, 1, 1, 1, 1, 9], dtype=np.float32)
+    weighted = fit_baselines(TEXTS, labels, train_weights=weights, num_labels=3, seed=0)[TFIDF]
+    plain = fit_baselines(TEXTS, labels, num_labels=3, seed=0)[TFIDF]
+    assert weighted.predict_proba(["东西"])[0, 2] > plain.predict_proba(["东西"])[0, 2] + 0.05
+
+
+def test_the_second_texts_of_pairs_are_learnt_from() -> None:
+    first, second = ["早餐", "早餐", "键盘", "键盘"], ["好吃", "难吃", "好用", "难用"]
+    labels = np.array([1, 0, 1, 0])
+    fitted = fit_baselines(first, labels, train_pairs=second, num_labels=2, seed=0)[TFIDF]
+    assert fitted.predict_proba(first, second).argmax(axis=1).tolist() == labels.tolist()
+    assert fitted.predict_proba(["房间", "房间"], ["好", "难"]).argmax(axis=1).tolist() == [1, 0]
+    assert fitted.predict_proba([], []).shape == (0, 2)
+
+
+def test_no_ngram_reaches_from_one_text_of_a_pair_into_the_other() -> None:
+    labels = np.array([1, 1, 0, 0])
+    fitted = fit_baselines(
+        ["甲乙", "乙", "丙", "丁"], labels, train_pairs=["丙丁", "丁", "甲", "乙"], num_labels=2, seed=0
+    )
+    ngrams = set(fitted[TFIDF].estimator[0].get_feature_names_out())
+    assert {"甲乙", "丙丁"} <= ngrams
+    assert not [ngram for ngram in ngrams if set(ngram) & set("甲乙") and set(ngram) & set("丙丁")]
+
+
 @pytest.mark.parametrize(
     ("texts", "labels", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,16 @@ BASELINES_VERSION = 1
 class _Rows:
     numbers: NDArray[np.int64]
     texts: list[str]
+    text_pairs: list[str] | None
     labels: NDArray[np.int64]
     leakfree: NDArray[np.bool_]
+
+    @property
+    def shown(self) -> list[str]:
+        """Each text, or the two of a pair with BERT's mark between them, for the report."""
+        if self.text_pairs is None:
+            return self.texts
+        return [f"{text} [SEP] {pair}" for text, pair in zip(self.texts, self.text_pairs, strict=True)]
 
 
 def evaluate(
@@ -60,7 +69,8 @@ def evaluate(
         prepared: The data.
         encoded: The tokenised data, for the tokenizer.
         fetched: The model that fine-tuning started from, to measure it untrained.
-        config: `evaluation`, `model` and `training` are used.
+        config: `evaluation`, `model`, `data`, `cleaning` and `training` are used. Its example sentences are left out
+            where pairs are classified.
         home: Where MLflow's store and the run's folder lie.
 
     Returns:
@@ -75,29 +85,29 @@ def evaluate(
     rows = {split: _read_rows(prepared.folder / f"{split}.parquet") for split in ("validation", "test")}
     batch_size = config.training.per_device_eval_batch_size
     classifier = Classifier.load(trained.folder, mixed_precision=config.training.mixed_precision)
-    probabilities = {split: _predict(classifier, rows[split].texts, batch_size, split) for split in rows}
+    probabilities = {split: _predict(classifier, rows[split], batch_size, split) for split in rows}
     metrics = _all_metrics(rows, probabilities, prepared.labels)
-    examples = [("after fine-tuning", config.evaluation.examples, classifier)]
+    sentences = () if classifier.pairs else config.evaluation.examples
+    examples = [("after fine-tuning", classifier)]
     if config.evaluation.untrained:
         untrained = _untrained(fetched, encoded, prepared, config)
-        before = _predict(untrained, rows["test"].texts, batch_size, "test, untrained")
+        before = _predict(untrained, rows["test"], batch_size, "test, untrained")
         found = classification_metrics(rows["test"].labels, before, prepared.labels)
         metrics |= {f"untrained/test/{name}": value for name, value in found.items() if "/" not in name}
-        examples.insert(0, ("before fine-tuning", config.evaluation.examples, untrained))
+        examples.insert(0, ("before fine-tuning", untrained))
     baselines = _baselines(client, prepared, rows, config, home) if config.evaluation.baselines else {}
     folder = run_folder(home, trained.run_id) / "report"
     test = rows["test"]
     write_report(
         folder,
-        Predictions(test.numbers, test.texts, test.labels, probabilities["test"], prepared.labels),
+        Predictions(test.numbers, test.shown, test.labels, probabilities["test"], prepared.labels),
         metrics={"fine-tuned": metrics, **baselines},
-        examples=[(when, text, *_best(model, text)) for when, texts, model in examples for text in texts],
+        examples=[(when, text, *_best(model, text)) for when, model in examples for text in sentences],
     )
     with reporting(home, "logging the evaluation"):
         _log_metrics(client, trained.run_id, metrics, step=trained.steps)
         client.set_tag(trained.run_id, "textclf.test_digest", prepared.split_digests["test"])
         client.log_artifacts(trained.run_id, str(folder), "evaluation")
-        client.log_artifact(trained.run_id, str(prepared.folder / "set_aside.jsonl"), "data")
     logger.info(
         "Evaluate: test accuracy %.4f, macro F1 %.4f; without leaked rows %.4f, %.4f.",
         metrics["test/accuracy"],
@@ -115,14 +125,15 @@ def _read_rows(path: Path) -> _Rows:
     return _Rows(
         numbers=table["row"].to_numpy(),
         texts=table["text"].to_pylist(),
+        text_pairs=table["text_pair"].to_pylist() if "text_pair" in table.column_names else None,
         labels=table["label"].to_numpy(),
         leakfree=table["leakfree"].to_numpy(),
     )
 
 
-def _predict(classifier: Classifier, texts: list[str], batch_size: int, what: str) -> NDArray[np.float32]:
-    with tqdm(total=len(texts), desc=f"Evaluate {what}", unit="texts", disable=None, leave=False) as bar:
-        return classifier.predict(texts, batch_size=batch_size, progress=bar)
+def _predict(classifier: Classifier, rows: _Rows, batch_size: int, what: str) -> NDArray[np.float32]:
+    with tqdm(total=len(rows.texts), desc=f"Evaluate {what}", unit="texts", disable=None, leave=False) as bar:
+        return classifier.predict(rows.texts, rows.text_pairs, batch_size=batch_size, progress=bar)
 
 
 def _best(classifier: Classifier, text: str) -> tuple[str, float]:
@@ -134,7 +145,12 @@ def _untrained(
     fetched: FetchedModel | None, encoded: EncodedData, prepared: PreparedData, config: TrainConfig
 ) -> Classifier:
     model = build_classifier(fetched, encoded, model=config.model, labels=prepared.labels, seed=config.training.seed)
-    settings = ClassifierSettings(labels=prepared.labels, max_length=encoded.max_length, cleaning=config.cleaning)
+    settings = ClassifierSettings(
+        labels=prepared.labels,
+        max_length=encoded.max_length,
+        cleaning=config.cleaning,
+        pairs=config.data.text_pair_column is not None,
+    )
     return Classifier(model, load_tokenizer(encoded.tokenizer_folder), settings)
 
 
@@ -168,7 +184,13 @@ def _log_metrics(client: MlflowClient, run_id: str, metrics: dict[str, float], *
 def _baselines(
     client: MlflowClient, prepared: PreparedData, rows: dict[str, _Rows], config: TrainConfig, home: Home
 ) -> dict[str, dict[str, float]]:
-    key = digest_of(BASELINES_VERSION, __version__, prepared.split_digests, prepared.labels)
+    import pyarrow.parquet as pq
+
+    path = prepared.folder / "train.parquet"
+    weights = pq.read_table(path, columns=["weight"])["weight"].to_numpy() if _has(path, "weight") else None
+    # The digest of a split says which rows it has, not how much each counts.
+    weighting = None if weights is None else hashlib.sha256(weights.tobytes()).hexdigest()
+    key = digest_of(BASELINES_VERSION, __version__, prepared.split_digests, prepared.labels, weighting)
     experiment = experiment_id(client, home, f"textclf-{config.data.name}")
     with reporting(home, "looking for baselines"):
         runs = client.search_runs(
@@ -177,11 +199,18 @@ def _baselines(
     if runs:
         logger.info("Evaluate: the baselines were measured on this data before.")
         return {run.data.tags["textclf.baseline"]: run.data.metrics for run in runs}
-    train = _read_labelled(prepared.folder / "train.parquet")
-    fitted = fit_baselines(*train, num_labels=len(prepared.labels), seed=config.training.seed)
+    train = pq.read_table(path)
+    fitted = fit_baselines(
+        train["text"].to_pylist(),
+        train["label"].to_numpy(),
+        train_pairs=train["text_pair"].to_pylist() if _has(path, "text_pair") else None,
+        train_weights=weights,
+        num_labels=len(prepared.labels),
+        seed=config.training.seed,
+    )
     measured = {}
     for name, baseline in fitted.items():
-        probabilities = {split: baseline.predict_proba(rows[split].texts) for split in rows}
+        probabilities = {split: baseline.predict_proba(rows[split].texts, rows[split].text_pairs) for split in rows}
         measured[name] = _all_metrics(rows, probabilities, prepared.labels)
         tags = {
             "textclf.kind": "baseline",
@@ -197,8 +226,7 @@ def _baselines(
     return measured
 
 
-def _read_labelled(path: Path) -> tuple[list[str], NDArray[np.int64]]:
+def _has(path: Path, column: str) -> bool:
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, columns=["text", "label"])
-    return table["text"].to_pylist(), table["label"].to_numpy()
+    return column in pq.read_schema(path).names

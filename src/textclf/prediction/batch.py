@@ -27,7 +27,7 @@ def predict_batch(config: PredictConfig, *, home: Home, run_id: str) -> Predicti
 
     Raises:
         ModelNotFoundError: There is no model behind the alias.
-        ConfigError: The paths cannot be used.
+        ConfigError: The paths cannot be used, or the text columns do not suit the model.
         DataError: A file cannot be used.
         StorageError: Reading or writing failed.
         TrackingError: MLflow's store failed.

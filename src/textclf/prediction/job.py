@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.data.detection import FORMATS
-from textclf.errors import DataError, first_lines
+from textclf.errors import ConfigError, DataError, first_lines
 from textclf.prediction.ledger import Ledger, job_key
 from textclf.prediction.shards import FileJob, Run
 from textclf.prediction.sources import Source, list_inputs
@@ -119,14 +119,22 @@ def predict_files(
         One record a file, in the order of `list_inputs`; `skipped` where the file was done before and `redo` is off.
 
     Raises:
-        ConfigError: The paths cannot be used.
+        ConfigError: The paths cannot be used, or the text columns do not suit the model.
         DataError: A file cannot be used: empty, damaged, of another format than its ending says, without the text
-            column, or changed while it was read. In a folder the other files are predicted first, and all such files
+            columns, or changed while it was read. In a folder the other files are predicted first, and all such files
             are named.
         ModelError: The model returns something other than one finite probability a label for each text.
         StorageError: The disk is full, something cannot be read or written, or rows are lost. Committed shards stay.
     """
-    run = Run(config, classifier, model_name, model_version, run_id, datetime.now(UTC).replace(microsecond=0))
+    run = Run(
+        config=config,
+        classifier=classifier,
+        text_pair_column=_text_pair_column(config, classifier, f"{model_name} version {model_version}"),
+        model_name=model_name,
+        model_version=model_version,
+        run_id=run_id,
+        predicted_at=datetime.now(UTC).replace(microsecond=0),
+    )
     files: list[PredictedFile] = []
     failures: list[str] = []
     pairs = list_inputs(config)
@@ -146,6 +154,23 @@ def predict_files(
             f"{first_lines(failures)}\nMend these files or move them away, and start again."
         )
     return tuple(files)
+
+
+def _text_pair_column(config: PredictConfig, classifier: Classifier, model: str) -> str | None:
+    if not classifier.pairs:
+        if config.text_pair_column is not None:
+            raise ConfigError(
+                f"text_pair_column is {config.text_pair_column!r}, but the model {model} classifies single texts.\n"
+                "Leave text_pair_column out, or choose a model of pairs."
+            )
+        return None
+    column = config.text_pair_column or "text_pair"
+    if column == config.text_column:
+        raise ConfigError(
+            f"The model {model} classifies pairs of texts, but both are to be read from the column {column!r}.\n"
+            "Set text_column and text_pair_column to two columns."
+        )
+    return column
 
 
 def _predict_file(run: Run, path: Path, output: Path, home: Home) -> PredictedFile:

@@ -75,6 +75,7 @@ def job_key(source: Source, output: Path, config: PredictConfig, *, model_name: 
         model_name,
         model_version,
         config.text_column,
+        config.text_pair_column,
         config.id_column,
         config.column_names,
         config.file_encoding,

@@ -22,18 +22,20 @@ class PyfuncClassifier:
         self._classifier = classifier
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Classifies the column `text`.
+        """Classifies the column `text`, or the pairs of `text` and `text_pair` if the model is one of pairs.
 
         Args:
-            model_input: One row a text, with the column `text`.
+            model_input: One row a text or pair.
             params: Not used; MLflow passes it.
 
         Returns:
-            One row a text: `label` (its name), `score` (its probability) and `probabilities` (by label name).
+            One row for each: `label` (its name), `score` (its probability) and `probabilities` (by label name).
         """
         import pandas as pd
 
-        probabilities = self._classifier.predict([str(text) for text in model_input["text"]])
+        texts = [str(text) for text in model_input["text"]]
+        text_pairs = [str(text) for text in model_input["text_pair"]] if self._classifier.pairs else None
+        probabilities = self._classifier.predict(texts, text_pairs)
         best = probabilities.argmax(axis=1)
         return pd.DataFrame(
             {

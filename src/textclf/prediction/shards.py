@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _NAMED_IN_LOG = 10
+_SECOND_TEXT = " (second text)"
 _PARTS = ("rows", "quarantine")
 
 
@@ -43,6 +44,7 @@ class Run:
     Attributes:
         config: What to predict and how.
         classifier: The model.
+        text_pair_column: For a model of pairs, the column that holds the second text.
         model_name: The registered model.
         model_version: Its version.
         run_id: Written to each row that this run predicts.
@@ -51,6 +53,7 @@ class Run:
 
     config: PredictConfig
     classifier: Classifier
+    text_pair_column: str | None
     model_name: str
     model_version: int
     run_id: str
@@ -100,7 +103,7 @@ class FileJob:
         config = run.config
         columns = read_columns(source.path, file_encoding=config.file_encoding, column_names=config.column_names)
         schema = source.schema(config, columns)
-        _check_columns(source.path, schema.names, config)
+        _check_columns(source.path, schema.names, run)
         self._with_row = config.id_column is None and "id" not in schema.names
         self._sink = make_sink(
             FORMATS[output.suffix.lower()],
@@ -169,7 +172,7 @@ class FileJob:
         if totals.rows_read != totals.rows_predicted + rows_quarantined:
             raise StorageError(
                 f"Rows of {self._source.path} were lost: {totals.rows_read:,} were read, but {totals.rows_predicted:,} "
-                f"predicted and {rows_quarantined:,} set aside. No output was written; start again with redo."
+                f"predicted and {rows_quarantined:,} quarantined. No output was written; start again with redo."
             )
         quarantine = quarantine_path(output) if rows_quarantined else None
         parts = {name: [self._ledger.shard_folder(index) / name for index in range(totals.shards)] for name in _PARTS}
@@ -208,19 +211,18 @@ class FileJob:
         return file
 
     def _predict_shard(self, index: int, batch: RowBatch, progress: tqdm[Any]) -> ShardRecord:
-        run = self._run
         bad: list[tuple[int, str, object]] = [(row.number, row.reason, row.content) for row in batch.broken]
         rows: list[Row] = []
         numbers: list[int] = []
-        texts: list[str] = []
+        texts: list[tuple[str, ...]] = []
         for number, row in zip(batch.numbers, batch.rows, strict=True):
-            text, reason = clean_value(row.get(run.config.text_column), run.classifier.cleaning)
-            if text is None:
-                bad.append((number, str(reason), row))
+            cleaned = self._clean(row)
+            if isinstance(cleaned, str):
+                bad.append((number, cleaned, row))
             else:
                 rows.append(row)
                 numbers.append(number)
-                texts.append(text)
+                texts.append(cleaned)
         bad.sort(key=lambda entry: entry[0])
         labels, values = self._predict_texts(numbers, texts, progress)
         # The rows were read from the file whose digest the shard is kept under, or they must not be kept.
@@ -242,16 +244,29 @@ class FileJob:
 
         return self._ledger.commit(index, write)
 
+    def _clean(self, row: Row) -> tuple[str, ...] | str:
+        """The text of a row, or the pair of its texts; or why there is none."""
+        run = self._run
+        text, reason = clean_value(row.get(run.config.text_column), run.classifier.cleaning)
+        if text is None:
+            return str(reason)
+        if run.text_pair_column is None:
+            return (text,)
+        second, reason = clean_value(row.get(run.text_pair_column), run.classifier.cleaning)
+        return f"{reason}{_SECOND_TEXT}" if second is None else (text, second)
+
     def _predict_texts(
-        self, numbers: list[int], texts: list[str], progress: tqdm[Any]
+        self, numbers: list[int], texts: list[tuple[str, ...]], progress: tqdm[Any]
     ) -> tuple[list[str], list[list[object]]]:
-        """The label of each text, and the values of the added columns."""
+        """The label of each text or pair, and the values of the added columns."""
         run = self._run
         if not texts:
             return [], []
         # A text that occurs many times in a shard is predicted once.
         position = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-        probabilities = run.classifier.predict(list(position), batch_size=run.config.batch_size, progress=progress)
+        probabilities = run.classifier.predict(
+            *map(list, zip(*position, strict=True)), batch_size=run.config.batch_size, progress=progress
+        )
         _check_probabilities(probabilities, len(position), run)
         labels = [run.classifier.labels[index] for index in probabilities.argmax(axis=1)]
         # The shortest digits that give back the same float32, instead of float64's long tail.
@@ -272,14 +287,20 @@ class FileJob:
         return [labels[position[text]] for text in texts], values
 
 
-def _check_columns(path: Path, columns: Sequence[str], config: PredictConfig) -> None:
-    wanted = {"text_column": config.text_column, "id_column": config.id_column}
+def _check_columns(path: Path, columns: Sequence[str], run: Run) -> None:
+    wanted = {
+        "text_column": run.config.text_column,
+        "text_pair_column": run.text_pair_column,
+        "id_column": run.config.id_column,
+    }
     missing = [f"{field} '{name}'" for field, name in wanted.items() if name is not None and name not in columns]
     if missing:
         raise DataError(
             f"{path} does not have the configured {' and '.join(missing)}; its columns are "
-            f"{', '.join(map(repr, columns)) or 'none'}.\nName the right column in the configuration, or, for a CSV or "
-            "TSV file without a header line, give column_names."
+            f"{', '.join(map(repr, columns)) or 'none'}.\n"
+            f"{'The model classifies pairs of texts. ' if run.text_pair_column else ''}"
+            "Name the right column in the configuration, or, for a CSV or TSV file without a header line, give "
+            "column_names."
         )
 
 
@@ -307,7 +328,8 @@ def _check_probabilities(probabilities: NDArray[np.float32], count: int, run: Ru
 
 def _short(reason: str) -> str:
     """A reason without its details, to be counted."""
-    return re.split(r": | \(| at column ", reason, maxsplit=1)[0]
+    kind = re.split(r": | \(| at column ", reason, maxsplit=1)[0]
+    return f"{kind}{_SECOND_TEXT}" if reason.endswith(_SECOND_TEXT) else kind
 
 
 def _log(file: PredictedFile, totals: ShardTotals) -> None:
@@ -329,7 +351,7 @@ def _log(file: PredictedFile, totals: ShardTotals) -> None:
             f"{reason} ({count:,})" for reason, count in Counter(totals.reasons).most_common(_NAMED_IN_LOG)
         )
         logger.info(
-            "%s rows were set aside: %s. They stand in %s", f"{file.rows_quarantined:,}", reasons, file.quarantine
+            "%s rows were quarantined: %s. They stand in %s", f"{file.rows_quarantined:,}", reasons, file.quarantine
         )
     if totals.rows_escaped:
         logger.warning(
