@@ -1,0 +1,362 @@
+"""Audit a prepared data set: what is in it that should not be, and what is done about it before training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+import textclf
+from textclf.audit.damage import looks_damaged
+from textclf.audit.duplicates import (
+    EXAMPLES,
+    NearTexts,
+    compare_with_train,
+    conflict_examples,
+    count_conflicts,
+    count_duplicates,
+    count_near,
+    duplicate_examples,
+    find_near,
+    later_copies,
+    leak_examples,
+    near_examples,
+)
+from textclf.audit.findings import Example, ExamplePair, Examples, Findings, Labels, LabelShift
+from textclf.audit.lengths import measure_lengths
+from textclf.audit.policy import Outcome, apply_policy
+from textclf.audit.report.html import write_html
+from textclf.audit.rows import SplitRows, read_rows
+from textclf.audit.scripts import count_scripts
+from textclf.config.home import Home
+from textclf.config.schema import TrainConfig
+from textclf.config.sources import Split
+from textclf.data.personal_data import MASKS, personal_data_kinds
+from textclf.data.prepare import QUARANTINE_FILE, write_table
+from textclf.data.quarantine import Quarantine
+from textclf.data.splits import content_digest
+from textclf.data.versions import version_of
+from textclf.encoding import load_tokenizer
+from textclf.errors import StorageError
+from textclf.records import FetchedModel, PreparedData, Quarantined
+from textclf.store import building, digest_of, find, publish, write_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+# Part of the digest: raise it when the same data would be audited in another way.
+AUDIT_VERSION = 1
+FINDINGS_FILE = "findings.json"
+REPORT_FILE = "report.html"
+REMOVED_FILE = "removed.jsonl"
+
+
+def audit(prepared: PreparedData, model: FetchedModel | None, *, config: TrainConfig, home: Home) -> PreparedData:
+    """Looks through a prepared data set and applies the policy to its training rows.
+
+    The result stands in `<home>/data/prepared/<digest>`: the three Parquet files as `prepare` writes them, without
+    the training rows that the policy removed and, with `audit.duplicates: weight`, with weight (float32) in
+    train.parquet; `findings.json` (`Findings`), `report.html`, `removed.jsonl` with every removed row and why,
+    `quarantine.jsonl`. It is found again by its digest.
+
+    Args:
+        prepared: The data set.
+        model: The model whose vocabulary the unknown tokens refer to; None estimates the tokens.
+        config: `audit` and `encoding.max_length` are used.
+        home: Where the result is kept.
+
+    Returns:
+        The record of the data set that training gets.
+
+    Raises:
+        DataError: The policy would remove all training rows of a label.
+        ModelError: The model's tokenizer cannot be loaded.
+        StorageError: A file could not be read or written; nothing half-written remains.
+    """
+    digest = digest_of(
+        textclf.__version__,
+        AUDIT_VERSION,
+        prepared.digest,
+        prepared.origin,
+        config.audit.model_dump(mode="json"),
+        config.encoding.max_length,
+        model.digest if model else None,
+    )
+    folder = home.prepared / digest
+    if record := find(folder, PreparedData):
+        logger.info("The data was audited before with the same settings: %s.", folder / REPORT_FILE)
+        return record.model_copy(update={"origin": prepared.origin, "name": prepared.name})
+    started = time.monotonic()
+    try:
+        splits = read_rows(prepared)
+    except OSError as error:
+        raise StorageError(f"The prepared data in {prepared.folder} cannot be read: {error}") from error
+    near = find_near(splits, config.audit)
+    outcome = apply_policy(splits, near, config.audit)
+    with building(folder) as draft:
+        record = _write_rows(prepared, splits, outcome, draft).model_copy(update={"digest": digest, "folder": folder})
+        findings = _findings(prepared, record, splits, near, outcome, model, config, started)
+        write_text(draft / FINDINGS_FILE, findings.model_dump_json(indent=1))
+        write_html(findings, draft / REPORT_FILE, language=config.audit.report_language)
+        record = publish(draft, folder, record)
+    logger.info(
+        "Audited %s rows in %.1f s; removed from training: %s. Report: %s",
+        f"{sum(prepared.rows.values()):,}",
+        findings.seconds,
+        ", ".join(f"{rows:,} {finding}" for finding, rows in record.removed.items() if rows) or "nothing",
+        folder / REPORT_FILE,
+    )
+    return record
+
+
+def read_findings(audited: PreparedData) -> Findings:
+    """Reads what an audit found.
+
+    Args:
+        audited: What `audit` returned.
+
+    Raises:
+        StorageError: The file cannot be read.
+    """
+    file = audited.folder / FINDINGS_FILE
+    try:
+        return Findings.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"The findings in {file} cannot be read: {error}\nRemove {file.parent} to make it again."
+        ) from error
+
+
+def _findings(
+    prepared: PreparedData,
+    record: PreparedData,
+    splits: dict[Split, SplitRows],
+    near: NearTexts | None,
+    outcome: Outcome,
+    model: FetchedModel | None,
+    config: TrainConfig,
+    started: float,
+) -> Findings:
+    tokenizer = load_tokenizer(model.folder) if model else None
+    measured = {
+        split: measure_lengths(rows.texts, max_length=config.encoding.max_length, tokenizer=tokenizer, pairs=rows.pairs)
+        for split, rows in splits.items()
+    }
+    unknown = {split: share for split, (_, share) in measured.items() if share is not None}
+    personal, personal_examples, damaged, damaged_examples = _look_through(splits)
+    held_out = {split: rows for split, rows in splits.items() if split != "train"}
+    train = splits["train"]
+    return Findings(
+        version=prepared.version,
+        name=prepared.name,
+        origin=prepared.origin,
+        rows=prepared.rows,
+        quarantined=_read_quarantine(prepared.folder / QUARANTINE_FILE),
+        duplicates={split: count_duplicates(rows) for split, rows in splits.items()},
+        conflicts={split: count_conflicts(rows) for split, rows in splits.items()},
+        cross_split={
+            split: compare_with_train(rows, train, near, prepared.rows[split] - prepared.leaked[split])
+            for split, rows in held_out.items()
+        },
+        near_duplicates=None if near is None else count_near(splits, near, config.audit),
+        labels=_labels(prepared, splits),
+        lengths={split: lengths for split, (lengths, _) in measured.items()},
+        scripts={split: count_scripts(rows.texts) for split, rows in splits.items()},
+        tokenizer=model.origin if model else None,
+        unknown_token_share=unknown or None,
+        personal_data=personal,
+        damaged=damaged,
+        dates=_dates(splits),
+        decisions=outcome.decisions,
+        rows_after=record.rows,
+        version_after=record.version,
+        seconds=round(time.monotonic() - started, 1),
+        examples=Examples(
+            duplicates=tuple(_duplicate_examples(splits)),
+            conflicts=tuple(islice((pair for rows in splits.values() for pair in conflict_examples(rows)), EXAMPLES)),
+            leaks=tuple(pair for rows in held_out.values() for pair in leak_examples(rows, train)),
+            near_duplicates=() if near is None else tuple(near_examples(splits, near)),
+            personal_data=personal_examples,
+            damaged=damaged_examples,
+        ),
+    )
+
+
+def _duplicate_examples(splits: dict[Split, SplitRows]) -> list[ExamplePair]:
+    pairs = (pair for rows in splits.values() for pair in duplicate_examples(rows, later_copies(rows.fingerprints)))
+    return list(islice(pairs, EXAMPLES))
+
+
+def _look_through(
+    splits: dict[Split, SplitRows],
+) -> tuple[dict[Split, dict[str, int]], dict[str, tuple[Example, ...]], dict[Split, int], tuple[Example, ...]]:
+    """Looks into every text for personal data and for damage."""
+    personal: dict[Split, dict[str, int]] = {}
+    examples: dict[str, list[Example]] = {}
+    damaged: dict[Split, int] = {}
+    damaged_examples: list[Example] = []
+    for split, rows in splits.items():
+        kinds: Counter[str] = Counter()
+        damaged[split] = 0
+        with tqdm(total=len(rows), desc=f"looking through {split}", unit=" rows", disable=None, delay=2) as progress:
+            for index, text in enumerate(rows.texts):
+                whole = text if rows.pairs is None else f"{text}\n{rows.pairs[index]}"
+                found = personal_data_kinds(whole)
+                for kind in found:
+                    kinds[kind] += 1
+                    if len(examples.setdefault(kind, [])) < EXAMPLES:
+                        examples[kind].append(rows.example(index))
+                if looks_damaged(whole):
+                    damaged[split] += 1
+                    if len(damaged_examples) < EXAMPLES:
+                        damaged_examples.append(rows.example(index))
+                if index % 1000 == 999:
+                    progress.update(1000)
+        personal[split] = {kind: kinds[kind] for kind in MASKS}
+    return personal, {kind: tuple(found) for kind, found in examples.items()}, damaged, tuple(damaged_examples)
+
+
+def _labels(prepared: PreparedData, splits: dict[Split, SplitRows]) -> Labels:
+    import numpy as np
+
+    train = splits["train"]
+    characters = np.fromiter(map(len, train.texts), dtype=np.int64, count=len(train))
+    medians = {
+        name: float(np.median(characters[train.labels == label]))
+        for label, name in enumerate(prepared.labels)
+        if (train.labels == label).any()
+    }
+    return Labels(
+        counts=prepared.label_counts,
+        shift={
+            split: label_shift(prepared.label_counts["train"], counts)
+            for split, counts in prepared.label_counts.items()
+            if split != "train"
+        },
+        median_characters=medians,
+    )
+
+
+def label_shift(train: dict[str, int], other: dict[str, int]) -> LabelShift:
+    """Compares the labels of a split with those of train.
+
+    Args:
+        train: Rows by label.
+        other: Rows by label, of the same labels.
+    """
+    import numpy as np
+    from scipy.stats import chi2_contingency
+
+    counts = np.array([[train[name], other[name]] for name in train], dtype=float).T
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    present = counts[:, counts.sum(axis=0) > 0]
+    # Without Yates' correction: it is meant for tables of two by two and makes the test depend on the label count.
+    p_value = float(chi2_contingency(present, correction=False).pvalue) if present.shape[1] > 1 else 1.0
+    return LabelShift(total_variation=float(np.abs(shares[0] - shares[1]).sum() / 2), p_value=p_value)
+
+
+def _dates(splits: dict[Split, SplitRows]) -> dict[Split, tuple[str, str]] | None:
+    import pyarrow.compute as pc
+
+    if "date" not in splits["train"].table.column_names:
+        return None
+    ranges = {split: pc.min_max(rows.table["date"]).as_py() for split, rows in splits.items()}
+    return {split: (found["min"], found["max"]) for split, found in ranges.items()}
+
+
+def _read_quarantine(path: Path) -> tuple[Quarantined, ...]:
+    quarantine = Quarantine()
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            quarantine.add(row["split"], row["source"], row["row"], row["reason"], row["content"])
+    return quarantine.kinds()
+
+
+def _write_rows(prepared: PreparedData, splits: dict[Split, SplitRows], outcome: Outcome, draft: Path) -> PreparedData:
+    """Writes the rows that stay, and those that go; returns the record but for its place."""
+    import pyarrow as pa
+
+    train = splits["train"]
+    table: pa.Table = train.table.filter(pa.array(outcome.kept))
+    if outcome.weights is not None:
+        table = table.append_column("weight", pa.array(outcome.weights, pa.float32()))
+    write_table(table, draft / "train.parquet")
+    for split, rows in splits.items():
+        if split != "train":
+            write_table(rows.table, draft / f"{split}.parquet")
+    _write_removed(train, splits, outcome, draft / REMOVED_FILE)
+    (draft / QUARANTINE_FILE).write_bytes((prepared.folder / QUARANTINE_FILE).read_bytes())
+    counts = Counter(train.labels[outcome.kept].tolist())
+    changed = not outcome.kept.all() or outcome.weights is not None
+    digests = dict(prepared.split_digests)
+    if changed:
+        digests["train"] = content_digest(_contents(train, outcome))
+    return prepared.model_copy(
+        update={
+            "rows": prepared.rows | {"train": table.num_rows},
+            "label_counts": prepared.label_counts
+            | {"train": {name: counts[label] for label, name in enumerate(prepared.labels)}},
+            "split_digests": digests,
+            "version": version_of(digests, prepared.contract),
+            "audited_from": prepared.version,
+            "removed": {finding: len(rows) for finding, rows in outcome.removed.items()},
+            "cached": False,
+        }
+    )
+
+
+def _contents(train: SplitRows, outcome: Outcome) -> list[tuple[object, ...]]:
+    kept = outcome.kept.nonzero()[0].tolist()
+    weights = None if outcome.weights is None else outcome.weights.tolist()
+    return [
+        (
+            train.texts[index],
+            "" if train.pairs is None else train.pairs[index],
+            train.label_names[train.labels[index]],
+            *(() if weights is None else (weights[position],)),
+        )
+        for position, index in enumerate(kept)
+    ]
+
+
+def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Outcome, path: Path) -> None:
+    leaking = set(train.fingerprints[outcome.removed["leaks"]].tolist())
+    places: dict[int, str] = {}
+    for split, rows in splits.items():
+        if split != "train":
+            for index, text in enumerate(rows.fingerprints.tolist()):
+                if text in leaking and text not in places:
+                    places[text] = f"{split}, {rows.table['source'][index]}, row {rows.table['row'][index]}"
+    reasons = {
+        "conflicts": "its text stands in train with another label, too",
+        "duplicates": "its text stands in an earlier row of train with the same label",
+    }
+    with path.open("w", encoding="utf-8") as file:
+        for finding, indices in outcome.removed.items():
+            for index in indices.tolist():
+                example = train.example(index)
+                place = places.get(int(train.fingerprints[index]))
+                reason = reasons.get(finding) or (
+                    f"its text stands in {place}" if place else "a near duplicate stands in validation or test"
+                )
+                line = {
+                    "finding": finding,
+                    "source": example.source,
+                    "row": example.row,
+                    "reason": reason,
+                    "label": example.label,
+                    "text": train.texts[index],
+                }
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

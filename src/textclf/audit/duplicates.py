@@ -1,0 +1,249 @@
+"""Equal and nearly equal texts: inside a split, with different labels, and across splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textclf.audit.findings import Conflicts, CrossSplit, Duplicates, ExamplePair, NearDuplicates
+from textclf.audit.near_duplicates import find_near_duplicates
+from textclf.audit.rows import SplitRows
+from textclf.config.schema import AuditConfig
+from textclf.config.sources import Split
+from textclf.data.splits import normalize
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EXAMPLES = 10
+# Any odd 64-bit number: it spreads a label id over all bits before it is joined with a digest.
+_SPREAD = 0x9E3779B97F4A7C15 - (1 << 64)
+
+
+def later_copies(digests: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Marks the rows whose digest stands in an earlier row.
+
+    Args:
+        digests: int64[rows].
+
+    Returns:
+        bool[rows].
+    """
+    import numpy as np
+
+    copies = np.ones(len(digests), dtype=bool)
+    copies[np.unique(digests, return_index=True)[1]] = False
+    return copies
+
+
+def with_label(fingerprints: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Digests text and label of each row together: int64[rows]."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return fingerprints ^ ((labels + 1) * np.int64(_SPREAD))
+
+
+def conflicting(fingerprints: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Marks the rows whose text stands among them with more than one label: bool[rows]."""
+    import numpy as np
+
+    first_of_label = ~later_copies(with_label(fingerprints, labels))
+    texts, counts = np.unique(fingerprints[first_of_label], return_counts=True)
+    return np.isin(fingerprints, texts[counts > 1])
+
+
+def count_duplicates(rows: SplitRows) -> Duplicates:
+    """Counts equal texts inside a split."""
+    import numpy as np
+
+    _, counts = np.unique(rows.fingerprints, return_counts=True)
+    return Duplicates(
+        exact=int(later_copies(rows.originals).sum()),
+        normalized=int(later_copies(rows.fingerprints).sum()),
+        texts=int((counts > 1).sum()),
+    )
+
+
+def count_conflicts(rows: SplitRows) -> Conflicts:
+    """Counts equal texts with different labels inside a split."""
+    import numpy as np
+
+    marked = conflicting(rows.fingerprints, rows.labels)
+    return Conflicts(texts=len(np.unique(rows.fingerprints[marked])), rows=int(marked.sum()))
+
+
+@dataclass(frozen=True)
+class NearTexts:
+    """Pairs of different texts that are nearly the same, and in which splits they stand.
+
+    Attributes:
+        texts: Digest of each different text, sorted: int64[texts].
+        left: Positions in `texts`, int64[pairs].
+        right: The same for the other text of each pair.
+        similarity: float32[pairs].
+        complete: Whether these are all pairs; not so if many texts are nearly the same as each other.
+    """
+
+    texts: NDArray[np.int64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+    complete: bool
+
+    def near(self, rows: SplitRows, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Marks the rows that have a near duplicate among other texts.
+
+        Args:
+            rows: A split.
+            others: Digests of the other texts.
+
+        Returns:
+            bool[rows]; a row whose own text is among the others is marked only for another, nearly equal one.
+        """
+        import numpy as np
+
+        among = np.isin(self.texts, others)
+        marked = np.zeros(len(self.texts), dtype=bool)
+        marked[self.right[among[self.left]]] = True
+        marked[self.left[among[self.right]]] = True
+        return marked[np.searchsorted(self.texts, rows.fingerprints)]
+
+
+def find_near(splits: dict[Split, SplitRows], audit: AuditConfig) -> NearTexts | None:
+    """Finds the near duplicates among the different texts of all splits; None if the configuration wants none.
+
+    Args:
+        splits: The rows of all splits, train first.
+        audit: Threshold and n-gram size.
+    """
+    import numpy as np
+
+    if not audit.near_duplicates:
+        return None
+    fingerprints = np.concatenate([rows.fingerprints for rows in splits.values()])
+    texts, first = np.unique(fingerprints, return_index=True)
+    joined = [
+        normalize(text) if rows.pairs is None else f"{normalize(text)}\x1f{normalize(rows.pairs[index])}"
+        for rows in splits.values()
+        for index, text in enumerate(rows.texts)
+    ]
+    # The training texts come first: in a large family of texts, the first ones are compared with all the others.
+    order = np.argsort(first)
+    found = find_near_duplicates(
+        [joined[index] for index in first[order]],
+        threshold=audit.near_duplicate_threshold,
+        ngram_size=audit.near_duplicate_ngram_size,
+    )
+    return NearTexts(texts, order[found.left], order[found.right], found.similarity, found.complete)
+
+
+def count_near(splits: dict[Split, SplitRows], near: NearTexts, audit: AuditConfig) -> NearDuplicates:
+    """Counts near duplicates, by split."""
+    return NearDuplicates(
+        threshold=audit.near_duplicate_threshold,
+        ngram_size=audit.near_duplicate_ngram_size,
+        pairs=len(near.left),
+        complete=near.complete,
+        rows={split: _later_near(rows, near) for split, rows in splits.items()},
+    )
+
+
+def _later_near(rows: SplitRows, near: NearTexts) -> int:
+    import numpy as np
+
+    texts, first, counts = np.unique(rows.fingerprints, return_index=True, return_counts=True)
+    place = np.full(len(near.texts), -1)
+    place[np.searchsorted(near.texts, texts)] = first
+    weight = np.zeros(len(near.texts), dtype=np.int64)
+    weight[np.searchsorted(near.texts, texts)] = counts
+    inside = (place[near.left] >= 0) & (place[near.right] >= 0)
+    left, right = near.left[inside], near.right[inside]
+    later = np.unique(np.where(place[left] > place[right], left, right))
+    return int(weight[later].sum())
+
+
+def compare_with_train(rows: SplitRows, train: SplitRows, near: NearTexts | None, leak_free: int) -> CrossSplit:
+    """Counts what a split shares with the training rows.
+
+    Args:
+        rows: Validation or test.
+        train: The training rows.
+        near: The near duplicates, if they were looked for.
+        leak_free: Rows of the split that are no copies of earlier ones.
+    """
+    import numpy as np
+
+    shared = np.isin(rows.fingerprints, train.fingerprints)
+    same_label = np.isin(with_label(rows.fingerprints, rows.labels), with_label(train.fingerprints, train.labels))
+    return CrossSplit(
+        exact=int(np.isin(rows.originals, train.originals).sum()),
+        normalized=int(shared.sum()),
+        near=None if near is None else int((near.near(rows, train.fingerprints) & ~shared).sum()),
+        other_label=int((shared & ~same_label).sum()),
+        leak_free=leak_free,
+    )
+
+
+def duplicate_examples(rows: SplitRows, wanted: NDArray[np.bool_]) -> Iterator[ExamplePair]:
+    """Pairs rows with the first row of their text.
+
+    Args:
+        rows: A split.
+        wanted: The rows to show, bool[rows]; each has an earlier copy.
+    """
+    import numpy as np
+
+    texts, first = np.unique(rows.fingerprints, return_index=True)
+    for index in np.flatnonzero(wanted)[:EXAMPLES]:
+        earlier = first[np.searchsorted(texts, rows.fingerprints[index])]
+        yield ExamplePair(first=rows.example(int(earlier)), second=rows.example(int(index)), similarity=1.0)
+
+
+def conflict_examples(rows: SplitRows) -> Iterator[ExamplePair]:
+    """Pairs rows with an earlier row of the same text and another label."""
+    import numpy as np
+
+    marked = np.flatnonzero(conflicting(rows.fingerprints, rows.labels))
+    earlier: dict[int, int] = {}
+    shown: set[int] = set()
+    for index in map(int, marked):
+        first = earlier.setdefault(int(rows.fingerprints[index]), index)
+        if rows.labels[first] != rows.labels[index] and first not in shown and len(shown) < EXAMPLES:
+            shown.add(first)
+            yield ExamplePair(first=rows.example(first), second=rows.example(index), similarity=1.0)
+
+
+def leak_examples(rows: SplitRows, train: SplitRows) -> Iterator[ExamplePair]:
+    """Pairs training rows with their copies in another split."""
+    import numpy as np
+
+    texts, first = np.unique(train.fingerprints, return_index=True)
+    for index in np.flatnonzero(np.isin(rows.fingerprints, texts))[: EXAMPLES // 2]:
+        copied = first[np.searchsorted(texts, rows.fingerprints[index])]
+        yield ExamplePair(first=train.example(int(copied)), second=rows.example(int(index)), similarity=1.0)
+
+
+def near_examples(splits: dict[Split, SplitRows], near: NearTexts) -> Iterator[ExamplePair]:
+    """Shows pairs of near duplicates, those across splits first."""
+    import numpy as np
+
+    place: dict[int, tuple[Split, int]] = {}
+    wanted = np.unique(np.concatenate([near.left, near.right]))
+    for split, rows in reversed(splits.items()):
+        texts, first = np.unique(rows.fingerprints, return_index=True)
+        at = np.searchsorted(near.texts, texts)
+        inside = np.isin(at, wanted)
+        place.update({int(text): (split, int(index)) for text, index in zip(at[inside], first[inside], strict=True)})
+    order = list(splits)
+    pairs = []
+    for left, right, similarity in zip(near.left, near.right, near.similarity, strict=True):
+        ends = sorted((place[int(left)], place[int(right)]), key=lambda end: (order.index(end[0]), end[1]))
+        pairs.append((ends[0], ends[1], float(similarity)))
+    pairs.sort(key=lambda pair: (pair[0][0] == pair[1][0], pair[2], pair[0][1]))
+    for (split, index), (other, other_index), similarity in pairs[:EXAMPLES]:
+        yield ExamplePair(
+            first=splits[split].example(index), second=splits[other].example(other_index), similarity=similarity
+        )

@@ -1,0 +1,160 @@
+"""MinHash: short signatures of texts that agree in as many places as the texts have n-grams in common.
+
+The chance that two texts have the same smallest hash under a random permutation is the Jaccard similarity of their
+sets of n-grams. Several such places together form a band; texts that agree in a whole band are candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+# A chunk of 32-bit hashes that stays in a core's cache while all permutations go over it.
+_CHUNK_CHARACTERS = 2**17
+_MAX_ROWS = 16
+_MAX_PERMUTATIONS = 160
+_MISSED_AT_THRESHOLD = 0.01
+_SEED = 20260731
+
+
+@dataclass(frozen=True)
+class Bands:
+    """How the places of a signature are grouped."""
+
+    count: int
+    rows: int
+    """Places in each band."""
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """What is kept of the signatures."""
+
+    band_keys: npt.NDArray[np.uint32]
+    """Shape (bands, texts): equal where two texts agree in the whole band."""
+    places: npt.NDArray[np.uint8]
+    """Shape (texts, permutations): the last byte of each place, enough to count how many agree."""
+
+
+def choose_bands(threshold: float) -> Bands:
+    """Chooses the most selective bands that miss at most 1 % of the pairs that lie exactly at the threshold.
+
+    Longer bands have fewer accidental candidates, but more bands are then needed to miss no pair, and every place of
+    the signature costs time: at most 160 are used.
+
+    Args:
+        threshold: Jaccard similarity, from 0.5 to 1.
+
+    Returns:
+        Count and length of the bands.
+    """
+    for rows in range(_MAX_ROWS, 1, -1):
+        found_by_band = threshold**rows
+        count = 1 if found_by_band == 1 else math.ceil(math.log(_MISSED_AT_THRESHOLD) / math.log1p(-found_by_band))
+        if rows * count <= _MAX_PERMUTATIONS:
+            break
+    return Bands(count, rows)
+
+
+def hash_ngrams(texts: Sequence[str], ngram_size: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Hashes the character n-grams of texts.
+
+    Args:
+        texts: At least one text, without white space. One shorter than `ngram_size` is one n-gram.
+        ngram_size: Characters of an n-gram.
+
+    Returns:
+        The hashes of all n-grams, text after text, repetitions included; and for each text how many there are.
+    """
+    import numpy as np
+
+    # The texts have no white space, so a filled-up text cannot be an n-gram of another one.
+    filled = [text.ljust(ngram_size) for text in texts]
+    codes = np.frombuffer("".join(filled).encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    hashes = np.zeros(len(codes) - ngram_size + 1, dtype=np.uint64)
+    for offset in range(ngram_size):
+        hashes += codes[offset : offset + len(hashes)]
+        _mix(hashes)
+    lengths = np.fromiter(map(len, filled), dtype=np.int64, count=len(filled))
+    inside = np.ones(len(hashes), dtype=bool)
+    inside[(np.cumsum(lengths)[:-1, None] - np.arange(1, ngram_size)).ravel()] = False
+    return hashes[inside], lengths - ngram_size + 1
+
+
+def sign(texts: Sequence[str], ngram_size: int, bands: Bands) -> Signatures:
+    """Makes the signatures of texts.
+
+    Args:
+        texts: Texts without white space.
+        ngram_size: Characters of an n-gram.
+        bands: How long the signature is, and how it is grouped.
+
+    Returns:
+        Keys of the bands and bytes of the places: about `permutations + 4 * bands` bytes a text.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(_SEED)
+    permutations = bands.count * bands.rows
+    factors = random.integers(2**32, size=permutations, dtype=np.uint32) | np.uint32(1)
+    masks = random.integers(2**32, size=permutations, dtype=np.uint32)
+    band_keys = np.empty((bands.count, len(texts)), dtype=np.uint32)
+    places = np.empty((len(texts), permutations), dtype=np.uint8)
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    for part in chunks(lengths + ngram_size, _CHUNK_CHARACTERS):
+        hashes, counts = hash_ngrams(texts[part], ngram_size)
+        folded = (hashes >> np.uint64(32)).astype(np.uint32)
+        starts = np.cumsum(counts) - counts
+        permuted = np.empty_like(folded)
+        smallest = np.empty((permutations, len(counts)), dtype=np.uint32)
+        for place in range(permutations):
+            np.multiply(folded, factors[place], out=permuted)
+            np.bitwise_xor(permuted, masks[place], out=permuted)
+            np.minimum.reduceat(permuted, starts, out=smallest[place])
+        places[part] = smallest.T.astype(np.uint8)
+        for band in range(bands.count):
+            key = np.zeros(len(counts), dtype=np.uint64)
+            for place in smallest[band * bands.rows : (band + 1) * bands.rows]:
+                key += place
+                _mix(key)
+            band_keys[band, part] = key >> np.uint64(32)
+    return Signatures(band_keys, places)
+
+
+def chunks(sizes: npt.NDArray[np.int64], limit: int) -> Iterator[slice]:
+    """Cuts a sequence into runs whose sizes add up to at most a limit; an item larger than that has its own run.
+
+    Args:
+        sizes: Size of each item, at least 1.
+        limit: Largest sum of a run.
+
+    Yields:
+        The runs, in order.
+    """
+    import numpy as np
+
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(sizes):
+        reached = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, reached + limit, side="right")))
+        yield slice(start, stop)
+        start = stop
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> None:
+    """Spreads every bit over all 64, in place and without collisions (the finaliser of SplitMix64)."""
+    import numpy as np
+
+    values += np.uint64(0x9E3779B97F4A7C15)
+    values ^= values >> np.uint64(30)
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)

@@ -1,0 +1,136 @@
+"""What is done with what was found: training rows that are dropped or weighted, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textclf.audit.duplicates import NearTexts, conflicting, later_copies, with_label
+from textclf.audit.findings import Decision
+from textclf.audit.rows import SplitRows
+from textclf.config.schema import AuditConfig
+from textclf.config.sources import Split
+from textclf.errors import DataError, first_lines
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the training rows.
+
+    Attributes:
+        kept: bool[rows].
+        weights: How often each kept row counts, float32[kept rows]; None if all count once.
+        removed: By finding, the rows that it removed: int64[rows].
+        decisions: What was decided, with counts.
+    """
+
+    kept: NDArray[np.bool_]
+    weights: NDArray[np.float32] | None
+    removed: dict[str, NDArray[np.int64]]
+    decisions: tuple[Decision, ...]
+
+
+def apply_policy(splits: dict[Split, SplitRows], near: NearTexts | None, audit: AuditConfig) -> Outcome:
+    """Decides which training rows stay; validation and test are never changed.
+
+    The findings are taken in the order leaks, conflicts, duplicates, each on the rows that the ones before left.
+
+    Args:
+        splits: The rows of all splits.
+        near: Near duplicates, if they were looked for.
+        audit: What to do with which finding.
+
+    Returns:
+        The rows that stay and those that go.
+
+    Raises:
+        DataError: A label would lose all its training rows.
+    """
+    import numpy as np
+
+    train = splits["train"]
+    kept = np.ones(len(train), dtype=bool)
+    removed: dict[str, NDArray[np.int64]] = {}
+    decisions = []
+    weights = None
+    for finding, choice in (
+        ("leaks", audit.leaks),
+        ("conflicts", audit.conflicts),
+        ("duplicates", audit.duplicates),
+    ):
+        gone = np.zeros(len(train), dtype=bool)
+        if choice != "keep":
+            if finding == "leaks":
+                gone = kept & _leaking(splits, near, choice)
+            elif finding == "conflicts":
+                gone[_outvoted(train, np.flatnonzero(kept), majority=choice == "majority")] = True
+            else:
+                rows = np.flatnonzero(kept)
+                copies = with_label(train.fingerprints, train.labels)
+                gone[rows[later_copies(copies[rows])]] = True
+                if choice == "weight":
+                    weights = _counts(copies[rows])[~gone[rows]]
+        kept &= ~gone
+        removed[finding] = np.flatnonzero(gone)
+        decisions.append(Decision(finding=finding, choice=choice, rows=int(gone.sum())))
+    _check_labels(train, kept)
+    return Outcome(kept, weights, removed, tuple(decisions))
+
+
+def _leaking(splits: dict[Split, SplitRows], near: NearTexts | None, choice: str) -> NDArray[np.bool_]:
+    import numpy as np
+
+    held_out = np.concatenate([rows.fingerprints for split, rows in splits.items() if split != "train"])
+    train = splits["train"]
+    leaking = np.isin(train.fingerprints, held_out)
+    if choice == "drop_near" and near is not None:
+        leaking |= near.near(train, held_out)
+    return leaking
+
+
+def _outvoted(train: SplitRows, rows: NDArray[np.int64], *, majority: bool) -> list[int]:
+    """Rows of conflicting texts that do not carry the most frequent label of their text; all of them in a tie."""
+    import numpy as np
+
+    marked = rows[conflicting(train.fingerprints[rows], train.labels[rows])]
+    by_text: dict[int, list[int]] = {}
+    for index in marked.tolist():
+        by_text.setdefault(int(train.fingerprints[index]), []).append(index)
+    gone = []
+    for members in by_text.values():
+        labels, counts = np.unique(train.labels[members], return_counts=True)
+        winners = labels[counts == counts.max()]
+        winner = winners[0] if majority and len(winners) == 1 else None
+        gone += [index for index in members if train.labels[index] != winner]
+    return gone
+
+
+def _counts(digests: NDArray[np.int64]) -> NDArray[np.float32]:
+    """How many rows share each row's digest: float32[rows]."""
+    import numpy as np
+
+    _, inverse, counts = np.unique(digests, return_inverse=True, return_counts=True)
+    shared: NDArray[np.float32] = counts[inverse].astype(np.float32)
+    return shared
+
+
+def _check_labels(train: SplitRows, kept: NDArray[np.bool_]) -> None:
+    import numpy as np
+
+    number = len(train.label_names)
+    before = np.bincount(train.labels, minlength=number)
+    after = np.bincount(train.labels[kept], minlength=number)
+    lost = [
+        f"{name!r}: {before[label]:,} rows, all removed"
+        for label, name in enumerate(train.label_names)
+        if before[label] and not after[label]
+    ]
+    if lost:
+        raise DataError(
+            f"What the audit removes would leave labels without any training row:\n{first_lines(lost)}\n"
+            "Add rows for them, or set audit.leaks, audit.conflicts or audit.duplicates to keep."
+        )

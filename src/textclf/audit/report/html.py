@@ -1,0 +1,81 @@
+"""The audit's page: one HTML file that needs nothing but itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textclf.audit.findings import Findings
+from textclf.audit.report.sections import build_sections
+from textclf.audit.report.verdict import verdicts
+from textclf.audit.report.wording import Language, Words
+from textclf.store import storage_error, write_text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def write_html(findings: Findings, path: Path, *, language: Language) -> Path:
+    """Writes a page that says what was found and what was done about it.
+
+    The page loads nothing and needs no script: it opens from the file system, and in MLflow's view of artifacts. The
+    Chinese characters that it shows are in it as a font. The same findings give the same bytes.
+
+    Args:
+        findings: Of an audit.
+        path: The file; it appears whole or not at all.
+        language: Of the page.
+
+    Returns:
+        The path.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    page = _render(findings, language)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, page)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return path
+
+
+def _render(findings: Findings, language: Language) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from textclf.audit.report.font import FAMILY, font_face
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["code"] = _code
+    words = Words(language)
+    template = environment.get_template("report.html.j2")
+    values = {
+        "findings": findings,
+        "words": words,
+        "verdicts": verdicts(findings),
+        "sections": build_sections(findings, words),
+        "language": {"en": "en", "zh": "zh-CN"}[language],
+        "family": Markup(f'"{FAMILY}"'),
+    }
+    # A first time without the font, to see which characters there are.
+    text = template.render(font_face="", **values)
+    # UTF-8 has no form for half of a surrogate pair, which damaged texts can bring.
+    return template.render(font_face=Markup(font_face(text, language)), **values).encode("utf-8", "replace").decode()
+
+
+def _code(text: str) -> Markup:
+    """Escapes a sentence, and sets what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))

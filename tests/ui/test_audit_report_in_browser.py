@@ -1,0 +1,111 @@
+"""The audit's report in a real browser: wide and narrow, light and dark, in both languages."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from textclf.audit.report.html import write_html
+from textclf.audit.report.wording import Language
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+# A character that the font lacks is drawn as a box: the same picture for every one.
+PICTURES = """async texts => {
+    await document.fonts.ready;
+    const draw = text => {
+        const canvas = document.createElement("canvas");
+        canvas.width = canvas.height = 48;
+        const context = canvas.getContext("2d");
+        context.font = "32px " + getComputedStyle(document.body).fontFamily;
+        context.fillText(text, 4, 36);
+        return canvas.toDataURL();
+    };
+    return texts.map(draw);
+}"""
+
+
+def _load_support() -> Any:
+    path = Path(__file__).parents[1] / "unit" / "findings_support.py"
+    specification = importlib.util.spec_from_file_location("findings_support", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+support = _load_support()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine: install it to check the pages (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_report_can_be_read(browser: Browser, tmp_path: Path, language: Language, width: int, scheme: Any) -> None:
+    report = write_html(support.bad_findings(), tmp_path / "report.html", language=language)
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    problems: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("dialog", lambda dialog: problems.append(dialog.message))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(report.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    page.evaluate("document.fonts.ready.then(() => true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.get_by_text(support.SCRIPT).first.is_visible()
+    assert page.get_by_text(support.TEMPLATE).first.is_visible()
+    drawn = page.evaluate(PICTURES, ["正", "负", "房", "务", "\U000f1234", "\U000f4321"])
+    assert len(set(drawn[:4]) - set(drawn[4:])) == 4
+    assert problems == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    page.close()
+
+
+def test_chinese_that_was_drawn_before_the_font_was_ready_leaves_no_boxes(browser: Browser, tmp_path: Path) -> None:
+    report = write_html(support.bad_findings(), tmp_path / "report.html", language="zh")
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto(report.as_uri())
+    page.evaluate("document.fonts.ready.then(() => true)")
+    first = page.screenshot()
+    page.evaluate("document.body.style.display = 'none'; document.body.offsetHeight; document.body.style.display = ''")
+    assert page.screenshot() == first
+    page.close()
+
+
+def test_a_verdict_leads_to_its_section_in_a_sandboxed_frame(browser: Browser, tmp_path: Path) -> None:
+    report = write_html(support.bad_findings(), tmp_path / "report.html", language="en")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_content('<iframe sandbox="allow-scripts" style="width:1200px;height:800px;border:0"></iframe>')
+    # As MLflow shows an HTML artifact.
+    show = "html => document.querySelector('iframe').src = URL.createObjectURL(new Blob([html], {type: 'text/html'}))"
+    page.evaluate(show, report.read_text(encoding="utf-8"))
+    frame = page.frame_locator("iframe")
+    frame.locator("#verdict a[href='#leaks']").first.click()
+    heading = frame.get_by_role("heading", name="Leaks between splits")
+    heading.wait_for()
+    box = heading.bounding_box()
+    assert box is not None and 0 <= box["y"] < 200
+    page.close()
