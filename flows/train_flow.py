@@ -1,4 +1,4 @@
-"""Train a classifier: download, clean, tokenize, train, evaluate, register."""
+"""Train a classifier: download, clean, audit, tokenize, train, evaluate, register."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from prefect import flow
 from flows.launch import flow_run_tags, launch
 from flows.run_logs import send_library_logs
 from flows.threads import wait_passively
+from tasks.audit import audit
 from tasks.clean import clean
 from tasks.download import download
 from tasks.evaluate import evaluate
@@ -41,7 +42,7 @@ def train(config: TrainConfig) -> RegisteredModel:
     home = Home.from_environment()
     config = anchor(config, home.root)
     data, model = download(config, home)
-    prepared = clean(data, config, home)
+    prepared = audit(clean(data, config, home), model, config, home)
     encoded = tokenize(prepared, model, config, home)
     with training_run(
         home, config=config, prepared=prepared, encoded=encoded, fetched=model, tags=flow_run_tags()

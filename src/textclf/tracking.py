@@ -39,6 +39,10 @@ LOCK_FILE = ".lock"
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn", "mlflow", "prefect")
 # MLflow refuses longer values; `config.yaml` among the artifacts has them whole.
 LONGEST_PARAMETER = 6000
+VERSION_TAG = "textclf.data_version"
+# What the audit and the contract leave behind, for the run's artifacts under `data/`.
+DATA_FILES = ("report.html", "findings.json", "removed.jsonl", "quarantine.jsonl")
+MOST_FILES_LOGGED = 20
 # Otherwise MLflow opens the experiment in its layout for language-model applications, without the run table.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
@@ -283,7 +287,11 @@ def _describe_run(
         **describe_hardware(),
         **{f"package.{package}": version(package) for package in PACKAGES},
         "data.digest": prepared.digest,
+        "data.version": prepared.version,
+        "data.audited_from": prepared.audited_from,
         "data.origin": prepared.origin,
+        "data.uri": prepared.uri,
+        "data.revision": prepared.revision,
         "model.origin": fetched.origin if fetched else "random weights",
     }
     commit = _git_commit()
@@ -291,6 +299,7 @@ def _describe_run(
         "textclf.kind": "training",
         "textclf.version": __version__,
         "textclf.data_digest": prepared.digest,
+        VERSION_TAG: prepared.version,
         **({"mlflow.source.git.commit": commit} if commit else {}),
         **tags,
     }
@@ -303,16 +312,34 @@ def _describe_run(
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in all_tags.items()])
         client.log_text(run_id, dump_yaml(config), "config.yaml")
         client.log_inputs(run_id, _dataset_inputs(prepared))
+        for name in DATA_FILES:
+            if (file := prepared.folder / name).is_file():
+                client.log_artifact(run_id, str(file), "data")
 
 
 def _dataset_inputs(prepared: PreparedData) -> list[Any]:
     from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.dataset_source import DatasetSource
+    from mlflow.data.http_dataset_source import HTTPDatasetSource
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
+    source: DatasetSource
+    if prepared.uri.startswith("http"):
+        source = HTTPDatasetSource(prepared.uri)
+    else:
+        source = CodeDatasetSource({"textclf.uri": prepared.uri, "textclf.origin": prepared.origin})
+    files = {file.path: file.sha256 for file in prepared.files}
     inputs = []
     for split, digest in prepared.split_digests.items():
-        source = CodeDatasetSource({"textclf.origin": prepared.origin})
-        profile = {"num_rows": prepared.rows[split], "labels": prepared.label_counts[split]}
+        profile = {
+            "num_rows": prepared.rows[split],
+            "labels": prepared.label_counts[split],
+            "version": prepared.version,
+            "revision": prepared.revision,
+            "uri": prepared.uri,
+            # A set of thousands of files would not fit into the column; `textclf data show` has them all.
+            "files": dict(list(files.items())[:MOST_FILES_LOGGED]),
+        }
         dataset = Dataset(
             name=split,
             # MLflow allows 36 characters.
