@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from textclf import cli
+from textclf.cli import data as data_commands
 from textclf.config import CONFIGS, PredictConfig, TrainConfig, parse_command_line
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,10 @@ def test_a_documented_command_is_understood(
         if program == "make":
             targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
             assert {word for word in arguments if "=" not in word} <= set(targets)
+        elif program.endswith("textclf") and arguments[:1] == ["data"] and arguments[1] != "show":
+            data_commands.parse(arguments[1], arguments[2:])
+        elif program.endswith("textclf") and arguments[:1] == ["data"]:
+            assert len(arguments) in (3, 4)
         elif program.endswith("textclf"):
             monkeypatch.setattr(sys, "argv", ["textclf", *arguments])
             assert cli.main() == 0

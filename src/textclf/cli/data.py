@@ -1,0 +1,297 @@
+"""`textclf data`: look at data before it is trained on, correct its labels, find out where it came from."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from textclf.config import Home, TrainConfig, anchor, parse_command
+from textclf.errors import ConfigError, HubError
+from textclf.records import FetchedData, FetchedModel, PreparedData
+from textclf.store import storage_error, write_bytes
+
+_PATHS = (
+    "files, folders or patterns such as 'data/*.csv.gz'; names that begin with train, validation, dev or test say the "
+    "split; without any, data.sources of --config"
+)
+_EXAMPLES = {
+    "check": """\
+  textclf data check reviews.csv --data.text_column review --data.label_column stars
+  textclf data check 'exports/*.csv.gz' --quarantine broken.jsonl
+  textclf data check --config configs/chnsenticorp.yaml
+""",
+    "audit": """\
+  textclf data audit reviews.csv
+  textclf data audit train.tsv dev.tsv test.tsv --output report.html --audit.report_language zh
+  textclf data audit --config configs/chnsenticorp.yaml --json
+""",
+    "suspects": """\
+  textclf data suspects reviews.csv --output suspects.xlsx
+  textclf data suspects --config configs/chnsenticorp.yaml --limit 500
+  textclf data suspects --config configs/chnsenticorp.yaml --estimator model
+""",
+    "relabel": """\
+  textclf data relabel suspects.xlsx reviews.csv
+  textclf data relabel suspects.csv --config configs/chnsenticorp.yaml --output data/corrected
+""",
+}
+_DESCRIPTIONS = {
+    "check": "Says on one page what is wrong with data; ends with 2 if the contract is broken.",
+    "audit": "Finds duplicates, leaks, conflicting labels and more in data, and writes the report.",
+    "suspects": "Lists the rows whose label is doubtful, in a table for a person to correct.",
+    "relabel": "Applies a corrected table as a new data version; the old one stays.",
+}
+
+
+def parse(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.Namespace]:
+    """Reads what stands behind `textclf data NAME`.
+
+    Args:
+        name: `check`, `audit`, `suspects` or `relabel`.
+        arguments: What stands behind it.
+
+    Returns:
+        The configuration and the command's own arguments.
+
+    Raises:
+        ConfigError: Any of it is wrong, or no data is named.
+    """
+    config, given = parse_command(
+        TrainConfig,
+        arguments,
+        program=f"textclf data {name}",
+        description=_DESCRIPTIONS[name],
+        examples=_EXAMPLES[name],
+        default_file=None,
+        add_arguments=lambda parser: _add_arguments(name, parser),
+    )
+    if not given.paths and not given.config:
+        raise ConfigError(
+            f"textclf data {name} needs to know which data: name files or folders, or a configuration with --config.\n"
+            f"examples:\n{_EXAMPLES[name]}"
+        )
+    return config, given
+
+
+def check(arguments: Sequence[str]) -> int:
+    """Holds data against its contract and says on one page what is wrong.
+
+    Returns:
+        0 if the contract holds, else 2.
+
+    Raises:
+        TextclfError: The data cannot be read at all.
+    """
+    from textclf.data.check import check_data, check_page
+
+    config, given, home = _start("check", arguments)
+    fetched = _fetch(given.paths, config, home)
+    checked = check_data(fetched, data=config.data, cleaning=config.cleaning, quarantine_path=given.quarantine)
+    if given.json:
+        print(checked.model_dump_json(indent=1))
+        return 0 if checked.holds else 2
+    print(check_page(checked))
+    if given.quarantine:
+        print(f"The broken rows are in {given.quarantine}.")
+    elif checked.quarantined:
+        print("Add --quarantine FILE to write all broken rows out.")
+    return 0 if checked.holds else 2
+
+
+def audit(arguments: Sequence[str]) -> int:
+    """Audits data as the training flow does, prints a summary and writes the report.
+
+    Raises:
+        TextclfError: The data breaks its contract, or cannot be read or written.
+    """
+    from textclf.audit.audit import REPORT_FILE, read_findings
+    from textclf.audit.audit import audit as audit_data
+    from textclf.audit.report.console import console_summary
+
+    config, given, home = _start("audit", arguments)
+    prepared = _prepare(_fetch(given.paths, config, home), config, home)
+    audited = audit_data(prepared, _model_at_hand(config, home), config=config, home=home)
+    findings = read_findings(audited)
+    report = audited.folder / REPORT_FILE
+    if given.output:
+        report = _copy(report, given.output)
+    if given.json:
+        print(findings.model_dump_json(indent=1))
+    else:
+        print(console_summary(findings, language=config.audit.report_language, report=report))
+    return 0
+
+
+def suspects(arguments: Sequence[str]) -> int:
+    """Lists the rows whose label is doubtful, in a table for a person to correct.
+
+    Raises:
+        TextclfError: The data cannot be used, or the table not be written.
+    """
+    from textclf.audit.label_errors import find_suspects
+    from textclf.audit.suspects_table import write_suspects
+
+    config, given, home = _start("suspects", arguments)
+    prepared = _prepare(_fetch(given.paths, config, home), config, home)
+    model = None
+    if given.estimator == "model" and config.model.sources:
+        from textclf.hub.fetch import fetch_model
+
+        model = fetch_model(config.model.sources, home=home, offline=config.offline)
+    found = find_suspects(
+        prepared,
+        limit=given.limit,
+        estimator=given.estimator,
+        seed=config.training.seed,
+        config=config,
+        model=model,
+        home=home,
+    )
+    write_suspects(found, given.output)
+    again = " ".join(
+        shlex.quote(word) for word in [*given.paths, *(["--config", str(given.config)] * bool(given.config))]
+    )
+    print(
+        f"{found.texts:,} different texts of data version {found.version}: {found.conflicts:,} have copies with "
+        f"different labels, {found.issues:,} others are probably labelled wrongly.\n"
+        f"The {len(found.suspects):,} most doubtful rows are in {given.output}. Fill in its column correct_label where "
+        f"a label is wrong, then:\n  textclf data relabel {shlex.quote(str(given.output))} {again}"
+    )
+    return 0
+
+
+def relabel(arguments: Sequence[str]) -> int:
+    """Applies a corrected table as a new data version.
+
+    Raises:
+        TextclfError: The table or the data cannot be used, or they do not belong together.
+    """
+    from textclf.audit.relabel import relabel as apply_corrections
+
+    config, given, home = _start("relabel", arguments)
+    fetched = _fetch(given.paths, config, home)
+    prepared = _prepare(fetched, config, home)
+    done = apply_corrections(
+        given.table, fetched, prepared, data=config.data, folder=given.output or home.root / "data" / "relabelled"
+    )
+    print(done)
+    return 0
+
+
+def show(arguments: Sequence[str]) -> int:
+    """Prints what a data version was made of, and which models were trained on it.
+
+    Raises:
+        TextclfError: There is no such version, or MLflow's store failed.
+    """
+    from textclf.lineage import show_version, version_page
+
+    parser = argparse.ArgumentParser(
+        prog="textclf data show",
+        description="Tells what a data version was made of, and which models were trained on it.",
+        epilog="examples:\n  textclf data show 4f1c09aa27de\n  textclf data show 4f1c --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("version", metavar="VERSION", help="a data version, or its first digits")
+    parser.add_argument("--json", action="store_true", help="Print it for machines.")
+    parser.add_argument("--debug", action="store_true", help="Show a traceback when something fails.")
+    given = parser.parse_args(arguments)
+    page = show_version(given.version, Home.from_environment())
+    print(page.model_dump_json(indent=1) if given.json else version_page(page))
+    return 0
+
+
+def _start(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.Namespace, Home]:
+    config, given = parse(name, arguments)
+    if given.paths and not given.config:
+        # A report should not be headed with the name of the default data set.
+        name = re.sub("[^a-z0-9]+", "-", Path(given.paths[0]).name.partition(".")[0].lower()).strip("-")[:64]
+        config = config.model_copy(update={"data": config.data.model_copy(update={"name": name or "data"})})
+    home = Home.from_environment()
+    return anchor(config, home.root), given, home
+
+
+def _add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
+    if name == "relabel":
+        parser.add_argument(
+            "table", type=Path, metavar="TABLE", help="The table of `textclf data suspects`, filled in."
+        )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help=_PATHS)
+    if name in ("check", "audit"):
+        parser.add_argument("--json", action="store_true", help="Print the result for machines.")
+    if name == "check":
+        parser.add_argument(
+            "--quarantine", type=Path, metavar="FILE", help="Write the broken rows here, as JSON lines."
+        )
+    if name == "audit":
+        parser.add_argument("--output", type=Path, metavar="FILE", help="Also write the HTML report here.")
+    if name == "suspects":
+        parser.add_argument(
+            "--output",
+            type=Path,
+            metavar="FILE",
+            default=Path("suspects.xlsx"),
+            help="The table to write, .xlsx or .csv (default: suspects.xlsx).",
+        )
+        parser.add_argument("--limit", type=_rows, default=200, metavar="ROWS", help="Most rows listed (default: 200).")
+        parser.add_argument(
+            "--estimator",
+            choices=["tfidf", "model"],
+            default="tfidf",
+            help="Who doubts: a linear model of character n-grams, or the configured model, fine-tuned five times.",
+        )
+    if name == "relabel":
+        parser.add_argument(
+            "--output",
+            type=Path,
+            metavar="FOLDER",
+            help="Where the new data goes, one folder a version (default: data/relabelled in the home directory).",
+        )
+
+
+def _rows(text: str) -> int:
+    rows = int(text)
+    if rows < 1:
+        raise ValueError
+    return rows
+
+
+def _fetch(paths: Sequence[str], config: TrainConfig, home: Home) -> FetchedData:
+    from textclf.hub.fetch import fetch_data
+    from textclf.hub.local import local_files
+
+    if paths:
+        return local_files(paths)
+    return fetch_data(config.data.sources, home=home, offline=config.offline)
+
+
+def _prepare(fetched: FetchedData, config: TrainConfig, home: Home) -> PreparedData:
+    from textclf.data.prepare import prepare
+
+    return prepare(fetched, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home)
+
+
+def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:
+    """The model of the configuration if it is on this machine: an audit downloads none."""
+    from textclf.hub.fetch import fetch_model
+
+    if not config.model.sources:
+        return None
+    try:
+        return fetch_model(config.model.sources, home=home, offline=True)
+    except HubError:
+        print("The model is not on this machine yet: token counts are estimated.", file=sys.stderr)
+        return None
+
+
+def _copy(report: Path, target: Path) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, report.read_bytes())
+    except OSError as error:
+        raise storage_error(target, error) from error
+    return target
