@@ -10,7 +10,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for folder in ("src", "flows", "tasks") for path in (ROOT / folder).rglob("*.py"))
-HEAVY = ("torch", "transformers", "datasets", "mlflow", "sklearn", "matplotlib", "modelscope", "huggingface_hub")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "mlflow",
+    "sklearn",
+    "matplotlib",
+    "modelscope",
+    "huggingface_hub",
+    "cleanlab",
+)
 
 
 def attributes_of(path: Path, module: str) -> set[str]:

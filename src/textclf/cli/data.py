@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 import sys
@@ -171,6 +172,7 @@ def relabel(arguments: Sequence[str]) -> int:
         TextclfError: The table or the data cannot be used, or they do not belong together.
     """
     from textclf.audit.relabel import relabel as apply_corrections
+    from textclf.audit.relabel import relabelled_summary
 
     config, given, home = _start("relabel", arguments)
     fetched = _fetch(given.paths, config, home)
@@ -178,7 +180,13 @@ def relabel(arguments: Sequence[str]) -> int:
     done = apply_corrections(
         given.table, fetched, prepared, data=config.data, folder=given.output or home.root / "data" / "relabelled"
     )
-    print(done)
+    source = json.dumps([{"provider": "local", "path": str(done.folder)}], ensure_ascii=False)
+    config_flag = f" --config {shlex.quote(str(given.config))}" if given.config else ""
+    print(
+        f"{relabelled_summary(done)}\nLook at it and train with it:\n"
+        f"  textclf data audit {shlex.quote(str(done.folder))}{config_flag}\n"
+        f"  python flows/train_flow.py{config_flag or ' --config my.yaml'} --data.sources {shlex.quote(source)}"
+    )
     return 0
 
 

@@ -182,7 +182,7 @@ def tfidf_baseline(
     if not any(text.strip() for text in train_texts):
         raise DataError("The TF-IDF baseline found no character in any training text.")
     started = time.perf_counter()
-    logger.info("Fitting the TF-IDF + logistic-regression baseline on %s texts.", f"{len(train_texts):,}")
+    logger.debug("Fitting the TF-IDF + logistic-regression baseline on %s texts.", f"{len(train_texts):,}")
     vectorizer = TfidfVectorizer(
         analyzer="char",
         ngram_range=(1, _LONGEST_NGRAM),
@@ -198,7 +198,7 @@ def tfidf_baseline(
         regression.set_fit_request(sample_weight=True)
         pipeline = make_pipeline(vectorizer, OneVsRestClassifier(regression))
         pipeline.fit(list(train_texts), train_labels, sample_weight=train_weights)
-    logger.info("Fitted the TF-IDF + logistic-regression baseline in %.1f s.", time.perf_counter() - started)
+    logger.debug("Fitted the TF-IDF + logistic-regression baseline in %.1f s.", time.perf_counter() - started)
     return Baseline(pipeline, num_labels)
 
 

@@ -1,0 +1,62 @@
+"""Looking for wrong labels with the model that a configuration names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from training_support import make_config, make_data, make_home, make_pretrained, write_reviews
+
+from textclf.audit.label_errors import find_suspects
+from textclf.errors import StorageError
+
+SHORT = {"num_train_epochs": 2, "evaluations_per_epoch": 1, "per_device_train_batch_size": 8}
+
+
+def with_planted_errors(folder: Path, lines: tuple[int, ...]) -> set[int]:
+    """Turns the labels of some training rows around; returns their row numbers."""
+    path = folder / "train.tsv"
+    rows = path.read_text(encoding="utf-8").split("\n")
+    for number in lines:
+        text, label = rows[number].split("\t")
+        rows[number] = f"{text}\t{'差评' if label == '好评' else '好评'}"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return set(lines)
+
+
+def test_a_new_model_finds_planted_errors_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home")
+    folder = write_reviews(tmp_path / "data", {"train": 120, "validation": 20, "test": 20})
+    planted = with_planted_errors(folder, (5, 60, 119))
+    config = make_config(folder, training=SHORT)
+    prepared, _ = make_data(config, home)
+    before = {path: path.stat().st_mtime_ns for path in home.root.rglob("*")}
+    found = find_suspects(prepared, estimator="model", seed=1, config=config, home=home, limit=10)
+    assert found.estimator == "model"
+    assert {(suspect.split, suspect.row) for suspect in found.suspects[:3]} == {("train", row) for row in planted}
+    assert all(0 <= suspect.quality < suspect.suggested_probability <= 1 for suspect in found.suspects)
+    assert {path: path.stat().st_mtime_ns for path in home.root.rglob("*")} == before
+
+
+def test_it_starts_from_the_configured_model(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home")
+    folder = write_reviews(tmp_path / "data", {"train": 40, "validation": 10, "test": 10})
+    texts = (folder / "train.tsv").read_text(encoding="utf-8").split("\n")
+    pretrained = make_pretrained(tmp_path / "model", texts)
+    config = make_config(folder, pretrained=pretrained, training={**SHORT, "max_steps": 2})
+    prepared, model = make_data(config, home)
+    arguments = {"estimator": "model", "seed": 1, "config": config, "home": home}
+    first = find_suspects(prepared, model=model, **arguments)
+    assert first == find_suspects(prepared, model=model, **arguments)
+    assert first.texts == 60
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home")
+    folder = write_reviews(tmp_path / "data", {"train": 40, "validation": 10, "test": 10})
+    config = make_config(folder, training=SHORT)
+    prepared, _ = make_data(config, home)
+    (tmp_path / "in the way").write_text("", encoding="utf-8")
+    blocked = type(home)(root=tmp_path / "in the way", tracking_uri="unused")
+    with pytest.raises(StorageError, match="in the way"):
+        find_suspects(prepared, estimator="model", seed=1, config=config, home=blocked)

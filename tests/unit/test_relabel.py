@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import shutil
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import xlsxwriter
+
+from textclf.audit.label_errors import Suspect, Suspects, row_digest
+from textclf.audit.relabel import Relabelled, relabel, relabelled_summary
+from textclf.audit.suspects_table import write_suspects
+from textclf.config import Home, TrainConfig
+from textclf.data.prepare import prepare
+from textclf.data.versions import LINEAGE_FILE
+from textclf.errors import DataError, StorageError
+from textclf.hub import fetch_data
+from textclf.records import FetchedData, PreparedData
+
+THINGS = ("房间", "早餐", "服务", "位置", "前台", "电池", "屏幕", "键盘", "故事", "翻译")
+REVIEWS = [(f"{thing}{'很好' if label else '很差'}", label) for thing in THINGS for label in (0, 1)]
+NAMES = {"0": "差评", "1": "好评"}
+
+
+class Data:
+    """Raw data in a folder, its configuration, and what was prepared from it."""
+
+    def __init__(self, folder: Path, **fields: Any) -> None:
+        self.folder = folder
+        self.home = Home(root=folder.parent / "home", tracking_uri="unused")
+        values = {"labels": NAMES, "sources": [{"provider": "local", "path": str(folder)}], **fields}
+        self.config = TrainConfig.model_validate({"data": values})
+        self.fetched: FetchedData = fetch_data(self.config.data.sources, home=self.home)
+        self.prepared: PreparedData = prepare(
+            self.fetched, data=self.config.data, cleaning=self.config.cleaning, seed=1, home=self.home
+        )
+
+    def rows(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """The prepared rows by file and row number."""
+        return {
+            (row["source"], row["row"]): row
+            for split in ("train", "validation", "test")
+            for row in pq.read_table(self.prepared.folder / f"{split}.parquet").to_pylist()
+        }
+
+    def table(self, answers: Mapping[tuple[str, int], str], name: str = "table.csv") -> Path:
+        """A table whose rows are filled in with answers, by file and row number."""
+        names = self.prepared.labels
+        rows = self.rows()
+        listed = tuple(
+            Suspect(
+                split="train",
+                source=source,
+                row=number,
+                id="",
+                text=rows[source, number]["text"],
+                text_pair=None,
+                label=names[rows[source, number]["label"]],
+                suggested_label=names[0],
+                quality=0.1,
+                suggested_probability=0.9,
+                issue=True,
+                conflict=False,
+                copies=0,
+                row_digest=row_digest(rows[source, number]["original"], names[rows[source, number]["label"]]),
+            )
+            for source, number in answers
+        )
+        found = Suspects(
+            version=self.prepared.version,
+            labels=names,
+            estimator="tfidf",
+            texts=1,
+            conflicts=0,
+            issues=1,
+            suspects=listed,
+        )
+        path = self.folder.parent / name
+        write_suspects(found, path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            written = list(csv.DictReader(file))
+        for row, answer in zip(written, answers.values(), strict=True):
+            row["correct_label"] = answer
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(written[0]))
+            writer.writeheader()
+            writer.writerows(written)
+        return path
+
+    def relabel(self, answers: Mapping[tuple[str, int], str]) -> Relabelled:
+        return self.with_table(self.table(answers))
+
+    def with_table(self, table: Path) -> Relabelled:
+        output = self.folder.parent / "corrected"
+        return relabel(table, self.fetched, self.prepared, data=self.config.data, folder=output)
+
+
+def write_csv(path: Path, rows: list[tuple[object, ...]], header: tuple[str, ...] = ("text", "label")) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([header, *rows])
+
+
+def read(record: Relabelled, split: str = "train") -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(record.folder / f"{split}.parquet").to_pylist()
+    return rows
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    """Three splits as CSV; row 1 of train has two copies with its label and one without."""
+    train = [(text, label, f"作者{index}") for index, (text, label) in enumerate(REVIEWS)]
+    header = ("text", "label", "author")
+    text, label = REVIEWS[0]
+    write_csv(tmp_path / "raw" / "train.csv", [*train, (f" {text} ", label, "抄的")], header)
+    write_csv(
+        tmp_path / "raw" / "validation.csv", [("地毯很脏，失望", 0, "甲"), (text, 1, "乙"), ("早上好", 1, "丁")], header
+    )
+    write_csv(tmp_path / "raw" / "test.csv", [(text, label, "丙"), ("非常满意，下次再来", 1, "丁")], header)
+    return Data(tmp_path / "raw")
+
+
+def test_labels_change_and_everything_else_stays(data: Data) -> None:
+    record = data.relabel({("train.csv", 3): "好评", ("train.csv", 4): "差评", ("validation.csv", 3): "0"})
+    with (data.folder / "train.csv").open(encoding="utf-8", newline="") as file:
+        before = list(csv.DictReader(file))
+    after = read(record)
+    assert [row["label"] for row in before[2:4]] == ["0", "1"]
+    assert [row["label"] for row in after[2:4]] == ["1", "0"]
+    before[2]["label"], before[3]["label"] = "1", "0"
+    assert after == before
+    assert [row["label"] for row in read(record, "validation")] == ["0", "1", "0"]
+    assert (record.corrected, record.removed, record.copies, record.unreadable) == (3, 0, 0, 0)
+    assert record.rows == {"train": 21, "validation": 3, "test": 2}
+
+
+def test_copies_with_the_same_label_are_corrected_too_in_all_splits(data: Data) -> None:
+    record = data.relabel({("train.csv", 1): "好评"})
+    assert (record.corrected, record.copies) == (3, 2)
+    assert read(record)[0]["label"] == "1"
+    assert read(record)[-1] == {"text": f" {REVIEWS[0][0]} ", "label": "1", "author": "抄的"}
+    assert read(record, "test")[0]["label"] == "1"
+    assert read(record, "validation")[1]["label"] == "1"
+
+
+def test_rows_are_removed_with_their_copies(data: Data) -> None:
+    record = data.relabel({("train.csv", 1): "删除", ("train.csv", 2): "delete", ("train.csv", 3): "好评"})
+    assert (record.corrected, record.removed, record.copies) == (1, 4, 2)
+    assert record.rows == {"train": 18, "validation": 3, "test": 1}
+    assert [row["author"] for row in read(record)][:2] == ["作者2", "作者3"]
+    changes = {(change.from_label, change.to_label): change.rows for change in record.changes}
+    assert changes == {("差评", None): 3, ("好评", None): 1, ("差评", "好评"): 1}
+
+
+def test_the_result_is_data_that_is_prepared_again_and_knows_its_parent(data: Data) -> None:
+    record = data.relabel({("train.csv", 3): "好评", ("train.csv", 1): "删除"})
+    again = Data(record.folder)
+    assert again.prepared.relabelled_from == data.prepared.version == record.version
+    assert again.prepared.version != data.prepared.version
+    assert again.prepared.rows == record.rows
+    counts = data.prepared.label_counts["train"]
+    assert again.prepared.label_counts["train"] == {"差评": counts["差评"] - 3, "好评": counts["好评"] + 1}
+
+
+def test_correcting_back_gives_the_first_data_version_again(data: Data) -> None:
+    there = Data(data.relabel({("train.csv", 3): "好评"}).folder)
+    back = Data(there.relabel({("train.parquet", 3): "差评"}).folder)
+    assert back.prepared.version == data.prepared.version != there.prepared.version
+
+
+def test_the_lineage_says_where_the_labels_came_from(data: Data) -> None:
+    record = data.relabel({("train.csv", 1): "好评"})
+    lineage = json.loads((record.folder / LINEAGE_FILE).read_text(encoding="utf-8"))
+    assert lineage["version"] == data.prepared.version
+    assert lineage["table"] == "table.csv" and len(lineage["table_sha256"]) == 64
+    assert lineage["changes"] == [{"from_label": "差评", "to_label": "好评", "rows": 3}]
+    assert lineage["copies"] == 2 and str(data.folder) in lineage["origin"]
+
+
+def test_the_summary_says_what_was_changed_and_where_it_is(data: Data) -> None:
+    record = data.relabel({("train.csv", 1): "好评", ("train.csv", 2): "删除"})
+    summary = relabelled_summary(record)
+    assert "Corrected 3 labels and removed 1 rows" in summary and "2 of these rows are copies" in summary
+    assert "  差评 -> 好评: 3\n  好评 -> (removed): 1\n" in summary
+    assert summary.endswith(f"(train 20, validation 3, test 2 rows) is in {record.folder}.")
+
+
+def test_the_same_table_gives_the_same_folder_and_the_old_data_stays(data: Data) -> None:
+    before = {path: path.read_bytes() for path in data.folder.iterdir()}
+    first = data.relabel({("train.csv", 3): "好评"})
+    second = data.relabel({("train.csv", 3): "好评"})
+    assert second.folder == first.folder and second.cached and not first.cached
+    assert second.model_copy(update={"cached": False}) == first
+    assert data.relabel({("train.csv", 5): "好评"}).folder != first.folder
+    assert {path: path.read_bytes() for path in data.folder.iterdir()} == before
+
+
+def test_a_single_file_whose_splits_were_cut_stays_a_single_file(tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw" / "train.csv", [(text, label) for text, label in REVIEWS])
+    data = Data(tmp_path / "raw")
+    (tested,) = [row for row in pq.read_table(data.prepared.folder / "test.parquet").to_pylist()][:1]
+    record = data.relabel({("train.csv", tested["row"]): "好评" if tested["label"] == 0 else "差评"})
+    assert sorted(path.name for path in record.folder.glob("*.parquet")) == ["train.parquet"]
+    assert read(record)[tested["row"] - 1]["label"] == str(1 - tested["label"])
+
+
+def test_a_table_of_other_data_is_refused_with_every_row(data: Data, tmp_path: Path) -> None:
+    table = data.table({("train.csv", 3): "好评", ("train.csv", 5): "好评", ("train.csv", 20): "差评"})
+    content = table.read_text(encoding="utf-8").replace("reviews", "x")
+    table.write_text(content.replace("train.csv,20,", "other.csv,20,"), encoding="utf-8")
+    shutil.copytree(data.folder, tmp_path / "other" / "raw")
+    rows = [(text, label, "") for text, label in REVIEWS[2:5]]
+    write_csv(tmp_path / "other" / "raw" / "train.csv", rows, ("text", "label", "author"))
+    other = Data(tmp_path / "other" / "raw")
+    with pytest.raises(DataError) as caught:
+        other.with_table(table)
+    message = str(caught.value)
+    assert "3 rows" in message
+    assert "row 2: train.csv, row 3 has another text or label now" in message
+    assert "row 3: train.csv has no row 5 that can be read" in message
+    assert "row 4: the data has no file 'other.csv'" in message
+    assert data.prepared.version in message and other.prepared.version in message
+    assert not (tmp_path / "other" / "corrected").exists()
+
+
+def test_a_row_whose_label_has_changed_since_is_refused(data: Data) -> None:
+    table = data.table({("train.csv", 3): "好评"})
+    file = data.folder / "train.csv"
+    file.write_text(file.read_text(encoding="utf-8").replace("早餐很差,0", "早餐很差,1"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"row 2: train\.csv, row 3 has another text or label now"):
+        Data(data.folder).with_table(table)
+
+
+def test_answers_that_contradict_each_other_are_refused(data: Data) -> None:
+    with pytest.raises(DataError, match="row 3: row 2 says otherwise about the same text and label"):
+        data.relabel({("train.csv", 1): "好评", ("train.csv", 21): "删除"})
+
+
+@pytest.mark.parametrize("answer", ["", "差评"])
+def test_a_table_that_changes_nothing_is_refused(data: Data, answer: str) -> None:
+    with pytest.raises(DataError, match="changes nothing"):
+        data.relabel({("train.csv", 1): answer})
+
+
+def test_rows_that_cannot_be_read_are_written_beside_the_data(tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw" / "train.csv", list(REVIEWS))
+    with (tmp_path / "raw" / "train.csv").open("a", encoding="utf-8") as file:
+        file.write("太多,1,列\n")
+    data = Data(tmp_path / "raw")
+    record = data.relabel({("train.csv", 1): "好评"})
+    (line,) = (record.folder / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()
+    broken = json.loads(line)
+    assert (broken["split"], broken["source"], broken["row"]) == ("train", "train.csv", 21)
+    assert "太多" in broken["content"] and broken["reason"]
+    assert record.unreadable == 1 and record.rows == {"train": 20}
+    assert Data(record.folder).prepared.quarantined == {}
+
+
+def test_rows_that_break_the_contract_are_carried_along(tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw" / "train.csv", [*REVIEWS, ("没有标签", ""), ("", 1)])
+    record = Data(tmp_path / "raw").relabel({("train.csv", 1): "好评"})
+    assert read(record)[-2:] == [{"text": "没有标签", "label": ""}, {"text": "", "label": "1"}]
+
+
+def test_parquet_keeps_the_types_of_its_columns(tmp_path: Path) -> None:
+    count = len(REVIEWS)
+    columns = {
+        "text": pa.array([text for text, _ in REVIEWS], pa.large_string()),
+        "label": pa.array([label for _, label in REVIEWS], pa.int8()),
+        "when": pa.array([datetime.datetime(2026, 5, 1, tzinfo=datetime.UTC)] * count, pa.timestamp("us", "UTC")),
+        "price": pa.array([Decimal("1.50")] * count, pa.decimal128(9, 2)),
+        "tags": pa.array([["好", None], *[None] * (count - 1)], pa.list_(pa.string())),
+        "shop": pa.array(["甲"] * count).dictionary_encode(),
+        "place": pa.array([{"x": 1.5}] * count),
+    }
+    (tmp_path / "raw").mkdir()
+    before = pa.table(columns)
+    pq.write_table(before, tmp_path / "raw" / "train.parquet")
+    record = Data(tmp_path / "raw").relabel({("train.parquet", 1): "好评", ("train.parquet", 2): "差评"})
+    after = pq.read_table(record.folder / "train.parquet")
+    assert after.schema.equals(before.schema)
+    assert after["label"].to_pylist()[:3] == [1, 0, 0]
+    assert after.drop_columns(["label"]).to_pylist() == before.drop_columns(["label"]).to_pylist()
+
+
+def test_json_lines_keep_numbers_and_turn_nested_values_into_text(tmp_path: Path) -> None:
+    extras: list[dict[str, Any]] = [
+        {"stars": 1, "score": 1, "ok": True, "more": {"a": 1}, "mixed": 1},
+        {"stars": None, "score": 0.5, "ok": False, "more": ["好"], "mixed": "一"},
+        {},
+    ]
+    extras += [{"number": 2**60}] * (len(REVIEWS) - 3)
+    lines = [
+        json.dumps({"text": text, "label": label, **extra}, ensure_ascii=False)
+        for (text, label), extra in zip(REVIEWS, extras, strict=True)
+    ]
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    record = Data(tmp_path / "raw").relabel({("train.jsonl", 1): "好评"})
+    first, second, third, fourth, *_ = read(record)
+    assert first == {
+        **{"text": REVIEWS[0][0], "label": 1, "stars": 1, "score": 1.0, "ok": True},
+        **{"more": '{"a": 1}', "mixed": "1", "number": None},
+    }
+    assert (second["score"], second["more"], second["mixed"], second["ok"]) == (0.5, '["好"]', "一", False)
+    assert third["stars"] is third["more"] is third["number"] is None
+    assert fourth["number"] == 2**60
+
+
+def test_a_label_that_the_column_cannot_hold_makes_it_text(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text, "label": label}) for text, label in REVIEWS]
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = Data(tmp_path / "raw")
+    labels = {**NAMES, "other": "其他"}
+    table = data.table({("train.jsonl", 1): "其他"})
+    contract = data.config.data.model_copy(update={"labels": labels})
+    record = relabel(table, data.fetched, data.prepared, data=contract, folder=tmp_path / "corrected")
+    assert [row["label"] for row in read(record)][:3] == ["other", "1", "0"]
+
+
+def test_a_workbook_is_corrected_too(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    with xlsxwriter.Workbook(tmp_path / "raw" / "train.xlsx") as book:
+        sheet = book.add_worksheet()
+        for number, row in enumerate([("text", "label"), *REVIEWS]):
+            sheet.write_row(number, 0, row)
+    record = Data(tmp_path / "raw").relabel({("train.xlsx", 1): "好评"})
+    assert [(row["text"], row["label"]) for row in read(record)] == [(REVIEWS[0][0], 1), *REVIEWS[1:]]
+
+
+def test_files_of_different_formats_become_one(tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw" / "train-1.csv", list(REVIEWS[:10]))
+    table = pa.table({"text": [text for text, _ in REVIEWS[10:]], "label": [label for _, label in REVIEWS[10:]]})
+    pq.write_table(table.append_column("year", pa.array([2026] * 10)), tmp_path / "raw" / "train-2.parquet")
+    source = {"provider": "local", "path": str(tmp_path / "raw"), "files": {"train": "train-*"}}
+    data = Data(tmp_path / "raw", sources=[source])
+    record = data.relabel({("train-1.csv", 1): "好评", ("train-2.parquet", 10): "差评"})
+    rows = read(record)
+    assert [row["label"] for row in rows] == ["1", *(str(label) for _, label in REVIEWS[1:19]), "0"]
+    assert [row["year"] for row in rows] == [None] * 10 + [2026] * 10
+
+
+def test_labels_without_names_are_corrected_by_their_values(tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw" / "train.csv", [(text, "好评" if label else "差评") for text, label in REVIEWS])
+    record = Data(tmp_path / "raw", labels=None).relabel({("train.csv", 1): "好评"})
+    assert read(record)[0] == {"text": REVIEWS[0][0], "label": "好评"}
+
+
+def test_nothing_half_written_remains(data: Data, tmp_path: Path) -> None:
+    table = data.table({("train.csv", 3): "好评"})
+    (tmp_path / "corrected").write_text("a file in the way", encoding="utf-8")
+    with pytest.raises(StorageError, match="corrected"):
+        data.with_table(table)
+    assert (tmp_path / "corrected").read_text(encoding="utf-8") == "a file in the way"
