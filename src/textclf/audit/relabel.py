@@ -18,6 +18,7 @@ from textclf.audit.label_errors import row_digest
 from textclf.audit.suspects_table import CORRECT_LABEL, Correction, read_corrections
 from textclf.config.schema import DataConfig
 from textclf.config.sources import Split
+from textclf.data.contract import reading_options
 from textclf.data.detection import data_format
 from textclf.data.labels import label_value
 from textclf.data.quarantine import Quarantine
@@ -176,13 +177,7 @@ class _RawData:
 
     def batches(self, source: str) -> Iterator[RowBatch]:
         """Reads a file."""
-        return iter_batches(
-            self.folder / source,
-            file_encoding=self._data.file_encoding,
-            delimiter=self._data.delimiter,
-            sheet=self._data.sheet,
-            column_names=self._data.column_names,
-        )
+        return iter_batches(self.folder / source, **reading_options(self._data))
 
     def parquet_schema(self, source: str) -> pa.Schema | None:
         """The columns of a Parquet file; None for other files."""

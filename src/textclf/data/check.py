@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from textclf.config.schema import CleaningConfig, DataConfig
 from textclf.config.sources import SPLITS, Split
-from textclf.data.contract import Contract, check_columns
+from textclf.data.contract import Contract, check_columns, reading_options
 from textclf.data.labels import MAX_LABELS, check_training_labels, label_names
 from textclf.data.quarantine import EXAMPLES_OF_A_KIND, Quarantine, describe_kinds
-from textclf.data.readers import FileDescription, describe_file, iter_batches
+from textclf.data.readers import FileDescription, iter_batches
 from textclf.data.repeated_ids import RepeatedIds
 from textclf.errors import DataError
 from textclf.evaluation.tables import align, shorten
@@ -68,14 +68,14 @@ def check_data(
         DataError: A file cannot be read as what it is, or columns are missing.
         StorageError: A file could not be read, or the quarantine not be written.
     """
-    check_columns(fetched, data)
+    files = check_columns(fetched, data)
     try:
         with ExitStack() as stack:
             file: TextIO | None = None
             if quarantine_path:
                 file = stack.enter_context(quarantine_path.open("w", encoding="utf-8"))
             ids = stack.enter_context(RepeatedIds())
-            return _Check(fetched, data, cleaning, Quarantine(file), ids).run()
+            return _Check(fetched, files, data, cleaning, Quarantine(file), ids).run()
     except OSError as error:
         raise storage_error(quarantine_path or Path(error.filename or "."), error) from error
 
@@ -84,12 +84,14 @@ class _Check:
     def __init__(
         self,
         fetched: FetchedData,
+        files: tuple[FileDescription, ...],
         data: DataConfig,
         cleaning: CleaningConfig,
         quarantine: Quarantine,
         ids: RepeatedIds,
     ) -> None:
         self._fetched = fetched
+        self._files = files
         self._data = data
         self._contract = Contract(data, cleaning)
         self._quarantine = quarantine
@@ -118,7 +120,7 @@ class _Check:
         self._check_labels(counts)
         return CheckedData(
             origin=self._fetched.origin,
-            files=tuple(describe(self._describe(name), self._fetched.folder) for _, _, name in self._begins),
+            files=tuple(file.summary(self._fetched.folder) for file in self._files),
             rows=rows,
             quarantined=self._quarantine.kinds(),
             labels=counts,
@@ -127,17 +129,10 @@ class _Check:
 
     def _read_split(self, split: Split) -> Counter[str]:
         labels: Counter[str] = Counter()
-        data = self._data
         for source in self._fetched.splits[split]:
             self._begins.append((self._read, split, source))
             begin = self._read
-            batches = iter_batches(
-                self._fetched.folder / source,
-                file_encoding=data.file_encoding,
-                delimiter=data.delimiter,
-                sheet=data.sheet,
-                column_names=data.column_names,
-            )
+            batches = iter_batches(self._fetched.folder / source, **reading_options(self._data))
             with tqdm(desc=f"checking {source}", unit=" rows", disable=None, delay=2, leave=False) as progress:
                 for batch in batches:
                     broken: list[tuple[int, str, object]] = [
@@ -197,28 +192,6 @@ class _Check:
     def _place(self, number: int) -> tuple[Split, str, int]:
         begin, split, source = next(entry for entry in reversed(self._begins) if entry[0] < number)
         return split, source, number - begin
-
-    def _describe(self, name: str) -> FileDescription:
-        data = self._data
-        return describe_file(
-            self._fetched.folder / name,
-            file_encoding=data.file_encoding,
-            delimiter=data.delimiter,
-            sheet=data.sheet,
-            column_names=data.column_names,
-        )
-
-
-def describe(file: FileDescription, folder: Path) -> str:
-    """Says in one line what a file was found to be."""
-    separators = {",": "commas", ";": "semicolons", "|": "vertical bars", "\t": "tabs"}
-    facts = [file.format.upper()]
-    facts += [f"compressed with {file.compression}"] if file.compression else []
-    facts += [f"encoding {file.encoding}"] if file.encoding else []
-    facts += [f"separated by {separators[file.delimiter]}"] if file.delimiter else []
-    facts += [f"sheet {file.sheet}"] if file.sheet else []
-    columns = shorten(", ".join(file.columns), 100)
-    return f"{file.path.relative_to(folder).as_posix()}: {', '.join(facts)}; columns {columns}"
 
 
 def check_page(checked: CheckedData) -> str:

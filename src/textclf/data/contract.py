@@ -8,11 +8,12 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
-from textclf.config.schema import CleaningConfig, DataConfig
+from textclf.config.schema import CleaningConfig, DataConfig, Delimiter, Encoding
 from textclf.data.cleaning import clean_value
 from textclf.data.labels import label_value
-from textclf.data.readers import read_columns
+from textclf.data.readers import FileDescription, describe_file
 from textclf.errors import DataError, first_lines
 from textclf.records import FetchedData
 from textclf.store import digest_of
@@ -196,8 +197,27 @@ def parse_day(value: object) -> str | None:
         return None
 
 
-def check_columns(fetched: FetchedData, data: DataConfig) -> None:
+class ReadingOptions(TypedDict):
+    """How the files of a data set are to be read: keyword arguments of `iter_batches` and its neighbours."""
+
+    file_encoding: Encoding
+    delimiter: Delimiter
+    sheet: str | None
+    column_names: tuple[str, ...] | None
+
+
+def reading_options(data: DataConfig) -> ReadingOptions:
+    """Takes from a contract how its files are to be read."""
+    return ReadingOptions(
+        file_encoding=data.file_encoding, delimiter=data.delimiter, sheet=data.sheet, column_names=data.column_names
+    )
+
+
+def check_columns(fetched: FetchedData, data: DataConfig) -> tuple[FileDescription, ...]:
     """Makes sure that every file has the columns that the contract names.
+
+    Returns:
+        How each file is read.
 
     Raises:
         DataError: Columns are missing, in all files at once, with the ones that may be meant; or a file cannot be
@@ -207,14 +227,10 @@ def check_columns(fetched: FetchedData, data: DataConfig) -> None:
     wanted = {f"data.{field}": column for field, column in data.columns.items()}
     problems: list[str] = []
     hints: dict[str, None] = {}
+    files = []
     for name in dict.fromkeys(path for paths in fetched.splits.values() for path in paths):
-        columns = read_columns(
-            fetched.folder / name,
-            file_encoding=data.file_encoding,
-            delimiter=data.delimiter,
-            sheet=data.sheet,
-            column_names=data.column_names,
-        )
+        files.append(describe_file(fetched.folder / name, **reading_options(data)))
+        columns = list(files[-1].columns)
         absent = {setting: column for setting, column in wanted.items() if column not in columns}
         if absent:
             problems.append(f"{name} lacks {', '.join(map(repr, absent.values()))}; it has the columns {columns}")
@@ -228,6 +244,7 @@ def check_columns(fetched: FetchedData, data: DataConfig) -> None:
             + "".join(f"{hint}\n" for hint in hints)
             + "Set these fields to names that exist; for CSV and TSV files without header line, set data.column_names."
         )
+    return tuple(files)
 
 
 def _meant(absent: Mapping[str, str], columns: list[str], taken: set[str]) -> Iterator[tuple[str, str]]:

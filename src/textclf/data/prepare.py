@@ -16,7 +16,7 @@ import textclf
 from textclf.config.home import Home
 from textclf.config.schema import CleaningConfig, DataConfig
 from textclf.config.sources import SPLITS, Split
-from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest
+from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest, reading_options
 from textclf.data.labels import check_training_labels, label_names
 from textclf.data.quarantine import Quarantine, describe_kinds
 from textclf.data.readers import iter_batches
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 # Part of every digest: raise it when the same input is prepared in another way than before.
 PREPARE_VERSION = 2
 QUARANTINE_FILE = "quarantine.jsonl"
+_FILES_LOGGED = 10
 
 
 def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig, seed: int, home: Home) -> PreparedData:
@@ -80,7 +81,8 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
     if record := find(folder, PreparedData):
         logger.info("The data was prepared before with the same settings: %s is used again.", folder)
         return record.model_copy(update={"origin": fetched.origin, "name": data.name})
-    check_columns(fetched, data)
+    for description in check_columns(fetched, data)[:_FILES_LOGGED]:
+        logger.info("%s", description.summary(fetched.folder))
     with building(folder) as draft:
         with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as file:
             quarantine = Quarantine(file)
@@ -141,14 +143,7 @@ def _read(
     rows = Rows()
     with tqdm(desc=f"reading {split}", unit=" rows", disable=None, delay=2) as progress:
         for source in fetched.splits[split]:
-            batches = iter_batches(
-                fetched.folder / source,
-                file_encoding=data.file_encoding,
-                delimiter=data.delimiter,
-                sheet=data.sheet,
-                column_names=data.column_names,
-            )
-            for batch in batches:
+            for batch in iter_batches(fetched.folder / source, **reading_options(data)):
                 broken: list[tuple[int, str, object]] = [(row.number, row.reason, row.content) for row in batch.broken]
                 for number, row in zip(batch.numbers, batch.rows, strict=True):
                     checked = contract.check(row)

@@ -21,6 +21,7 @@ from textclf.data.detection import DataFormat, data_format, detect_encoding, fil
 from textclf.data.excel import Workbook
 from textclf.data.lines import Broken, Item, Lines, text_encoding
 from textclf.errors import DataError
+from textclf.evaluation.tables import shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,6 +96,21 @@ class FileDescription:
     sheet: str | None
     columns: tuple[str, ...]
     size_bytes: int
+
+    def summary(self, folder: Path) -> str:
+        """Says it in one line.
+
+        Args:
+            folder: What the file's path is told from.
+        """
+        separators = {",": "commas", ";": "semicolons", "|": "vertical bars", "\t": "tabs"}
+        facts = [self.format.upper()]
+        facts += [f"compressed with {self.compression}"] if self.compression else []
+        facts += [f"encoding {self.encoding}"] if self.encoding else []
+        facts += [f"separated by {separators[self.delimiter]}"] if self.delimiter else []
+        facts += [f"sheet {self.sheet}"] if self.sheet else []
+        columns = shorten(", ".join(self.columns), 100)
+        return f"{self.path.relative_to(folder).as_posix()}: {', '.join(facts)}; columns {columns}"
 
 
 def describe_file(
