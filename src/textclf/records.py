@@ -96,6 +96,8 @@ class PreparedData(Record):
     """How many validation and test texts also stand, exactly, in an earlier split or earlier in their own."""
     split_digests: dict[Split, str]
     """Digest of each split's set of rows, whatever file they came from."""
+    test_leakfree_digest: str = ""
+    """Digest of the test rows that are no copies of earlier ones."""
     contract: str
     """Digest of the rules that every row keeps."""
     origin: str

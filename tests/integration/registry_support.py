@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textclf.config import Home, TrainConfig
+from textclf.evaluation.evaluate import comparison_tags
 from textclf.modeling import build_classifier
 from textclf.prediction.classifier import Classifier, ClassifierSettings
 from textclf.records import EncodedData, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
@@ -100,7 +101,8 @@ def make_trained(place: Place, metrics: Mapping[str, float], *, always: str | No
     run_id = client.create_run(experiment_id(client, place.home, NAME)).info.run_id
     for name, value in metrics.items():
         client.log_metric(run_id, name, value)
-    client.set_tag(run_id, "textclf.test_digest", place.prepared.split_digests["test"])
+    for tag, digest in comparison_tags(place.prepared).items():
+        client.set_tag(run_id, tag, digest)
     folder = run_folder(place.home, run_id) / "model"
     make_classifier(place, always=always).save(folder)
     return TrainedModel(

@@ -102,6 +102,32 @@ def test_a_champion_of_other_test_rows_is_measured_on_the_new_ones(place: Any, t
     assert support.make_version(other, 0.51).is_champion
 
 
+def test_a_champion_that_learnt_copies_of_test_rows_is_compared_on_the_others(tmp_path: Path) -> None:
+    reviews = tmp_path / "place" / "reviews"
+    place = support.make_place(tmp_path / "place")
+    # Half of the test rows stand in train now, all of them 好评.
+    train, test = (reviews / f"{split}.tsv" for split in ("train", "test"))
+    good = [line for line in test.read_text("utf-8").splitlines()[1:] if line.endswith("好评")]
+    train.write_text(train.read_text("utf-8") + "\n".join(good) + "\n", encoding="utf-8")
+    prepared, encoded, _ = support.data_support.make_encoded(place.config, place.home)
+    place = type(place)(place.home, place.config, prepared, encoded)
+    assert prepared.leaked["test"] == len(good) == 10
+    first = {"test/accuracy": 0.95, "test_leakfree/accuracy": 0.6}
+    assert support.register_again(place, support.make_trained(place, first), first, metric="accuracy").is_champion
+    honest = {"test/accuracy": 0.8, "test_leakfree/accuracy": 0.7}
+    better = support.register_again(place, support.make_trained(place, honest), honest, metric="accuracy")
+    assert better.is_champion
+    assert "test_leakfree accuracy 0.7000 is at least as good as 0.6000" in better.reason
+    assert "over the same 10 rows" in better.reason
+    # A champion of other rows is measured on the leak-free ones: always 差评 is right on all of them.
+    client = connect(place.home)
+    stale = support.make_trained(place, honest, always="差评")
+    client.set_tag(stale.run_id, "textclf.test_leakfree_digest", "of other rows")
+    assert support.register_again(place, stale, honest, metric="accuracy").is_champion
+    worse = support.register_again(place, support.make_trained(place, honest), honest, metric="accuracy")
+    assert "0.7000 is worse than 1.0000" in worse.reason
+
+
 def test_a_model_with_other_labels_stays_challenger(place: Any, tmp_path: Path) -> None:
     support.make_version(place, 0.6)
     other = support.make_place(tmp_path / "other", classes=3)

@@ -326,7 +326,10 @@ class RegistrationConfig(StrictModel):
     """When a new model version becomes the champion."""
 
     metric: Literal["accuracy", "f1_macro", "f1_weighted", "roc_auc_macro", "average_precision_macro", "log_loss"] = (
-        Field(default="f1_macro", description="Test metric on which the new model is compared with the champion.")
+        Field(
+            default="f1_macro",
+            description="Metric on which the new model is compared with the champion, over the leak-free test rows.",
+        )
     )
 
 

@@ -6,6 +6,8 @@ import logging
 import os
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
+from itertools import compress
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,8 +92,7 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
         if missing:
             splits |= cut(splits["train"], missing, seed)
         flags = leak_free(splits)
-        record = _record(fetched, digest, folder, data, cleaning, splits, names, quarantine)
-        record = record.model_copy(update={"leaked": {split: flags[split].count(False) for split in flags}})
+        record = _record(fetched, digest, folder, data, cleaning, splits, flags, names, quarantine)
         _log(record)
         for split, rows in splits.items():
             write_table(_table(rows, list(names), flags.get(split), data), draft / f"{split}.parquet")
@@ -219,6 +220,7 @@ def _record(
     data: DataConfig,
     cleaning: CleaningConfig,
     splits: dict[Split, Rows],
+    leak_flags: dict[Split, list[bool]],
     names: dict[str, str],
     quarantine: Quarantine,
 ) -> PreparedData:
@@ -232,12 +234,8 @@ def _record(
     label_counts = {split: {name: counts[split][value] for value, name in names.items()} for split in SPLITS}
     for warning in check_training_labels(label_counts["train"], minimum=data.contract.min_rows_per_label):
         logger.warning(warning)
-    split_digests = {
-        split: content_digest(
-            (text, pair, names[label]) for text, pair, label in zip(rows.texts, rows.pairs, rows.labels, strict=True)
-        )
-        for split, rows in splits.items()
-    }
+    split_digests = {split: content_digest(_contents(splits[split], names)) for split in SPLITS}
+    leak_free_rows = compress(_contents(splits["test"], names), leak_flags["test"])
     contract = contract_digest(data, cleaning)
     return PreparedData(
         digest=digest,
@@ -248,8 +246,9 @@ def _record(
         rows={split: len(splits[split]) for split in SPLITS},
         label_counts=label_counts,
         quarantined={kind.reason: kind.rows for kind in quarantine.kinds()},
-        leaked={},
-        split_digests={split: split_digests[split] for split in SPLITS},
+        leaked={split: flags.count(False) for split, flags in leak_flags.items()},
+        split_digests=split_digests,
+        test_leakfree_digest=content_digest(leak_free_rows),
         contract=contract,
         origin=fetched.origin,
         uri=fetched.uri,
@@ -258,6 +257,11 @@ def _record(
         relabelled_from=lineage_of(fetched.folder),
         cached=False,
     )
+
+
+def _contents(rows: Rows, names: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    labels = (names[label] for label in rows.labels)
+    return zip(rows.texts, rows.pairs, labels, strict=True)
 
 
 def _log(prepared: PreparedData) -> None:

@@ -106,7 +106,8 @@ def evaluate(
     )
     with reporting(home, "logging the evaluation"):
         _log_metrics(client, trained.run_id, metrics, step=trained.steps)
-        client.set_tag(trained.run_id, "textclf.test_digest", prepared.split_digests["test"])
+        for tag, digest in comparison_tags(prepared).items():
+            client.set_tag(trained.run_id, tag, digest)
         client.log_artifacts(trained.run_id, str(folder), "evaluation")
     logger.info(
         "Evaluate: test accuracy %.4f, macro F1 %.4f; without leaked rows %.4f, %.4f.",
@@ -116,6 +117,14 @@ def evaluate(
         metrics.get("test_leakfree/f1_macro", metrics["test/f1_macro"]),
     )
     return EvaluatedModel(run_id=trained.run_id, metrics=metrics, baselines=baselines, report_folder=folder)
+
+
+def comparison_tags(prepared: PreparedData) -> dict[str, str]:
+    """Tags of a run that say over which rows `test/…` and `test_leakfree/…` were measured, for later comparisons."""
+    return {
+        "textclf.test_digest": prepared.split_digests["test"],
+        "textclf.test_leakfree_digest": prepared.test_leakfree_digest,
+    }
 
 
 def _read_rows(path: Path) -> _Rows:
@@ -217,7 +226,7 @@ def _baselines(
             "textclf.baseline": name,
             "textclf.baseline_key": key,
             "textclf.data_digest": prepared.digest,
-            "textclf.test_digest": prepared.split_digests["test"],
+            **comparison_tags(prepared),
         }
         with reporting(home, f"logging the baseline {name}"):
             run = client.create_run(experiment, run_name=f"baseline-{name}", tags=tags)
