@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
-from textclf.config.home import Home
+from textclf.config.home import CONFIGS, Home
 from textclf.config.schema import PredictConfig, TrainConfig
 from textclf.records import PredictionSummary, RegisteredModel
 
@@ -25,7 +26,7 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
         lines += [
             "This was the quickstart: a small BERT from random weights on the reviews that ship with textclf.",
             "The real job fine-tunes bert-base-chinese on ChnSentiCorp:",
-            f"  {python} flows/train_flow.py --config configs/chnsenticorp.yaml",
+            f"  {python} {_script('flows/train_flow.py')} --config {_script('configs/chnsenticorp.yaml')}",
             "",
         ]
     if home.mlflow_page:
@@ -33,11 +34,22 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
     else:
         store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
         lines += [f"Compare models:      {_program('mlflow')} ui{store}"]
+    alias = "champion" if registered.is_champion else "challenger"
+    column = config.data.text_column
+    text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
     lines += [
-        f"Predict a file:      {python} flows/predict_flow.py --model {registered.name} --input FILE --output FILE",
-        f"Run on schedules:    {python} deployments/serve.py",
+        f"Look at its data:    {_program('textclf')} data show {registered.name}@{alias}",
+        f"Predict a file:      {python} {_script('flows/predict_flow.py')} --model {registered.name}{text_column} "
+        "--input FILE --output FILE",
+        f"Run on schedules:    {python} {_script('deployments/serve.py')}",
     ]
     return "\n".join(lines)
+
+
+def _script(name: str) -> str:
+    # As it is typed in the repository; from elsewhere with its whole path.
+    root = CONFIGS.parent
+    return name if Path.cwd() == root else str(root / name)
 
 
 def _program(name: str) -> str:

@@ -6,6 +6,7 @@ command line a `TextclfError` becomes one message and an exit code; a traceback 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -63,6 +64,16 @@ class HubUnreachableError(HubError, TransientError):
 
 class TrackingError(TransientError):
     """MLflow's store could not take what had to be written to it."""
+
+
+def redacted(text: str) -> str:
+    """Takes user names, passwords and tokens out of the addresses in a text.
+
+    Example:
+        >>> redacted("postgresql://mlflow:secret@database/mlflow is locked")
+        'postgresql://***@database/mlflow is locked'
+    """
+    return re.sub(r"://[^/\s]*@", "://***@", text)
 
 
 def first_lines(problems: Sequence[str], limit: int = 10) -> str:

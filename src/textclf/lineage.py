@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from textclf.config.home import Home
-from textclf.data.versions import find_versions
+from textclf.data.versions import known_versions
 from textclf.errors import DataError
 from textclf.evaluation.tables import align
 from textclf.records import PreparedData, Record
+from textclf.registry import choose_model
 from textclf.tracking import VERSION_TAG, connect, reporting
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class VersionPage(Record):
     version: str
     data: tuple[PreparedData, ...]
     """The data sets with this version that the home holds: more than one if the same rows came in several layouts."""
-    made_into: tuple[str, ...]
-    """Versions that audits or corrected labels made of this one."""
+    made_into: dict[str, str]
+    """Versions that were made of this one, and how: `audited` or `relabelled`."""
     runs: tuple[TrainedOn, ...]
     """Training runs on this version, the newest first."""
 
@@ -46,16 +47,21 @@ def show_version(prefix: str, home: Home) -> VersionPage:
     """Collects what is known of a data version.
 
     Args:
-        prefix: The version, or its first digits.
+        prefix: The version, or its first digits; or a registered model as NAME@ALIAS, for the data it was trained on.
         home: Where the data and MLflow's store lie.
 
     Raises:
         DataError: No data set or run has such a version, or several have.
+        ModelNotFoundError: There is no such registered model.
         TrackingError: MLflow's store failed.
         StorageError: A manifest cannot be read.
     """
+    if "@" not in prefix:
+        _check_digits(prefix)
     client = connect(home)
-    known = find_versions(home, "")
+    if "@" in prefix:
+        prefix = _version_of_model(client, prefix, home)
+    known = known_versions(home)
     with reporting(home, "looking for runs by their data"):
         runs = list(_runs(client, prefix))
     versions = {data.version for data in known if data.version.startswith(prefix)}
@@ -72,11 +78,26 @@ def show_version(prefix: str, home: Home) -> VersionPage:
     return VersionPage(
         version=version,
         data=tuple(_without_copies([data for data in known if data.version == version])),
-        made_into=tuple(
-            sorted({data.version for data in known if version in (data.audited_from, data.relabelled_from)} - {version})
-        ),
+        made_into={
+            data.version: "audited" if data.audited_from == version else "relabelled"
+            for data in known
+            if version in (data.audited_from, data.relabelled_from) and data.version != version
+        },
         runs=trained,
     )
+
+
+def _version_of_model(client: MlflowClient, name_and_alias: str, home: Home) -> str:
+    name, _, alias = name_and_alias.partition("@")
+    chosen = choose_model(name, alias, home=home)
+    with reporting(home, "looking up the run of the model"):
+        tags = client.get_run(chosen.run_id).data.tags
+    if VERSION_TAG not in tags:
+        raise DataError(
+            f"Version {chosen.version} of {name} does not say which data it was trained on: its run {chosen.run_id} "
+            f"has no tag {VERSION_TAG}. It was made by an older version of textclf, or by hand."
+        )
+    return tags[VERSION_TAG]
 
 
 def _without_copies(found: list[PreparedData]) -> Iterator[PreparedData]:
@@ -91,7 +112,7 @@ def _runs(client: MlflowClient, prefix: str) -> Iterator[Any]:
     while True:
         page = client.search_runs(
             experiments,
-            f"tags.`{VERSION_TAG}` LIKE '{_digits(prefix)}%' and tags.`textclf.kind` = 'training'",
+            f"tags.`{VERSION_TAG}` LIKE '{prefix}%' and tags.`textclf.kind` = 'training'",
             max_results=MAX_RUNS,
             order_by=["attributes.start_time DESC"],
             page_token=token,
@@ -102,10 +123,12 @@ def _runs(client: MlflowClient, prefix: str) -> Iterator[Any]:
             return
 
 
-def _digits(prefix: str) -> str:
+def _check_digits(prefix: str) -> None:
     if not prefix or any(character not in "0123456789abcdef" for character in prefix):
-        raise DataError(f"{prefix!r} is no data version: expected hexadecimal digits such as 4f1c09aa27de.")
-    return prefix
+        raise DataError(
+            f"{prefix!r} is no data version: expected hexadecimal digits such as 4f1c09aa27de, or a "
+            "model such as textclf-reviews@champion. The log of a training and its MLflow run name the version."
+        )
 
 
 def _trained(client: MlflowClient, run: Any) -> TrainedOn:
@@ -139,11 +162,14 @@ def version_page(page: VersionPage) -> str:
         parts.append(align(table))
         parts.append("\n".join(f"rows of {split}: {digest}" for split, digest in data.split_digests.items()))
     if page.made_into:
-        parts.append(f"Made into: {', '.join(page.made_into)}")
+        parts.append(f"Made into: {', '.join(f'{made} ({how})' for made, how in page.made_into.items())}")
     if page.runs:
         rows = [["run", "name", "started", "status", "registered"]]
         rows += [[run.run_id, run.run_name, run.started, run.status, ", ".join(run.models) or "–"] for run in page.runs]
         parts.append(f"Models trained on it:\n{align(rows)}")
+    elif page.made_into:
+        made = next((made for made, how in page.made_into.items() if how == "audited"), next(iter(page.made_into)))
+        parts.append(f"No model was trained on this version itself; try `textclf data show {made}`.")
     else:
         parts.append("No model was trained on it.")
     return "\n\n".join(parts)

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any
 
 from textclf.config.home import Home
-from textclf.errors import TrackingError
+from textclf.errors import TrackingError, redacted
 from textclf.store import write_text
-from textclf.tracking import connect, redacted
+from textclf.tracking import connect
 
 logger = logging.getLogger(__name__)
 

@@ -48,7 +48,7 @@ class FetchedData(Record):
     uri: str = ""
     """Address of the source: of the repository on its hub, or of the folder on this machine."""
     revision: str | None = None
-    """The commit on the hub; None for local files."""
+    """The commit on the hub, or the branch where the hub does not tell it; None for local files."""
     cached: bool
     attempts: tuple[Attempt, ...]
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import textclf
 from textclf.config.home import Home
 from textclf.config.schema import RegistrationConfig
-from textclf.errors import ModelNotFoundError
+from textclf.errors import ModelNotFoundError, redacted
 from textclf.evaluation.evaluate import comparison_tags
 from textclf.evaluation.metrics import classification_metrics
 from textclf.prediction.classifier import Classifier, read_settings
 from textclf.quiet import quiet_mlflow
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
-from textclf.tracking import connect, redacted, reporting
+from textclf.tracking import connect, reporting
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -87,6 +87,7 @@ def register(
         is_champion, reason = True, str(version.tags.get("textclf.decision", "It was already the champion."))
     else:
         is_champion, reason = _compare(client, home, evaluated, champion, prepared, registration)
+    reason += _better_baseline(evaluated, registration.metric)
     with reporting(home, "recording the decision"):
         client.set_model_version_tag(name, version.version, "textclf.decision", reason)
         client.set_tag(trained.run_id, "textclf.decision", reason)
@@ -220,6 +221,20 @@ def _log_and_register(client: MlflowClient, trained: TrainedModel, name: str) ->
         return mlflow.register_model(info.model_uri, name)
 
 
+def _better_baseline(evaluated: EvaluatedModel, metric: str) -> str:
+    """Says so if a baseline is better than the model: then its cost is for nothing."""
+    name = f"test_leakfree/{metric}"
+    ours = evaluated.metrics.get(name)
+    lower = metric in LOWER_IS_BETTER
+    scores = {baseline: found[name] for baseline, found in evaluated.baselines.items() if name in found}
+    if ours is None or not scores:
+        return ""
+    best = min(scores, key=scores.__getitem__) if lower else max(scores, key=scores.__getitem__)
+    if (scores[best] < ours) if lower else (scores[best] > ours):
+        return f" Mind that the baseline {best} is better: {name} {scores[best]:.4f} against {ours:.4f}."
+    return ""
+
+
 def _compare(
     client: MlflowClient,
     home: Home,
@@ -253,7 +268,8 @@ def _champion_metric(
     with reporting(home, "reading the champion's metrics"):
         run = client.get_run(champion.run_id) if champion.run_id else None
     tag = f"textclf.{rows}_digest"
-    if run and run.data.tags.get(tag) == comparison_tags(prepared)[tag]:
+    digest = comparison_tags(prepared)[tag]
+    if run and digest and run.data.tags.get(tag) == digest:
         recorded = run.data.metrics.get(f"{rows}/{metric}")
         if recorded is not None:
             return float(recorded)

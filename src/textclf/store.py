@@ -7,6 +7,7 @@ processes that make the same folder at once both end with a good one.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -148,16 +149,41 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file so that it appears whole or not at all."""
+    with appearing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Gives the path of a file to write; when the block ends it takes its place, and if the block fails it goes.
+
+    Args:
+        path: The place; a file that is there is replaced.
+
+    Yields:
+        Where to write, in the same folder.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """Words a failed write for the user, with the space that is left."""
+    if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
+        return StorageError(
+            f"Writing to {path} failed: {error.strerror}.\n"
+            "Name a place in a folder that exists and that you may write to; for what lies in the home directory, set "
+            "TEXTCLF_HOME to such a folder."
+        )
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     return StorageError(

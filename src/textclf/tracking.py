@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import subprocess
 import time
@@ -24,7 +23,7 @@ from textclf.config.home import Home
 from textclf.config.load import dump_yaml
 from textclf.config.schema import TrainConfig
 from textclf.devices import describe_hardware
-from textclf.errors import TrackingError
+from textclf.errors import TrackingError, redacted
 from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.store import digest_of, write_text
 
@@ -65,16 +64,6 @@ def reporting(home: Home, doing: str) -> Iterator[None]:
             f"Its store is {redacted(home.tracking_uri)}. Make sure that it can be reached and is not locked by "
             "another program, then start the same command again: it goes on where it stopped."
         ) from error
-
-
-def redacted(text: str) -> str:
-    """Takes the passwords out of the addresses in a text.
-
-    Example:
-        >>> redacted("postgresql://mlflow:secret@database/mlflow is locked")
-        'postgresql://mlflow:***@database/mlflow is locked'
-    """
-    return re.sub(r"(://[^/@\s:]*):[^/@\s]+@", r"\1:***@", text)
 
 
 def connect(home: Home) -> MlflowClient:
@@ -288,10 +277,10 @@ def _describe_run(
         **{f"package.{package}": version(package) for package in PACKAGES},
         "data.digest": prepared.digest,
         "data.version": prepared.version,
-        "data.audited_from": prepared.audited_from,
+        **({"data.audited_from": prepared.audited_from} if prepared.audited_from else {}),
         "data.origin": prepared.origin,
         "data.uri": prepared.uri,
-        "data.revision": prepared.revision,
+        **({"data.revision": prepared.revision} if prepared.revision else {}),
         "model.origin": fetched.origin if fetched else "random weights",
     }
     commit = _git_commit()
@@ -312,7 +301,9 @@ def _describe_run(
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in all_tags.items()])
         client.log_text(run_id, dump_yaml(config), "config.yaml")
         client.log_inputs(run_id, _dataset_inputs(prepared))
-        for name in DATA_FILES:
+        # Masking is done to the rows that are kept; those that were quarantined stand there as they came.
+        names = DATA_FILES[:-1] if config.cleaning.mask_personal_data else DATA_FILES
+        for name in names:
             if (file := prepared.folder / name).is_file():
                 client.log_artifact(run_id, str(file), "data")
 
@@ -340,13 +331,16 @@ def _dataset_inputs(prepared: PreparedData) -> list[Any]:
             # A set of thousands of files would not fit into the column; `textclf data show` has them all.
             "files": dict(list(files.items())[:MOST_FILES_LOGGED]),
         }
+        described = source.to_json(), json.dumps(profile, ensure_ascii=False)
         dataset = Dataset(
-            name=split,
+            # An experiment knows one data set of a name and digest: the same rows from another place need another name,
+            # or the run is given the place that an earlier run had them from.
+            name=f"{split}-{digest_of(described)[:8]}",
             # MLflow allows 36 characters.
             digest=digest[:32],
             source_type=source._get_source_type(),
-            source=source.to_json(),
-            profile=json.dumps(profile, ensure_ascii=False),
+            source=described[0],
+            profile=described[1],
         )
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", split)]))
     return inputs

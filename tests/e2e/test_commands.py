@@ -131,6 +131,8 @@ def test_a_training_ends_with_a_champion_and_the_next_commands(
     assert f"mlflow ui --backend-store-uri sqlite:///{user.home / 'mlflow.db'}" in trained.stdout
     assert "python flows/predict_flow.py --model textclf-tiny" in trained.stdout
     assert user.query("select alias, version from registered_model_aliases") == [("champion", 1)]
+    artifacts = {path.name for path in user.home.glob("mlruns/textclf-tiny/*/artifacts/data/*")}
+    assert artifacts == {"report.html", "findings.json", "removed.jsonl", "quarantine.jsonl"}
     assert [path.name for path in user.folder.iterdir()] == ["home"], "a run leaves nothing outside its home"
 
 
@@ -146,9 +148,22 @@ def test_a_second_training_finds_data_and_tokens_again(
     assert done.returncode == 0, done.stderr
     output = done.stdout + done.stderr
     assert "The data was prepared before with the same settings" in output
+    assert "The data was audited before with the same settings" in output
     assert "Tokenize: found again by digest" in output
     assert "the baselines were measured on this data before" in output
     assert "textclf-tiny version 2 is champion" in done.stdout
+
+
+def test_a_data_version_leads_to_the_models_that_were_trained_on_it(
+    user: User, trained: subprocess.CompletedProcess[str]
+) -> None:
+    versions = {value for (value,) in user.query("select value from tags where key = 'textclf.data_version'")}
+    (version,) = versions
+    done = user.types(TEXTCLF, "data", "show", version[:6])
+    assert done.returncode == 0, done.stderr
+    assert f"Data version {version}" in done.stdout
+    assert "textclf-tiny version" in done.stdout and "(champion)" in done.stdout
+    assert "FINISHED" in done.stdout
 
 
 def test_a_file_is_predicted_once_unless_asked_again(user: User, trained: subprocess.CompletedProcess[str]) -> None:

@@ -88,7 +88,17 @@ class TestWorkPool:
     def test_trains_and_leaves_its_artifacts(self, deployed: Any) -> None:
         assert deployed.trained["state"]["type"] == "COMPLETED", deployed.server.log_lines(deployed.trained["id"])
         artifacts = deployed.server.artifacts(deployed.trained["id"])
-        assert set(artifacts) == {"download", "data-report", "tokens", "training", "metrics", "decision"}
+        assert set(artifacts) == {
+            "download",
+            "data-report",
+            "data-audit",
+            "tokens",
+            "training",
+            "metrics",
+            "decision",
+        }
+        assert artifacts["data-audit"]["data"].startswith("# Data audit: tiny\n")
+        assert "| 正面 |" in artifacts["data-audit"]["data"]
         assert "| 正面 | 48 |" in artifacts["data-report"]["data"]
         metrics = artifacts["metrics"]["data"]
         assert re.search(r"\| Model \| Accuracy \| F1 macro \|", metrics)

@@ -91,14 +91,23 @@ def test_a_run_carries_what_it_was_made_from(place: Any, tmp_path: Path, monkeyp
     assert set(inputs) == {"train", "validation", "test"}
     for split, dataset in inputs.items():
         assert dataset.digest == place.prepared.split_digests[split][:32]
-        profile = json.loads(dataset.profile)
-        assert profile == {"num_rows": place.prepared.rows[split], "labels": place.prepared.label_counts[split]}
+        assert json.loads(dataset.source)["tags"]["textclf.uri"] == place.prepared.uri
+        assert json.loads(dataset.profile) == {
+            "num_rows": place.prepared.rows[split],
+            "labels": place.prepared.label_counts[split],
+            "version": place.prepared.version,
+            "revision": None,
+            "uri": place.prepared.uri,
+            "files": {file.path: file.sha256 for file in place.prepared.files},
+        }
     assert len({dataset.digest for dataset in inputs.values()}) == 3
 
     tags = run.data.tags
     assert tags["textclf.kind"] == "training"
     assert tags["textclf.version"] == __version__
     assert tags["textclf.data_digest"] == place.prepared.digest
+    assert tags["textclf.data_version"] == params["data.version"] == place.prepared.version
+    assert place.prepared.uri == params["data.uri"] and Path(place.prepared.uri).is_dir()
     assert tags["prefect.flow_run_name"] == "train-tiny"
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
@@ -220,7 +229,7 @@ def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     home = Home(root=tmp_path, tracking_uri="http://user:secret@127.0.0.1:9")
     with pytest.raises(TrackingError, match="MLflow failed while opening its store") as caught:
         connect(home)
-    assert "http://user:***@127.0.0.1:9" in str(caught.value)
+    assert "http://***@127.0.0.1:9" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 

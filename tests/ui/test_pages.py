@@ -56,7 +56,7 @@ class TestPrefect:
         page.get_by_text("train-tiny").first.wait_for()
         page.get_by_text(re.compile("textclf-tiny version 1 is champion")).first.wait_for()
         page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).last.click()
-        for key in ("download", "data-report", "tokens", "training", "metrics", "decision"):
+        for key in ("download", "data-report", "data-audit", "tokens", "training", "metrics", "decision"):
             page.get_by_text(key.upper(), exact=True).or_(page.get_by_text(key, exact=True)).first.wait_for()
 
     def test_the_metrics_stand_beside_the_baselines_with_label_names(self, page: Page, deployed: Any) -> None:
@@ -107,3 +107,12 @@ class TestMlflow:
             page.get_by_role("link", name=re.compile(name)).first.wait_for()
         page.get_by_role("link", name=re.compile(r"^tiny-\d+")).first.click()
         page.get_by_role("link", name="test/f1_macro", exact=True).wait_for()
+
+    def test_the_report_of_the_audit_stands_among_the_artifacts_of_a_run(
+        self, page: Page, deployed: Any, mlflow_address: str
+    ) -> None:
+        folder = next((deployed.server.home / "mlruns" / "textclf-tiny").glob("*/artifacts/data"))
+        run_id = folder.parent.parent.name
+        page.goto(f"{mlflow_address}/#/experiments/1/runs/{run_id}/artifacts/data/report.html")
+        page.get_by_text("findings.json").first.wait_for()
+        page.frame_locator("iframe").get_by_text(re.compile("Data audit: tiny")).first.wait_for()

@@ -243,6 +243,19 @@ class TestPolicy:
         with pytest.raises(ValueError, match=r"drop_near needs audit\.near_duplicates"):
             TrainConfig.model_validate({"audit": {"leaks": "drop_near", "near_duplicates": False}})
 
+    def test_no_near_duplicate_of_a_test_row_stays_in_a_large_family(self, folder, home):
+        chance = random.Random(4)
+        template = "".join(reviews(1, seed=6, length=60)[0][0])
+        family = [
+            (template[:20] + "".join(chance.choices("甲乙丙丁戊己庚辛", k=4)) + template[24:], "好") for _ in range(900)
+        ]
+        family = list(dict.fromkeys(family))
+        write_split(folder, "train", [*reviews(300, seed=1), *family[:-20]])
+        write_split(folder, "test", [*reviews(60, seed=3), *family[-20:]])
+        audited, findings = audit_folder(folder, home, audit={"leaks": "drop_near"})
+        assert not [row for row in train_rows(audited) if template[30:] in str(row["text"])]
+        assert findings.rows_after["train"] == 300
+
     def test_a_label_must_not_lose_all_its_rows(self, folder, home):
         rows = [(text, "好") for text, _ in reviews(20, seed=1)] + reviews(2, seed=9)[:1]
         write_split(folder, "train", rows)

@@ -88,6 +88,22 @@ def test_repeated_ids_among_many():
         assert sorted(ids.repeated()) == [(150_000, 7), (200_000, 7)]
 
 
+def test_an_id_that_stands_in_every_row():
+    with RepeatedIds() as ids:
+        for place in range(300_000):
+            ids.add("shop", place)
+        found = list(ids.repeated())
+    assert len(found) == 299_999
+    assert {first for _, first in found} == {0}
+
+
+def test_a_split_without_rows_breaks_the_contract(tmp_path):
+    write(tmp_path, GOOD)
+    (tmp_path / "reviews.csv").rename(tmp_path / "train.csv")
+    (tmp_path / "dev.csv").write_text("id,text,label\n", encoding="utf-8")
+    assert check(tmp_path).problems == ("The split validation has no rows.",)
+
+
 PROGRAM = """
 import resource, sys
 from pathlib import Path

@@ -309,7 +309,7 @@ class TestMistakes:
                 "text_column, label_column must differ",
             ),
             ({"data": {"column_names": ["text", "y"]}}, r"column_names \['text', 'y'\] lacks \['label'\]"),
-            ({"data": {"labels": {0: "坏", 1: "坏"}}}, "labels must have distinct names"),
+            ({"data": {"labels": {0: "坏", 1: "坏"}}}, "labels must have at least two different names"),
             ({"data": {"labels": {0: "坏"}}}, "data.labels: .*at least 2"),
             ({"data": {"sources": []}}, "data.sources: .*at least 1"),
         ],

@@ -69,23 +69,22 @@ def test_values_are_what_a_person_sees(tmp_path):
     assert broken == []
     assert list(rows[0].values()) == [
         "房间很大,\n“好”",
-        1,
-        1.5,
-        True,
+        "1",
+        "1.5",
+        "True",
         "2026-05-01",
         "2026-05-01T08:30:00",
         "2026-05-01",
         "08:30:00",
-        float(2**60),
+        str(float(2**60)),
         None,
     ]
-    assert [type(value) for value in rows[0].values()][1:4] == [int, float, bool]
     assert rows[1] == {"text": "次", **dict.fromkeys(names[1:])}
 
 
 def test_labels_that_are_numbers_and_names_that_are_numbers(tmp_path):
     path = write(tmp_path / "a.xlsx", 评论=[["text", 2024.0, datetime.date(2026, 5, 1)], ["好", 0, 1]])
-    assert read(path)[0] == [{"text": "好", "2024": 0, "2026-05-01": 1}]
+    assert read(path)[0] == [{"text": "好", "2024": "0", "2026-05-01": "1"}]
 
 
 def test_the_sheet_is_chosen_by_its_name(tmp_path):
@@ -118,7 +117,7 @@ def test_rows_without_any_value_count_only_between_others(tmp_path):
 def test_a_table_that_begins_further_down_and_right(tmp_path):
     path = write(tmp_path / "a.xlsx", 评论=[[], [], [None, "text", "label"], [None, "好", 1]])
     rows, broken = read(path)
-    assert rows == [{"text": "好", "label": 1}]
+    assert rows == [{"text": "好", "label": "1"}]
     assert broken == []
 
 
@@ -133,7 +132,7 @@ def test_columns_without_a_name_at_the_end(tmp_path):
                     sheet.write_formula(number, column, '=""', None, "")
                 else:
                     sheet.write(number, column, value)
-    assert read(tmp_path / "a.xlsx")[0] == [{"text": "好", "label": 1}]
+    assert read(tmp_path / "a.xlsx")[0] == [{"text": "好", "label": "1"}]
     path = write(tmp_path / "b.xlsx", 评论=[["text", "label"], ["好", 1, None, "很好"]])
     with pytest.raises(DataError, match=r"no name for column 3 of 4"):
         read_columns(path)
@@ -153,7 +152,7 @@ def test_an_open_document(tmp_path):
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
         archive.writestr("content.xml", ODS_CONTENT)
         archive.writestr("META-INF/manifest.xml", "<manifest/>")
-    assert read(tmp_path / "a.ods")[0] == [{"text": "很好", "label": 1}]
+    assert read(tmp_path / "a.ods")[0] == [{"text": "很好", "label": "1"}]
 
 
 def test_many_rows_come_in_batches(tmp_path):
@@ -161,4 +160,4 @@ def test_many_rows_come_in_batches(tmp_path):
     batches = list(iter_batches(write(tmp_path / "a.xlsx", 评论=rows), rows_per_batch=1000))
     assert [len(batch.rows) for batch in batches] == [1000, 1000, 500]
     assert batches[2].numbers[-1] == 2500
-    assert batches[2].rows[-1] == {"text": "评论2499", "label": 1}
+    assert batches[2].rows[-1] == {"text": "评论2499", "label": "1"}

@@ -371,7 +371,7 @@ CASES = [
     Case("no ending", holds(GOOD), Refused(r"found ''"), "reviews"),
     Case("an ending in upper case", holds(GOOD), Read(GOOD_ROWS), "A.CSV"),
     Case("two endings in upper case", holds(gzip.compress(GOOD.encode())), Read(GOOD_ROWS), "A.CSV.GZ"),
-    Case("a workbook in upper case", workbook(("text", "label"), ("好", 1)), Read([("好", 1)]), "A.XLSX"),
+    Case("a workbook in upper case", workbook(("text", "label"), ("好", 1)), Read([("好", "1")]), "A.XLSX"),
 ]
 
 

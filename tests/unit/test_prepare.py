@@ -15,7 +15,7 @@ from textclf.config.home import Home
 from textclf.config.schema import CleaningConfig, ContractConfig, DataConfig, SplitConfig
 from textclf.data.prepare import prepare
 from textclf.errors import ConfigError, DataError
-from textclf.records import FetchedData, PreparedData
+from textclf.records import FetchedData, FetchedFile, PreparedData
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_real_data = pytest.mark.skipif(
@@ -130,6 +130,47 @@ class TestRows:
         (folder / "a.tsv").write_text(PLENTY, encoding="utf-8")
         prepared = run(fetched(folder, train="a.tsv"), home, column_names=("text", "label"))
         assert sum(prepared.rows.values()) == 40
+
+    def test_texts_that_the_model_sees_as_one_are_copies(self, folder, home):
+        raw = splits_of(
+            folder, "text\tlabel", "房间很干净\u200b，服务好<br/>\t1\n很差\t0\n", rest="房间很干净，服务好\t1\n"
+        )
+        prepared = run(raw, home)
+        assert prepared.leaked == {"validation": 1, "test": 1}
+        train, test = (tables(prepared)[split][0] for split in ("train", "test"))
+        assert train["fingerprint"] == test["fingerprint"]
+        assert train["original"] != test["original"]
+
+    def test_values_with_the_same_name_become_one_label(self, folder, home):
+        stars = {"1": "负面", "2": "负面", "4": "正面", "5": "正面"}
+        raw = splits_of(folder, "text\tlabel", "甲\t5\n乙\t1\n丙\t4\n丁\t2\n", rest="戊\t4\n己\t1\n")
+        prepared = run(raw, home, labels=stars)
+        assert prepared.labels == ("负面", "正面")
+        assert [row["label"] for row in tables(prepared)["train"]] == [1, 0, 1, 0]
+        assert prepared.label_counts["train"] == {"负面": 2, "正面": 2}
+
+    def test_rows_of_a_refused_data_set_are_kept_to_look_at(self, folder, home):
+        raw = splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n丙\t\n")
+        with pytest.raises(DataError, match="The broken rows read so far are in") as caught:
+            run(raw, home, most_broken=0.1)
+        path = Path(str(caught.value).rpartition(" are in ")[2].rstrip("."))
+        assert [json.loads(line)["row"] for line in path.read_text("utf-8").splitlines()] == [3]
+
+    def test_a_file_that_changes_while_it_is_read_is_refused(self, folder, home):
+        raw = splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n")
+        known = FetchedFile(path="train.tsv", sha256="0" * 64, size_bytes=1)
+        with pytest.raises(DataError, match=r"train\.tsv was changed while it was read"):
+            run(raw.model_copy(update={"files": (known,)}), home)
+        assert not list(home.prepared.iterdir())
+
+    def test_the_order_of_pairs_does_not_matter(self, folder, home):
+        lines = [f"同一个问题\t回答第{i}号\t{i % 2}" for i in range(200)]
+        versions = []
+        for order in (1, -1):
+            (folder / "a.tsv").write_text("text\tsecond\tlabel\n" + "\n".join(lines[::order]) + "\n", encoding="utf-8")
+            raw = fetched(folder, digest=f"{order + 1:064}", train="a.tsv")
+            versions.append(run(raw, home, text_pair_column="second").version)
+        assert versions[0] == versions[1]
 
 
 class TestMoreColumns:
@@ -252,7 +293,7 @@ class TestRefused:
         assert "Expected: 'text' (data.text_column), 'label' (data.label_column)" in message
         for split in ("train", "validation", "test"):
             assert f"{split}.tsv lacks 'text'; it has the columns ['label', 'text_a']" in message
-        assert "Did you mean 'text_a'? Set data.text_column to it." in message
+        assert "Did you mean 'text_a'? Set data.text_column to it: --data.text_column text_a" in message
         assert "data.column_names" in message
 
     def test_ids_that_stand_twice_or_not_at_all_are_quarantined(self, folder, home):

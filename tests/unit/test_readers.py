@@ -398,3 +398,14 @@ class TestFormat:
     def test_columns_that_are_named_twice(self, tmp_path):
         with pytest.raises(DataError, match="more than one column named 'text'"):
             read_columns(write(tmp_path / "a.csv", "text,label,text\n"))
+
+
+def test_parquet_values_that_python_has_no_form_for_break_their_row_only(tmp_path):
+    days = pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"text": ["好", "坏"], "day": days}), tmp_path / "a.parquet")
+    batches = list(iter_batches(tmp_path / "a.parquet"))
+    assert [row["text"] for batch in batches for row in batch.rows] == ["好"]
+    broken = [row for batch in batches for row in batch.broken]
+    assert [(row.number, row.reason.split(":")[0]) for row in broken] == [(2, "column 'day' cannot be read")]
+    [whole] = iter_batches(tmp_path / "a.parquet", columns=["text"])
+    assert whole.rows == [{"text": "好"}, {"text": "坏"}]

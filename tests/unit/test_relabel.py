@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from decimal import Decimal
@@ -32,11 +33,11 @@ NAMES = {"0": "差评", "1": "好评"}
 class Data:
     """Raw data in a folder, its configuration, and what was prepared from it."""
 
-    def __init__(self, folder: Path, **fields: Any) -> None:
+    def __init__(self, folder: Path, cleaning: str = "standard", **fields: Any) -> None:
         self.folder = folder
         self.home = Home(root=folder.parent / "home", tracking_uri="unused")
         values = {"labels": NAMES, "sources": [{"provider": "local", "path": str(folder)}], **fields}
-        self.config = TrainConfig.model_validate({"data": values})
+        self.config = TrainConfig.model_validate({"data": values, "cleaning": {"rule": cleaning}})
         self.fetched: FetchedData = fetch_data(self.config.data.sources, home=self.home)
         self.prepared: PreparedData = prepare(
             self.fetched, data=self.config.data, cleaning=self.config.cleaning, seed=1, home=self.home
@@ -99,7 +100,8 @@ class Data:
 
     def with_table(self, table: Path) -> Relabelled:
         output = self.folder.parent / "corrected"
-        return relabel(table, self.fetched, self.prepared, data=self.config.data, folder=output)
+        data, cleaning = self.config.data, self.config.cleaning
+        return relabel(table, self.fetched, self.prepared, data=data, cleaning=cleaning, folder=output)
 
 
 def write_csv(path: Path, rows: list[tuple[object, ...]], header: tuple[str, ...] = ("text", "label")) -> None:
@@ -107,6 +109,20 @@ def write_csv(path: Path, rows: list[tuple[object, ...]], header: tuple[str, ...
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([header, *rows])
+
+
+def write_held_out(folder: Path) -> None:
+    """Writes a validation and a test file, so that nothing is cut from the training rows."""
+    for split in ("validation", "test"):
+        write_csv(folder / f"{split}.csv", [(f"{split}，很好", 1), (f"{split}，很差", 0)])
+
+
+def texts_by_split(data: Data) -> dict[str, list[str]]:
+    """The prepared texts of each split."""
+    return {
+        split: pq.read_table(data.prepared.folder / f"{split}.parquet")["text"].to_pylist()
+        for split in ("train", "validation", "test")
+    }
 
 
 def read(record: Relabelled, split: str = "train") -> list[dict[str, Any]]:
@@ -188,9 +204,16 @@ def test_the_lineage_says_where_the_labels_came_from(data: Data) -> None:
 def test_the_summary_says_what_was_changed_and_where_it_is(data: Data) -> None:
     record = data.relabel({("train.csv", 1): "好评", ("train.csv", 2): "删除"})
     summary = relabelled_summary(record)
-    assert "Corrected 3 labels and removed 1 rows" in summary and "2 of these rows are copies" in summary
+    first = f"Corrected 3 labels and removed 1 row of data version {data.prepared.version}"
+    assert summary.startswith(f"{first}; copies among them that table.csv does not name: 2.\n")
     assert "  差评 -> 好评: 3\n  好评 -> (removed): 1\n" in summary
     assert summary.endswith(f"(train 20, validation 3, test 2 rows) is in {record.folder}.")
+
+
+def test_the_summary_counts_in_words_where_there_is_nothing_or_one(data: Data) -> None:
+    record = data.relabel({("train.csv", 3): "好评"})
+    first = relabelled_summary(record).splitlines()[0]
+    assert first == f"Corrected 1 label and removed no rows of data version {data.prepared.version}."
 
 
 def test_the_same_table_gives_the_same_folder_and_the_old_data_stays(data: Data) -> None:
@@ -203,13 +226,128 @@ def test_the_same_table_gives_the_same_folder_and_the_old_data_stays(data: Data)
     assert {path: path.read_bytes() for path in data.folder.iterdir()} == before
 
 
-def test_a_single_file_whose_splits_were_cut_stays_a_single_file(tmp_path: Path) -> None:
-    write_csv(tmp_path / "raw" / "train.csv", [(text, label) for text, label in REVIEWS])
+def many_reviews() -> list[tuple[str, int]]:
+    return [(f"{text}住了{nights}晚", label) for text, label in REVIEWS for nights in range(1, 7)]
+
+
+def test_rows_of_cut_splits_stay_where_they_were_cut(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = [*many_reviews(), ("没有标签", "")]
+    write_csv(tmp_path / "raw" / "train.csv", rows)
+    data = Data(tmp_path / "raw", contract={"max_quarantined_share": 0.1})
+    before = texts_by_split(data)
+    # Four of each split: without them, the cut by label would be another one.
+    chosen = [
+        place
+        for texts in before.values()
+        for place in [place for place, row in data.rows().items() if row["label"] == 0 and row["text"] in texts][:4]
+    ]
+    record = data.relabel({place: "好评" for place in chosen})
+    assert record.rows == {**data.prepared.rows, "train": data.prepared.rows["train"] + 1}
+    assert read(record)[-1] == {"text": "没有标签", "label": ""}
+    again = Data(record.folder, contract={"max_quarantined_share": 0.1})
+    assert texts_by_split(again) == before
+    changed = {rows[number - 1][0] for _, number in chosen}
+    assert all(changed & set(texts) for texts in before.values())
+    assert {row["text"] for split in before for row in read(record, split) if row["label"] == "1"} == changed | {
+        text for text, label in rows if label == 1
+    }
+
+
+def test_labels_of_cut_splits_corrected_back_give_the_first_data_version_again(tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw" / "train.csv", list(many_reviews()))
     data = Data(tmp_path / "raw")
-    (tested,) = [row for row in pq.read_table(data.prepared.folder / "test.parquet").to_pylist()][:1]
-    record = data.relabel({("train.csv", tested["row"]): "好评" if tested["label"] == 0 else "差评"})
-    assert sorted(path.name for path in record.folder.glob("*.parquet")) == ["train.parquet"]
-    assert read(record)[tested["row"] - 1]["label"] == str(1 - tested["label"])
+    tested = next(row for row in pq.read_table(data.prepared.folder / "test.parquet").to_pylist() if row["label"] == 0)
+    there = Data(data.relabel({("train.csv", tested["row"]): "好评"}).folder)
+    (place,) = [
+        place for place, row in there.rows().items() if row["text"] == tested["text"] and place[0] == "test.parquet"
+    ]
+    back = Data(there.relabel({place: "差评"}).folder)
+    assert back.prepared.version == data.prepared.version != there.prepared.version
+
+
+def test_a_split_with_a_file_of_its_own_stays_whole_beside_one_that_was_cut(tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw" / "train.csv", list(many_reviews()))
+    write_csv(tmp_path / "raw" / "test.csv", [("非常满意", 1), ("", 0), ("太吵了", 0)])
+    data = Data(tmp_path / "raw", contract={"max_quarantined_share": 0.5})
+    record = data.relabel({("test.csv", 3): "好评", ("train.csv", 1): "好评"})
+    assert [row["text"] for row in read(record, "test")] == ["非常满意", "", "太吵了"]
+    assert list(record.rows) == ["train", "validation", "test"]
+    assert texts_by_split(Data(record.folder, contract={"max_quarantined_share": 0.5})) == texts_by_split(data)
+
+
+def test_cut_splits_have_the_same_columns_as_the_training_rows(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"text": text, "label": label, **({"stars": 5} if index == 0 else {})}, ensure_ascii=False)
+        for index, (text, label) in enumerate(many_reviews())
+    ]
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    record = Data(tmp_path / "raw").relabel({("train.jsonl", 1): "好评"})
+    schemas = {str(pq.read_schema(record.folder / f"{split}.parquet")) for split in record.rows}
+    assert len(record.rows) == 3 and len(schemas) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "copy", "is_copy"),
+    [
+        ("standard", "房间<br/>很差", True),
+        ("standard", "房间，很差", False),
+        ("tutorial", "房间，很差", True),
+        ("none", "房间<br/>很差", False),
+        ("none", "房间 很差", True),
+    ],
+)
+def test_copies_are_rows_that_are_one_text_to_the_model(tmp_path: Path, rule: str, copy: str, is_copy: bool) -> None:
+    write_held_out(tmp_path / "raw")
+    write_csv(tmp_path / "raw" / "train.csv", [*REVIEWS, (copy, 0)])
+    data = Data(tmp_path / "raw", cleaning=rule)
+    prepared = data.rows()
+    assert (prepared["train.csv", 1]["fingerprint"] == prepared["train.csv", 21]["fingerprint"]) == is_copy
+    record = data.relabel({("train.csv", 1): "好评"})
+    assert read(record)[-1] == {"text": copy, "label": "1" if is_copy else "0"}
+    assert (record.corrected, record.copies) == (1 + is_copy, int(is_copy))
+
+
+def test_pairs_are_copies_where_both_cleaned_texts_are(tmp_path: Path) -> None:
+    header = ("text", "text2", "label")
+    rows: list[tuple[object, ...]] = [(text, f"{text}吗", label) for text, label in REVIEWS]
+    copies: list[tuple[object, ...]] = [("房间<b>很差</b>", "房间很差 吗", 0), ("房间很差", "房间很差了吗", 0)]
+    for split in ("train", "validation", "test"):
+        write_csv(tmp_path / "raw" / f"{split}.csv", [*rows, *copies] if split == "train" else rows[2:6], header)
+    record = Data(tmp_path / "raw", text_pair_column="text2").relabel({("train.csv", 1): "好评"})
+    assert [row["label"] for row in read(record)[-2:]] == ["1", "0"]
+
+
+STARS = {"1": "差评", "2": "差评", "3": "中评", "4": "好评", "5": "好评"}
+
+
+def starred(folder: Path) -> Data:
+    """Stars merged into three labels; rows 1 and 31 are copies with different stars of one label."""
+    rows = [(f"{thing}{star}分", star) for thing in THINGS[:6] for star in range(1, 6)]
+    write_csv(folder / "train.csv", [*rows, ("房间 1分", 2)])
+    for split in ("validation", "test"):
+        write_csv(folder / f"{split}.csv", [(f"{split}{star}", star) for star in range(1, 6)])
+    return Data(folder, labels=STARS)
+
+
+@pytest.mark.parametrize(("answer", "written"), [("好评", "4"), ("5", "5"), ("4", "4"), ("中评", "3")])
+def test_of_merged_labels_a_name_is_the_first_value_and_a_value_itself(
+    tmp_path: Path, answer: str, written: str
+) -> None:
+    record = starred(tmp_path / "raw").relabel({("train.csv", 1): answer})
+    assert read(record)[0]["label"] == read(record)[-1]["label"] == written
+    assert (record.corrected, record.copies) == (2, 1)
+    assert [(change.from_label, change.to_label) for change in record.changes] == [("差评", STARS[written])]
+    assert [row["label"] for row in read(record)[1:6]] == ["2", "3", "4", "5", "1"]
+
+
+@pytest.mark.parametrize("answer", ["差评", "1", "2"])
+def test_of_merged_labels_one_with_the_name_that_the_row_has_changes_nothing(tmp_path: Path, answer: str) -> None:
+    data = starred(tmp_path / "raw")
+    with pytest.raises(DataError, match="changes nothing"):
+        data.relabel({("train.csv", 31): answer})
+    record = data.relabel({("train.csv", 31): answer, ("train.csv", 3): "好评"})
+    assert (record.corrected, read(record)[0]["label"], read(record)[-1]["label"]) == (1, "1", "2")
 
 
 def test_a_table_of_other_data_is_refused_with_every_row(data: Data, tmp_path: Path) -> None:
@@ -251,6 +389,7 @@ def test_a_table_that_changes_nothing_is_refused(data: Data, answer: str) -> Non
 
 
 def test_rows_that_cannot_be_read_are_written_beside_the_data(tmp_path: Path) -> None:
+    write_held_out(tmp_path / "raw")
     write_csv(tmp_path / "raw" / "train.csv", list(REVIEWS))
     with (tmp_path / "raw" / "train.csv").open("a", encoding="utf-8") as file:
         file.write("太多,1,列\n")
@@ -260,11 +399,12 @@ def test_rows_that_cannot_be_read_are_written_beside_the_data(tmp_path: Path) ->
     broken = json.loads(line)
     assert (broken["split"], broken["source"], broken["row"]) == ("train", "train.csv", 21)
     assert "太多" in broken["content"] and broken["reason"]
-    assert record.unreadable == 1 and record.rows == {"train": 20}
+    assert record.unreadable == 1 and record.rows == {"train": 20, "validation": 2, "test": 2}
     assert Data(record.folder).prepared.quarantined == {}
 
 
 def test_rows_that_break_the_contract_are_carried_along(tmp_path: Path) -> None:
+    write_held_out(tmp_path / "raw")
     write_csv(tmp_path / "raw" / "train.csv", [*REVIEWS, ("没有标签", ""), ("", 1)])
     record = Data(tmp_path / "raw").relabel({("train.csv", 1): "好评"})
     assert read(record)[-2:] == [{"text": "没有标签", "label": ""}, {"text": "", "label": "1"}]
@@ -281,7 +421,7 @@ def test_parquet_keeps_the_types_of_its_columns(tmp_path: Path) -> None:
         "shop": pa.array(["甲"] * count).dictionary_encode(),
         "place": pa.array([{"x": 1.5}] * count),
     }
-    (tmp_path / "raw").mkdir()
+    write_held_out(tmp_path / "raw")
     before = pa.table(columns)
     pq.write_table(before, tmp_path / "raw" / "train.parquet")
     record = Data(tmp_path / "raw").relabel({("train.parquet", 1): "好评", ("train.parquet", 2): "差评"})
@@ -302,7 +442,7 @@ def test_json_lines_keep_numbers_and_turn_nested_values_into_text(tmp_path: Path
         json.dumps({"text": text, "label": label, **extra}, ensure_ascii=False)
         for (text, label), extra in zip(REVIEWS, extras, strict=True)
     ]
-    (tmp_path / "raw").mkdir()
+    write_held_out(tmp_path / "raw")
     (tmp_path / "raw" / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     record = Data(tmp_path / "raw").relabel({("train.jsonl", 1): "好评"})
     first, second, third, fourth, *_ = read(record)
@@ -317,31 +457,38 @@ def test_json_lines_keep_numbers_and_turn_nested_values_into_text(tmp_path: Path
 
 def test_a_label_that_the_column_cannot_hold_makes_it_text(tmp_path: Path) -> None:
     lines = [json.dumps({"text": text, "label": label}) for text, label in REVIEWS]
-    (tmp_path / "raw").mkdir()
+    write_held_out(tmp_path / "raw")
     (tmp_path / "raw" / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     data = Data(tmp_path / "raw")
     labels = {**NAMES, "other": "其他"}
     table = data.table({("train.jsonl", 1): "其他"})
     contract = data.config.data.model_copy(update={"labels": labels})
-    record = relabel(table, data.fetched, data.prepared, data=contract, folder=tmp_path / "corrected")
+    record = relabel(
+        table, data.fetched, data.prepared, data=contract, cleaning=data.config.cleaning, folder=tmp_path / "corrected"
+    )
     assert [row["label"] for row in read(record)][:3] == ["other", "1", "0"]
 
 
 def test_a_workbook_is_corrected_too(tmp_path: Path) -> None:
-    (tmp_path / "raw").mkdir()
+    write_held_out(tmp_path / "raw")
     with xlsxwriter.Workbook(tmp_path / "raw" / "train.xlsx") as book:
         sheet = book.add_worksheet()
         for number, row in enumerate([("text", "label"), *REVIEWS]):
             sheet.write_row(number, 0, row)
     record = Data(tmp_path / "raw").relabel({("train.xlsx", 1): "好评"})
-    assert [(row["text"], row["label"]) for row in read(record)] == [(REVIEWS[0][0], 1), *REVIEWS[1:]]
+    assert [(row["text"], row["label"]) for row in read(record)] == [
+        (REVIEWS[0][0], "1"),
+        *((text, str(label)) for text, label in REVIEWS[1:]),
+    ]
 
 
 def test_files_of_different_formats_become_one(tmp_path: Path) -> None:
+    write_held_out(tmp_path / "raw")
     write_csv(tmp_path / "raw" / "train-1.csv", list(REVIEWS[:10]))
     table = pa.table({"text": [text for text, _ in REVIEWS[10:]], "label": [label for _, label in REVIEWS[10:]]})
     pq.write_table(table.append_column("year", pa.array([2026] * 10)), tmp_path / "raw" / "train-2.parquet")
-    source = {"provider": "local", "path": str(tmp_path / "raw"), "files": {"train": "train-*"}}
+    files = {"train": "train-*", "validation": "validation.csv", "test": "test.csv"}
+    source = {"provider": "local", "path": str(tmp_path / "raw"), "files": files}
     data = Data(tmp_path / "raw", sources=[source])
     record = data.relabel({("train-1.csv", 1): "好评", ("train-2.parquet", 10): "差评"})
     rows = read(record)
@@ -350,9 +497,28 @@ def test_files_of_different_formats_become_one(tmp_path: Path) -> None:
 
 
 def test_labels_without_names_are_corrected_by_their_values(tmp_path: Path) -> None:
-    write_csv(tmp_path / "raw" / "train.csv", [(text, "好评" if label else "差评") for text, label in REVIEWS])
+    for split in ("train", "validation", "test"):
+        write_csv(tmp_path / "raw" / f"{split}.csv", [(text, "好评" if label else "差评") for text, label in REVIEWS])
     record = Data(tmp_path / "raw", labels=None).relabel({("train.csv", 1): "好评"})
     assert read(record)[0] == {"text": REVIEWS[0][0], "label": "好评"}
+
+
+def test_prepared_data_that_is_gone_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw" / "train.csv", list(many_reviews()))
+    data = Data(tmp_path / "raw")
+    table = data.table({("train.csv", 1): "好评"})
+    (data.prepared.folder / "validation.parquet").unlink()
+    with pytest.raises(StorageError, match=r"prepared data in .* cannot be read"):
+        data.with_table(table)
+    assert list((tmp_path / "corrected").glob("*/*")) == []
+
+
+def test_what_was_changed_is_said_by_the_summary_and_not_in_the_log_as_well(
+    data: Data, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        data.relabel({("train.csv", 3): "好评"})
+    assert [record for record in caplog.records if record.name == "textclf.audit.relabel"] == []
 
 
 def test_nothing_half_written_remains(data: Data, tmp_path: Path) -> None:

@@ -193,6 +193,12 @@ def test_a_name_goes_before_a_value_and_before_the_word_for_removing(tmp_path: P
     assert [item.label for item in read_corrections(path, labels)] == ["0", "1", "2", "3", "4"]
 
 
+def test_a_name_of_several_values_stands_for_the_first(tmp_path: Path) -> None:
+    path = save(tmp_path / "filled.csv", filled_in(tmp_path, ["好评", "差评", "5", "2", "Good"]))
+    labels = {"1": "差评", "2": "差评", "4": "好评", "5": "好评", "6": "good", "7": "good"}
+    assert [item.label for item in read_corrections(path, labels)] == ["4", "1", "5", "2", "6"]
+
+
 def test_every_bad_row_is_named_with_what_may_be_meant(tmp_path: Path) -> None:
     rows = filled_in(tmp_path, ["好坪", "好评", "好评", "", "好评", *["错"] * 12])
     rows[1]["row_digest"] = "1.23E+15"

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Part of the digest: raise it when the same data would be audited in another way.
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 FINDINGS_FILE = "findings.json"
 REPORT_FILE = "report.html"
 REMOVED_FILE = "removed.jsonl"
@@ -82,19 +82,15 @@ def audit(prepared: PreparedData, model: FetchedModel | None, *, config: TrainCo
         ModelError: The model's tokenizer cannot be loaded.
         StorageError: A file could not be read or written; nothing half-written remains.
     """
-    digest = digest_of(
-        textclf.__version__,
-        AUDIT_VERSION,
-        prepared.digest,
-        prepared.origin,
-        config.audit.model_dump(mode="json"),
-        config.encoding.max_length,
-        model.digest if model else None,
-    )
-    folder = home.prepared / digest
+    policy = config.audit.model_dump(mode="json", exclude={"report_language"})
+    digest = digest_of(textclf.__version__, AUDIT_VERSION, prepared.digest, policy)
+    # The rows depend on less than the report does: another language must not have them tokenised again.
+    page = [prepared.name, prepared.origin, config.audit.report_language, config.encoding.max_length]
+    folder = home.prepared / digest_of(digest, page, model.digest if model else None)
     if record := find(folder, PreparedData):
         logger.info("The data was audited before with the same settings: %s.", folder / REPORT_FILE)
-        return record.model_copy(update={"origin": prepared.origin, "name": prepared.name})
+        fields = ("uri", "revision", "files", "relabelled_from")
+        return record.model_copy(update={field: getattr(prepared, field) for field in fields})
     started = time.monotonic()
     try:
         splits = read_rows(prepared)
@@ -109,9 +105,10 @@ def audit(prepared: PreparedData, model: FetchedModel | None, *, config: TrainCo
         write_html(findings, draft / REPORT_FILE, language=config.audit.report_language)
         record = publish(draft, folder, record)
     logger.info(
-        "Audited %s rows in %.1f s; removed from training: %s. Report: %s",
+        "Audited %s rows in %.1f s, data version %s; removed from training: %s. Report: %s",
         f"{sum(prepared.rows.values()):,}",
         findings.seconds,
+        record.version,
         ", ".join(f"{rows:,} {finding}" for finding, rows in record.removed.items() if rows) or "nothing",
         folder / REPORT_FILE,
     )
@@ -330,6 +327,8 @@ def _contents(train: SplitRows, outcome: Outcome) -> list[tuple[object, ...]]:
 
 
 def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Outcome, path: Path) -> None:
+    import pyarrow as pa
+
     leaking = set(train.fingerprints[outcome.removed["leaks"]].tolist())
     places: dict[int, str] = {}
     for split, rows in splits.items():
@@ -341,22 +340,17 @@ def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Ou
         "conflicts": "its text stands in train with another label, too",
         "duplicates": "its text stands in an earlier row of train with the same label",
     }
+    columns = [name for name in ("source", "row", "id", "text", "text_pair") if name in train.table.column_names]
     with path.open("w", encoding="utf-8") as file:
         for finding, indices in outcome.removed.items():
-            for index in indices.tolist():
-                example = train.example(index)
+            rows = train.table.select(columns).take(pa.array(indices)).to_pylist()
+            for index, row in zip(indices.tolist(), rows, strict=True):
                 place = places.get(int(train.fingerprints[index]))
                 reason = reasons.get(finding) or (
                     f"its text stands in {place}" if place else "a near duplicate stands in validation or test"
                 )
-                line = {
-                    "finding": finding,
-                    "source": example.source,
-                    "row": example.row,
-                    "reason": reason,
-                    "label": example.label,
-                    "text": train.texts[index],
-                }
+                label = train.label_names[train.labels[index]]
+                line = {"finding": finding, "reason": reason, "label": label, **row}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _EXACT_IN_FLOAT = 2**53
 _LARGEST_INTEGER = 2**63
@@ -72,6 +76,24 @@ class ColumnTypes:
                 values = [_typed(value, field.type) if isinstance(value, str) else value for value in values]
             columns.append(pa.array(values, field.type))
         return pa.table(columns, schema=schema)
+
+    @contextmanager
+    def writer(self, path: Path) -> Iterator[pq.ParquetWriter]:
+        """Opens a new Parquet file with the columns; it is on disk when the block ends.
+
+        Yields:
+            What takes the tables.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        import pyarrow.parquet as pq
+
+        with path.open("wb") as stream:
+            with pq.ParquetWriter(stream, self.schema(), compression="zstd") as writer:
+                yield writer
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def _type(self, name: str) -> pa.DataType:
         import pyarrow as pa

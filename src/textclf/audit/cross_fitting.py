@@ -49,12 +49,6 @@ class LabelledTexts:
     labels: NDArray[np.int64]
     num_labels: int
 
-    def joined(self) -> list[str]:
-        """Each text in one string, as models without an idea of pairs take it."""
-        if self.pairs is None:
-            return list(self.texts)
-        return [f"{text}\n{pair}" for text, pair in zip(self.texts, self.pairs, strict=True)]
-
 
 def tfidf_probabilities(rows: LabelledTexts, *, seed: int) -> NDArray[np.float64]:
     """Cross-fits two linear models of character n-grams, and takes the mean of their probabilities.
@@ -74,9 +68,9 @@ def tfidf_probabilities(rows: LabelledTexts, *, seed: int) -> NDArray[np.float64
     """
     import numpy as np
 
-    from textclf.evaluation.baselines import tfidf_baseline
+    from textclf.evaluation.baselines import join_pairs, tfidf_baseline
 
-    texts = np.array(rows.joined(), dtype=object)
+    texts = np.array(join_pairs(rows.texts, rows.pairs), dtype=object)
     probabilities = np.zeros((len(texts), rows.num_labels))
     for train, held_out in folds(rows, seed):
         baseline = tfidf_baseline(list(texts[train]), rows.labels[train], rows.num_labels, seed=seed)

@@ -136,7 +136,7 @@ def find_suspects(
     found = listing.conflicts(limit // 2)
     found += listing.others(quality, limit - len(found))
     conflicts = sum(len(text.positions) > 1 for text in texts)
-    logger.info(
+    logger.debug(
         "Looked at %s different texts: %s have copies with different labels, of the others %s are issues.",
         f"{len(texts):,}",
         f"{conflicts:,}",

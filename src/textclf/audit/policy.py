@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from textclf.audit.duplicates import NearTexts, conflicting, later_copies, with_label
+from textclf.audit.duplicates import NearTexts, conflicting, find_near, later_copies, with_label
 from textclf.audit.findings import Decision
 from textclf.audit.rows import SplitRows
 from textclf.config.schema import AuditConfig
@@ -65,14 +65,14 @@ def apply_policy(splits: dict[Split, SplitRows], near: NearTexts | None, audit: 
         gone = np.zeros(len(train), dtype=bool)
         if choice != "keep":
             if finding == "leaks":
-                gone = kept & _leaking(splits, near, choice)
+                gone = kept & _leaking(splits, near, audit)
             elif finding == "conflicts":
                 gone[_outvoted(train, np.flatnonzero(kept), majority=choice == "majority")] = True
             else:
                 rows = np.flatnonzero(kept)
                 copies = with_label(train.fingerprints, train.labels)
                 gone[rows[later_copies(copies[rows])]] = True
-                if choice == "weight":
+                if choice == "weight" and gone.any():
                     weights = _counts(copies[rows])[~gone[rows]]
         kept &= ~gone
         removed[finding] = np.flatnonzero(gone)
@@ -81,14 +81,20 @@ def apply_policy(splits: dict[Split, SplitRows], near: NearTexts | None, audit: 
     return Outcome(kept, weights, removed, tuple(decisions))
 
 
-def _leaking(splits: dict[Split, SplitRows], near: NearTexts | None, choice: str) -> NDArray[np.bool_]:
+def _leaking(splits: dict[Split, SplitRows], near: NearTexts | None, audit: AuditConfig) -> NDArray[np.bool_]:
     import numpy as np
 
     held_out = np.concatenate([rows.fingerprints for split, rows in splits.items() if split != "train"])
     train = splits["train"]
     leaking = np.isin(train.fingerprints, held_out)
-    if choice == "drop_near" and near is not None:
-        leaking |= near.near(train, held_out)
+    while audit.leaks == "drop_near" and near is not None:
+        rest = np.flatnonzero(~leaking)
+        found = near.near(train.take(rest), held_out)
+        leaking[rest[found]] = True
+        if near.complete or not found.any() or leaking.all():
+            break
+        # Among very many texts of one kind not every pair is listed: look again without those that were found.
+        near = find_near({**splits, "train": train.take(rest[~found])}, audit)
     return leaking
 
 

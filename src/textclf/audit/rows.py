@@ -46,6 +46,19 @@ class SplitRows:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def take(self, indices: NDArray[np.int64]) -> SplitRows:
+        """Returns the rows at these positions, int64[rows]."""
+        return SplitRows(
+            split=self.split,
+            table=self.table.take(indices),
+            texts=[self.texts[index] for index in indices],
+            pairs=None if self.pairs is None else [self.pairs[index] for index in indices],
+            labels=self.labels[indices],
+            originals=self.originals[indices],
+            fingerprints=self.fingerprints[indices],
+            label_names=self.label_names,
+        )
+
     def example(self, index: int) -> Example:
         """Shows the row at a position, its personal data behind asterisks."""
         text = self.texts[index] if self.pairs is None else f"{self.texts[index]} ‖ {self.pairs[index]}"

@@ -120,13 +120,37 @@ def write_suspects(suspects: Suspects, path: Path) -> None:
         raise storage_error(path, error) from error
 
 
+def check_target(path: Path) -> None:
+    """Makes sure that a table may be written to a place, so that nobody learns after the work that it may not.
+
+    Raises:
+        ConfigError: The file has another ending than `.xlsx` and `.csv`, or a person has begun to fill it in.
+        StorageError: The file that is there cannot be read.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"The table {path} must end in {' or '.join(ENDINGS)}.")
+    if path.is_file() and _is_filled_in(path):
+        raise ConfigError(
+            f"The table {path} is filled in, and its corrections would be lost. Apply them with `textclf data "
+            "relabel`, move the file away, or name another one with --output."
+        )
+
+
+def _is_filled_in(path: Path) -> bool:
+    try:
+        return any(_text(row.get(CORRECT_LABEL)) for batch in iter_batches(path) for row in batch.rows)
+    except DataError:
+        # No table at all.
+        return False
+
+
 def read_corrections(path: Path, labels: Mapping[str, str]) -> list[Correction]:
     """Reads what a person filled in.
 
     Rows may have been sorted, filtered and deleted, columns moved and added, and a CSV file saved again in another
     encoding or with another delimiter. A label may be written as its name or as its value, spaces around it and
-    letter case aside; `delete` or `删除` removes the row, unless a label is called so. A row whose `correct_label` is
-    empty is left out.
+    letter case aside; the name of several values stands for the first of them. `delete` or `删除` removes the row,
+    unless a label is called so. A row whose `correct_label` is empty is left out.
 
     Args:
         path: The table, as `.xlsx`, `.csv` or another format that is read as data.
@@ -160,7 +184,7 @@ def read_corrections(path: Path, labels: Mapping[str, str]) -> list[Correction]:
                 except ValueError as error:
                     problems.append(f"row {number + 1:,}: {error}")
     if problems:
-        known = ", ".join(repr(name) for name in labels.values())
+        known = ", ".join(repr(name) for name in dict.fromkeys(labels.values()))
         raise DataError(
             f"{len(problems):,} rows of {path} cannot be understood:\n{first_lines(problems, limit=len(problems))}\n"
             f"Expected in {CORRECT_LABEL}: {known[:1000]}, 'delete', or nothing. Correct these rows; nothing was "
@@ -174,8 +198,11 @@ class _Reader:
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = labels
+        first_values: dict[str, str] = {}
+        for value, name in labels.items():
+            first_values.setdefault(name, value)
         # The table shows names, so a name goes before a value.
-        self._exact = {value: value for value in labels} | {name: value for value, name in labels.items()}
+        self._exact = {value: value for value in labels} | first_values
         self._folded: dict[str, set[str]] = {}
         for word, value in self._exact.items():
             self._folded.setdefault(_fold(word), set()).add(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,16 +23,26 @@ examples:
   textclf data show 4f1c09aa27de
 `textclf data audit --help` and so on say what each command takes.
 """
+DATA_EXAMPLES = "examples:\n" + "".join(line for line in EXAMPLES.splitlines(keepends=True) if " textclf data " in line)
 
 Command = Callable[[Sequence[str]], int]
 
 
 def main() -> int:
-    """Runs the command line and returns the exit code: 0, or 2 for the user's mistake, 1 for a failure."""
+    """Runs the command line and returns its exit code: 0, 2 for the user's mistake, 1 for a failure, 130 if stopped."""
     arguments = sys.argv[1:]
     try:
         command, rest = _command(arguments)
-        return command(rest)
+        code = command(rest)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read the output has enough of it (`| head`); Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Nothing half-written was left; start the same command again.", file=sys.stderr)
+        return 130
     except TextclfError as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -53,7 +64,12 @@ def _command(arguments: Sequence[str]) -> tuple[Command, Sequence[str]]:
     config.add_subparsers(required=True, metavar="show", dest="name").add_parser(
         "show", help="print what a run would use, defaults included", add_help=False
     )
-    data = groups.add_parser("data", help="look at data, correct its labels, find out where it came from")
+    data = groups.add_parser(
+        "data",
+        help="look at data, correct its labels, find out where it came from",
+        epilog=DATA_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     names = data.add_subparsers(required=True, metavar="check|audit|suspects|relabel|show", dest="name")
     for name, words in (
         ("check", "hold files against their contract, on one page"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -40,6 +39,8 @@ _EXAMPLES = {
   textclf data relabel suspects.csv --config configs/chnsenticorp.yaml --output data/corrected
 """,
 }
+# Above this share of doubtful labels it is rather the model that is wrong.
+DOUBTFUL_MODEL = 0.3
 _DESCRIPTIONS = {
     "check": "Says on one page what is wrong with data; ends with 2 if the contract is broken.",
     "audit": "Finds duplicates, leaks, conflicting labels and more in data, and writes the report.",
@@ -91,6 +92,7 @@ def check(arguments: Sequence[str]) -> int:
 
     config, given, home = _start("check", arguments)
     fetched = _fetch(given.paths, config, home)
+    _keep_inputs("--quarantine", given.quarantine, fetched)
     checked = check_data(fetched, data=config.data, cleaning=config.cleaning, quarantine_path=given.quarantine)
     if given.json:
         print(checked.model_dump_json(indent=1))
@@ -112,16 +114,23 @@ def audit(arguments: Sequence[str]) -> int:
     from textclf.audit.audit import REPORT_FILE, read_findings
     from textclf.audit.audit import audit as audit_data
     from textclf.audit.report.console import console_summary
+    from textclf.audit.report.verdict import one_line, verdicts
+    from textclf.audit.report.wording import Words
 
     config, given, home = _start("audit", arguments)
-    prepared = _prepare(_fetch(given.paths, config, home), config, home)
+    fetched = _fetch(given.paths, config, home)
+    _keep_inputs("--output", given.output, fetched)
+    prepared = _prepare(fetched, config, home)
     audited = audit_data(prepared, _model_at_hand(config, home), config=config, home=home)
     findings = read_findings(audited)
     report = audited.folder / REPORT_FILE
     if given.output:
         report = _copy(report, given.output)
     if given.json:
-        print(findings.model_dump_json(indent=1))
+        words = Words(config.audit.report_language, one_line)
+        found = [{"severity": verdict.severity, "sentence": verdict.sentence(words)} for verdict in verdicts(findings)]
+        content = {**findings.model_dump(mode="json"), "verdicts": found, "report": str(report)}
+        print(json.dumps(content, ensure_ascii=False, indent=1))
     else:
         print(console_summary(findings, language=config.audit.report_language, report=report))
     return 0
@@ -134,10 +143,13 @@ def suspects(arguments: Sequence[str]) -> int:
         TextclfError: The data cannot be used, or the table not be written.
     """
     from textclf.audit.label_errors import find_suspects
-    from textclf.audit.suspects_table import write_suspects
+    from textclf.audit.suspects_table import check_target, write_suspects
 
     config, given, home = _start("suspects", arguments)
-    prepared = _prepare(_fetch(given.paths, config, home), config, home)
+    check_target(given.output)
+    fetched = _fetch(given.paths, config, home)
+    _keep_inputs("--output", given.output, fetched)
+    prepared = _prepare(fetched, config, home)
     model = None
     if given.estimator == "model" and config.model.sources:
         from textclf.hub.fetch import fetch_model
@@ -153,14 +165,19 @@ def suspects(arguments: Sequence[str]) -> int:
         home=home,
     )
     write_suspects(found, given.output)
-    again = " ".join(
-        shlex.quote(word) for word in [*given.paths, *(["--config", str(given.config)] * bool(given.config))]
-    )
+    advice = ""
+    if found.issues > DOUBTFUL_MODEL * found.texts:
+        advice = (
+            "So many that the model itself is in doubt: it hardly learns these labels. Take only the first rows "
+            "seriously, or merge labels that cannot be told apart (the same name for several values in data.labels).\n"
+        )
+    table = shlex.quote(str(given.output))
+    paths = "".join(f" {shlex.quote(path)}" for path in given.paths)
     print(
         f"{found.texts:,} different texts of data version {found.version}: {found.conflicts:,} have copies with "
-        f"different labels, {found.issues:,} others are probably labelled wrongly.\n"
-        f"The {len(found.suspects):,} most doubtful rows are in {given.output}. Fill in its column correct_label where "
-        f"a label is wrong, then:\n  textclf data relabel {shlex.quote(str(given.output))} {again}"
+        f"different labels, of {found.issues:,} others the label is doubtful.\n{advice}"
+        f"The first {len(found.suspects):,} rows to look at are in {given.output}. Fill in its column correct_label "
+        f"where a label is wrong, then:\n  textclf data relabel {table}{paths}{_same_flags(arguments)}"
     )
     return 0
 
@@ -178,14 +195,19 @@ def relabel(arguments: Sequence[str]) -> int:
     fetched = _fetch(given.paths, config, home)
     prepared = _prepare(fetched, config, home)
     done = apply_corrections(
-        given.table, fetched, prepared, data=config.data, folder=given.output or home.root / "data" / "relabelled"
+        given.table,
+        fetched,
+        prepared,
+        data=config.data,
+        cleaning=config.cleaning,
+        folder=given.output or home.root / "data" / "relabelled",
     )
     source = json.dumps([{"provider": "local", "path": str(done.folder)}], ensure_ascii=False)
-    config_flag = f" --config {shlex.quote(str(given.config))}" if given.config else ""
+    flags = _same_flags(arguments)
     print(
         f"{relabelled_summary(done)}\nLook at it and train with it:\n"
-        f"  textclf data audit {shlex.quote(str(done.folder))}{config_flag}\n"
-        f"  python flows/train_flow.py{config_flag or ' --config my.yaml'} --data.sources {shlex.quote(source)}"
+        f"  textclf data audit {shlex.quote(str(done.folder))}{flags}\n"
+        f"  python flows/train_flow.py{flags} --data.sources {shlex.quote(source)}"
     )
     return 0
 
@@ -217,10 +239,30 @@ def _start(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.N
     config, given = parse(name, arguments)
     if given.paths and not given.config:
         # A report should not be headed with the name of the default data set.
-        name = re.sub("[^a-z0-9]+", "-", Path(given.paths[0]).name.partition(".")[0].lower()).strip("-")[:64]
-        config = config.model_copy(update={"data": config.data.model_copy(update={"name": name or "data"})})
+        name = Path(given.paths[0]).resolve().name.partition(".")[0] or "data"
+        config = config.model_copy(update={"data": config.data.model_copy(update={"name": name})})
     home = Home.from_environment()
     return anchor(config, home.root), given, home
+
+
+def _keep_inputs(flag: str, output: Path | None, fetched: FetchedData) -> None:
+    """Refuses to write over what is read."""
+    files = (fetched.folder / file.path for file in fetched.files)
+    if output and output.exists() and any(output.samefile(file) for file in files):
+        raise ConfigError(f"{flag} {output} is one of the data files and would be overwritten. Name another file.")
+
+
+def _same_flags(arguments: Sequence[str]) -> str:
+    """The flags of the configuration as they were typed, for a command to copy."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        flag, has_value, _ = word.partition("=")
+        if flag == "--config" or (flag.startswith("--") and "." in flag and not flag.startswith("--training.")):
+            kept.append(word)
+            if not has_value and "mask_personal_data" not in flag:
+                kept.append(next(words, ""))
+    return "".join(f" {shlex.quote(word)}" for word in kept)
 
 
 def _add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
@@ -228,7 +270,7 @@ def _add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "table", type=Path, metavar="TABLE", help="The table of `textclf data suspects`, filled in."
         )
-    parser.add_argument("paths", nargs="*", metavar="PATH", help=_PATHS)
+    parser.add_argument("paths", nargs="*", default=[], metavar="PATH", help=_PATHS)
     if name in ("check", "audit"):
         parser.add_argument("--json", action="store_true", help="Print the result for machines.")
     if name == "check":
@@ -262,10 +304,9 @@ def _add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
 
 
 def _rows(text: str) -> int:
-    rows = int(text)
-    if rows < 1:
-        raise ValueError
-    return rows
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return int(text)
 
 
 def _fetch(paths: Sequence[str], config: TrainConfig, home: Home) -> FetchedData:

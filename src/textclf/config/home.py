@@ -91,6 +91,11 @@ class Home:
         return self.root / "data" / "prepared"
 
     @property
+    def quarantine(self) -> Path:
+        """Rows of data sets that were refused because too many of them break the contract."""
+        return self.root / "data" / "quarantine"
+
+    @property
     def checkpoints(self) -> Path:
         """Training checkpoints, one folder an MLflow run."""
         return self.root / "checkpoints"

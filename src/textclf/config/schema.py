@@ -111,7 +111,8 @@ class DataConfig(StrictModel):
         default=None,
         min_length=2,
         description="Label names by the value in the file, in the order of their ids, e.g. "
-        '`{"0": "负面", "1": "正面"}`; without it, the values found in `train`, sorted.',
+        '`{"0": "负面", "1": "正面"}`; values with the same name become one label, and without it the values found in '
+        "`train` are the names, sorted.",
     )
     column_names: tuple[str, ...] | None = Field(
         default=None, description="Names for the columns of CSV and TSV files that have no header line."
@@ -145,8 +146,8 @@ class DataConfig(StrictModel):
             missing = [column for column in columns if column not in self.column_names]
             if missing:
                 raise ValueError(f"column_names {list(self.column_names)} lacks {missing}")
-        if self.labels and len(set(self.labels.values())) != len(self.labels):
-            raise ValueError(f"labels must have distinct names, found {list(self.labels.values())}")
+        if self.labels and len(set(self.labels.values())) < 2:
+            raise ValueError(f"labels must have at least two different names, found {list(self.labels.values())}")
         return self
 
     @property

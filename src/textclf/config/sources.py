@@ -33,7 +33,8 @@ class HubSource(StrictModel):
     )
     endpoint: str | None = Field(
         default=None,
-        pattern=r"^https?://",
+        # Without user and password: a configuration is logged, tokens belong into the environment.
+        pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$",
         description="Address of the hub or mirror; without it, HF_ENDPOINT or MODELSCOPE_ENDPOINT, else the hub's own.",
         examples=["https://hf-mirror.com"],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ _USUAL_NAMES = {
         "正文",
         "标题",
     ),
-    "label_column": ("label", "labels", "class", "category", "target", "sentiment", "标签", "类别", "分类", "情感"),
+    "label_column": (
+        *("label", "labels", "class", "category", "target", "sentiment", "rating", "stars", "star", "score"),
+        *("标签", "类别", "分类", "情感", "星级", "评分", "等级"),
+    ),
     "id_column": ("id", "uid", "编号", "序号"),
     "date_column": ("date", "time", "created_at", "日期", "时间"),
 }
@@ -183,7 +187,7 @@ def parse_day(value: object) -> str | None:
         '2026-05-01'
     """
     if isinstance(value, datetime.date):
-        return f"{value:%Y-%m-%d}"
+        return value.isoformat()[:10]
     text = str(value).strip()
     if match := _DAY.match(text):
         year, month, day = match[1], match[3] or match[5], match[4] or match[6]
@@ -198,7 +202,7 @@ def parse_day(value: object) -> str | None:
 
 
 class ReadingOptions(TypedDict):
-    """How the files of a data set are to be read: keyword arguments of `iter_batches` and its neighbours."""
+    """How the files of a data set are to be read: keyword arguments of `iter_batches` and `describe_file`."""
 
     file_encoding: Encoding
     delimiter: Delimiter
@@ -235,7 +239,7 @@ def check_columns(fetched: FetchedData, data: DataConfig) -> tuple[FileDescripti
         if absent:
             problems.append(f"{name} lacks {', '.join(map(repr, absent.values()))}; it has the columns {columns}")
         for setting, column in _meant(absent, columns, taken=set(wanted.values())):
-            hints[f"Did you mean {column!r}? Set {setting} to it."] = None
+            hints[f"Did you mean {column!r}? Set {setting} to it: --{setting} {shlex.quote(column)}"] = None
     if problems:
         expected = ", ".join(f"{column!r} ({setting})" for setting, column in wanted.items())
         raise DataError(

@@ -239,7 +239,7 @@ def detect_encoding(path: Path) -> DetectedEncoding:
         f"{path} is neither UTF-8 nor GB18030 text: byte 0x{byte:02x} at offset {offset:,} (line {line:,}) is the "
         "first that UTF-8 does not allow, and GB18030 cannot decode the file either.\n"
         "Convert the file to UTF-8. If it is known to be GB18030 with damaged lines, set file_encoding to gb18030: the "
-        "damaged lines are then set aside."
+        "damaged lines are then quarantined."
     )
 
 

@@ -35,8 +35,8 @@ _ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError
 class Workbook:
     """One sheet of a workbook. Its first row with any content has the names of the columns.
 
-    Whole numbers are `int`, others `float`; yes and no are `bool`; dates and times are ISO 8601 strings, a date and
-    time at midnight only its date; text is `str` as it stands; an empty cell, and one whose formula failed, is None.
+    Values are text, as from CSV: whole numbers without a fraction, yes and no as `True` and `False`, dates and times
+    in ISO 8601, a date and time at midnight only as its date. An empty cell, and one whose formula failed, is None.
 
     Attributes:
         sheet: Name of the sheet.
@@ -187,9 +187,9 @@ def _value(cell: object) -> object:
     if cell == "":
         return None
     if isinstance(cell, float) and cell.is_integer() and abs(cell) <= _EXACT_IN_FLOAT:
-        return int(cell)
+        return str(int(cell))
     if isinstance(cell, datetime.datetime):
         return (cell.date() if cell.time() == datetime.time() else cell).isoformat()
     if isinstance(cell, datetime.date | datetime.time):
         return cell.isoformat()
-    return str(cell) if isinstance(cell, datetime.timedelta) else cell
+    return str(cell)

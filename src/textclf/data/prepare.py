@@ -26,7 +26,7 @@ from textclf.data.splits import Rows, content_digest, cut, fingerprint, leak_fre
 from textclf.data.versions import lineage_of, version_of
 from textclf.errors import ConfigError, DataError
 from textclf.records import FetchedData, PreparedData
-from textclf.store import building, digest_of, find, publish
+from textclf.store import building, digest_of, file_sha256, find, publish
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Part of every digest: raise it when the same input is prepared in another way than before.
-PREPARE_VERSION = 2
+PREPARE_VERSION = 3
 QUARANTINE_FILE = "quarantine.jsonl"
 _FILES_LOGGED = 10
 
@@ -45,10 +45,11 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
     The result stands in `<home>/data/prepared/<digest>`: `train.parquet`, `validation.parquet` and `test.parquet`
     with the columns row (int64, number in the source file from 1), source (string, path of that file), id (string),
     text (string, cleaned), label (int64), original and fingerprint (int64, digests of the text as it stands in the
-    file and of what its copies share); text_pair, date (`YYYY-MM-DD`) and group (string) where the contract names
-    columns for them; validation and test also have leakfree (bool), false for a copy of a row that comes earlier.
-    `quarantine.jsonl` holds the rows that broke the contract, `manifest.json` the record. The same input is not
-    prepared twice: the folder is found again by its digest, checked, and made again if it is damaged.
+    file, and of the cleaned text without what distinguishes mere copies); text_pair, date (`YYYY-MM-DD`) and group
+    (string) where the contract names columns for them; validation and test also have leakfree (bool), false for a
+    copy of a row that comes earlier. `quarantine.jsonl` holds the rows that broke the contract, `manifest.json` the
+    record. The same input is not prepared twice: the folder is found again by its digest, checked, and made again if
+    it is damaged. If too many rows break the contract, those that were read stand in `<home>/data/quarantine`.
 
     Args:
         fetched: The raw data set.
@@ -82,21 +83,44 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
     folder = home.prepared / digest
     if record := find(folder, PreparedData):
         logger.info("The data was prepared before with the same settings: %s is used again.", folder)
-        return record.model_copy(update={"origin": fetched.origin, "name": data.name})
+        # The same bytes may have come from elsewhere this time.
+        source = {"origin": fetched.origin, "uri": fetched.uri, "revision": fetched.revision, "files": fetched.files}
+        return record.model_copy(update={**source, "name": data.name, "relabelled_from": lineage_of(fetched.folder)})
     for description in check_columns(fetched, data)[:_FILES_LOGGED]:
         logger.info("%s", description.summary(fetched.folder))
     with building(folder) as draft:
-        with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as file:
-            quarantine = Quarantine(file)
-            splits, names = _read_splits(fetched, data, Contract(data, cleaning), quarantine)
+        try:
+            with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as file:
+                quarantine = Quarantine(file)
+                splits, names = _read_splits(fetched, data, Contract(data, cleaning), quarantine)
+        except _TooManyBrokenError as error:
+            kept = home.quarantine / f"{digest}.jsonl"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (draft / QUARANTINE_FILE).replace(kept)
+            raise DataError(f"{error}\nThe broken rows read so far are in {kept}.") from None
+        _check_unchanged(fetched)
         if missing:
             splits |= cut(splits["train"], missing, seed)
         flags = leak_free(splits)
         record = _record(fetched, digest, folder, data, cleaning, splits, flags, names, quarantine)
         _log(record)
         for split, rows in splits.items():
-            write_table(_table(rows, list(names), flags.get(split), data), draft / f"{split}.parquet")
+            write_table(_table(rows, names, flags.get(split), data), draft / f"{split}.parquet")
         return publish(draft, folder, record)
+
+
+class _TooManyBrokenError(DataError):
+    """More rows break the contract than may."""
+
+
+def _check_unchanged(fetched: FetchedData) -> None:
+    """Makes sure that the rows are those of the digest under which they will be found again."""
+    for file in fetched.files:
+        if file_sha256(fetched.folder / file.path) != file.sha256:
+            raise DataError(
+                f"{fetched.folder / file.path} was changed while it was read; nothing was kept.\n"
+                "Start again when the file is complete: write it under another name and rename it when it is."
+            )
 
 
 def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, seed: int | None) -> str:
@@ -144,7 +168,8 @@ def _read(
     rows = Rows()
     with tqdm(desc=f"reading {split}", unit=" rows", disable=None, delay=2) as progress:
         for source in fetched.splits[split]:
-            for batch in iter_batches(fetched.folder / source, **reading_options(data)):
+            columns = data.columns.values()
+            for batch in iter_batches(fetched.folder / source, columns=columns, **reading_options(data)):
                 broken: list[tuple[int, str, object]] = [(row.number, row.reason, row.content) for row in batch.broken]
                 for number, row in zip(batch.numbers, batch.rows, strict=True):
                     checked = contract.check(row)
@@ -172,7 +197,7 @@ def _append(rows: Rows, source: str, number: int, row: ContractRow) -> None:
     rows.pairs.append(row.pair)
     rows.labels.append(row.label)
     rows.originals.append(text_digest(*row.originals))
-    rows.fingerprints.append(fingerprint(*row.originals))
+    rows.fingerprints.append(fingerprint(row.text, row.pair) if len(row.originals) > 1 else fingerprint(row.text))
     rows.dates.append(row.date)
     rows.groups.append(row.group)
 
@@ -188,13 +213,13 @@ def _broken(
         )
     kinds = quarantine.kinds([split])
     hints = [hint for kind, hint in _hints(data, contract).items() if any(kind == found.reason for found in kinds)]
-    return DataError(
+    return _TooManyBrokenError(
         f"The split {split} breaks the contract of the data: {broken:,} of {kept + broken:,} rows "
         f"({broken / (kept + broken):.1%}) cannot be used; at most {data.contract.max_quarantined_share:.1%} may "
         f"(data.contract.max_quarantined_share).\n{describe_kinds(kinds)}\n"
         + "".join(f"{hint}\n" for hint in hints)
-        + "`textclf data check` shows the whole picture. Correct the rows, or raise "
-        "data.contract.max_quarantined_share to train without them."
+        + "Correct the rows, or raise data.contract.max_quarantined_share to train without them. `textclf data check` "
+        "with the same --config looks through all splits."
     )
 
 
@@ -228,10 +253,13 @@ def _record(
         if not splits[split]:
             raise DataError(
                 f"The training rows are too few to cut the split {split} from them: "
-                f"{sum(map(len, splits.values())):,} in all.\nAdd rows, or give the split a file of its own."
+                f"{sum(map(len, splits.values())):,} in all, where equal texts and rows of one group stay together.\n"
+                "Add rows, or give the split a file of its own."
             )
-    counts = {split: Counter(splits[split].labels) for split in SPLITS}
-    label_counts = {split: {name: counts[split][value] for value, name in names.items()} for split in SPLITS}
+    label_counts = {split: dict.fromkeys(names.values(), 0) for split in SPLITS}
+    for split in SPLITS:
+        for value, count in Counter(splits[split].labels).items():
+            label_counts[split][names[value]] += count
     for warning in check_training_labels(label_counts["train"], minimum=data.contract.min_rows_per_label):
         logger.warning(warning)
     split_digests = {split: content_digest(_contents(splits[split], names)) for split in SPLITS}
@@ -242,7 +270,8 @@ def _record(
         folder=folder,
         name=data.name,
         version=version_of(split_digests, contract),
-        labels=tuple(names.values()),
+        # Several values may have the same name.
+        labels=tuple(dict.fromkeys(names.values())),
         rows={split: len(splits[split]) for split in SPLITS},
         label_counts=label_counts,
         quarantined={kind.reason: kind.rows for kind in quarantine.kinds()},
@@ -278,16 +307,16 @@ def _log(prepared: PreparedData) -> None:
     )
 
 
-def _table(rows: Rows, values: list[str], leak_flags: list[bool] | None, data: DataConfig) -> pa.Table:
+def _table(rows: Rows, names: dict[str, str], leak_flags: list[bool] | None, data: DataConfig) -> pa.Table:
     import pyarrow as pa
 
-    ids = {value: index for index, value in enumerate(values)}
+    ids = {name: index for index, name in enumerate(dict.fromkeys(names.values()))}
     columns = {
         "row": pa.array(rows.numbers, pa.int64()),
         "source": pa.array(rows.sources, pa.string()),
         "id": pa.array(rows.ids, pa.string()),
         "text": pa.array(rows.texts, pa.string()),
-        "label": pa.array([ids[label] for label in rows.labels], pa.int64()),
+        "label": pa.array([ids[names[label]] for label in rows.labels], pa.int64()),
         "original": pa.array(rows.originals, pa.int64()),
         "fingerprint": pa.array(rows.fingerprints, pa.int64()),
     }

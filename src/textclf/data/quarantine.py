@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from textclf.config.sources import Split
-from textclf.errors import first_lines
+from textclf.data.personal_data import hide_personal_data
 from textclf.evaluation.tables import shorten
 from textclf.records import Quarantined
 
 EXAMPLES_OF_A_KIND = 10
-_EXAMPLE_COLUMNS = 80
+_EXAMPLE_COLUMNS = 100
+_VALUE_COLUMNS = 40
 
 
 class Quarantine:
@@ -45,8 +46,8 @@ class Quarantine:
         self.counts.setdefault(split, Counter())[kind] += 1
         examples = self._examples.setdefault(kind, [])
         if len(examples) < EXAMPLES_OF_A_KIND:
-            shown = detail.strip() or (content if isinstance(content, str) else _as_json(content))
-            examples.append(f"{source}, row {row:,}: {shorten(' '.join(shown.split()), _EXAMPLE_COLUMNS)}")
+            shown = hide_personal_data(" ".join((detail.strip() or _shown(content)).split()))
+            examples.append(f"{source}, row {row:,}: {shorten(shown, _EXAMPLE_COLUMNS)}")
         if self._file is not None:
             line = {"split": split, "source": source, "row": row, "reason": reason, "content": content}
             self._file.write(_as_json(line) + "\n")
@@ -71,11 +72,19 @@ class Quarantine:
 
 def describe_kinds(kinds: Iterable[Quarantined]) -> str:
     """Lists kinds of broken rows with their examples, a line each."""
-    return "\n".join(
-        f"{kind.rows:,} {kind.reason}:\n"
-        + first_lines([*kind.examples, *[""] * (kind.rows - len(kind.examples))], limit=len(kind.examples))
-        for kind in kinds
-    )
+    lines = []
+    for kind in kinds:
+        lines += [f"{kind.rows:,} {kind.reason}:", *(f"  - {example}" for example in kind.examples)]
+        if kind.rows > len(kind.examples):
+            lines.append(f"  - and {kind.rows - len(kind.examples):,} more")
+    return "\n".join(lines)
+
+
+def _shown(content: object) -> str:
+    # Each value is cut for itself, so that a long text does not hide the label behind it.
+    if isinstance(content, dict):
+        return ", ".join(f"{name}={shorten(str(value), _VALUE_COLUMNS)!r}" for name, value in content.items())
+    return content if isinstance(content, str) else _as_json(content)
 
 
 def _as_json(value: object) -> str:

@@ -8,7 +8,7 @@ which has at most 1,048,576 rows, is held as a whole.)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -104,7 +104,7 @@ class FileDescription:
             folder: What the file's path is told from.
         """
         separators = {",": "commas", ";": "semicolons", "|": "vertical bars", "\t": "tabs"}
-        facts = [self.format.upper()]
+        facts = [{"jsonl": "JSON lines", "parquet": "Parquet", "excel": "Excel"}.get(self.format, self.format.upper())]
         facts += [f"compressed with {self.compression}"] if self.compression else []
         facts += [f"encoding {self.encoding}"] if self.encoding else []
         facts += [f"separated by {separators[self.delimiter]}"] if self.delimiter else []
@@ -198,6 +198,7 @@ def iter_batches(
     delimiter: Delimiter = "auto",
     sheet: str | None = None,
     column_names: tuple[str, ...] | None = None,
+    columns: Collection[str] | None = None,
     rows_per_batch: int = 8192,
 ) -> Iterator[RowBatch]:
     """Reads a data file from beginning to end, a batch at a time.
@@ -215,6 +216,7 @@ def iter_batches(
             formats.
         sheet: The sheet of an Excel workbook; the first one without it. Of no effect on the other formats.
         column_names: Names for a CSV or TSV file without a header line; of no effect on the other formats.
+        columns: Of a Parquet file, only these are read; the other formats are read whole anyway.
         rows_per_batch: Rows in a batch, broken ones included; fewer in the last one and where rows are so long that
             a batch would pass 32 million characters. The same file is always cut in the same way.
 
@@ -228,8 +230,8 @@ def iter_batches(
     path = Path(path)
     format_ = data_format(path, file_encoding=file_encoding)
     if format_ == "parquet":
-        _parquet_columns(path)
-        return _batches(_parquet_items(path, rows_per_batch), rows_per_batch)
+        wanted = [name for name in _parquet_columns(path) if columns is None or name in columns]
+        return _batches(_parquet_items(path, wanted, rows_per_batch), rows_per_batch)
     if format_ == "excel":
         return _batches(Workbook(path, sheet).rows(), rows_per_batch)
     lines = Lines(path, text_encoding(path, file_encoding))
@@ -326,11 +328,11 @@ def _damaged(path: Path, error: Exception) -> Exception:
     )
 
 
-def _parquet_items(path: Path, rows_per_batch: int) -> Iterator[Item]:
+def _parquet_items(path: Path, columns: list[str], rows_per_batch: int) -> Iterator[Item]:
     import pyarrow as pa
 
     with reading(path), _open_parquet(path) as file:
-        batches = file.iter_batches(batch_size=min(rows_per_batch, 8192))
+        batches = file.iter_batches(batch_size=min(rows_per_batch, 8192), columns=columns)
         while True:
             try:
                 batch = next(batches, None)
@@ -340,8 +342,8 @@ def _parquet_items(path: Path, rows_per_batch: int) -> Iterator[Item]:
                 return
             try:
                 yield from batch.to_pylist()
-            except ValueError:
-                # A value has no Python form (a string that is not UTF-8, a date out of range): find its row.
+            except (ValueError, OverflowError, LookupError):
+                # A value has no Python form (not UTF-8, a date out of range, an unknown time zone): find its row.
                 yield from _parquet_rows_one_by_one(batch)
 
 
@@ -356,9 +358,9 @@ def _parquet_rows_one_by_one(batch: pa.RecordBatch) -> Iterator[Item]:
                 value = error.object[error.start]
                 reasons.append(f"column {name!r} is not valid UTF-8: byte 0x{value:02x} at offset {error.start}")
                 row[name] = error.object.decode(errors="backslashreplace")
-            except ValueError as error:
+            except (ValueError, OverflowError, LookupError) as error:
                 reasons.append(f"column {name!r} cannot be read: {error}")
-                row[name] = str(column[index])
+                row[name] = None
         if reasons:
             yield Broken("; ".join(reasons), json.dumps(row, ensure_ascii=False, default=str))
         else:

@@ -24,7 +24,7 @@ class Rows:
         pairs: Cleaned second texts; empty strings without a column for them.
         labels: Label values as they stand in the file.
         originals: Digests of the texts as they stand in the file.
-        fingerprints: Digests of the texts without what distinguishes mere copies (`fingerprint`).
+        fingerprints: Digests of the cleaned texts without what distinguishes mere copies (`fingerprint`).
         dates: Days as `YYYY-MM-DD`; empty strings without a column for them.
         groups: Values of the group column; empty strings belong to no group.
     """
@@ -75,10 +75,10 @@ def normalize(text: str) -> str:
 
 
 def fingerprint(*texts: str) -> int:
-    """Digests texts so that copies have the same digest (`normalize`), whatever rule cleans them.
+    """Digests texts so that copies have the same digest (`normalize`).
 
     Args:
-        texts: The original text, and the second one of a pair.
+        texts: The cleaned text, which is what a model sees, and the second one of a pair.
 
     Returns:
         A signed 64-bit number.
@@ -112,7 +112,7 @@ def cut(rows: Rows, fractions: dict[Split, float], seed: int) -> dict[Split, Row
     key = seed.to_bytes(8, "little")
     taken: dict[int, Split] = {}
     for stratum in strata.values():
-        stratum.sort(key=lambda members: min(_order(rows.texts[index], key) for index in members))
+        stratum.sort(key=lambda members: min(_order(rows, index, key) for index in members))
         size = sum(map(len, stratum))
         spare = stratum
         for split, fraction in fractions.items():
@@ -164,7 +164,8 @@ def content_digest(rows: Iterable[Sequence[object]]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
-def _order(text: str, key: bytes) -> bytes:
+def _order(rows: Rows, index: int, key: bytes) -> bytes:
+    text = f"{rows.texts[index]}\x1f{rows.pairs[index]}" if rows.pairs[index] else rows.texts[index]
     return hashlib.blake2b(text.encode(), digest_size=16, key=key).digest()
 
 

@@ -52,12 +52,11 @@ def lineage_of(folder: Path) -> str | None:
         ) from error
 
 
-def find_versions(home: Home, prefix: str) -> list[PreparedData]:
-    """Finds the data sets in a home whose version begins with some digits, as prepared and after an audit.
+def known_versions(home: Home) -> list[PreparedData]:
+    """Finds the data sets in a home, as prepared and after an audit.
 
     Args:
         home: Where prepared data lies.
-        prefix: The beginning of a version.
 
     Returns:
         The records, by version, then by folder.
@@ -76,10 +75,9 @@ def find_versions(home: Home, prefix: str) -> list[PreparedData]:
             raise StorageError(
                 f"The manifest {file} cannot be read: {error}\nRemove {file.parent}: it is made again when needed."
             ) from error
-        if str(record.get("version", "")).startswith(prefix):
-            try:
-                found.append(PreparedData.model_validate({**record, "folder": file.parent}))
-            except ValidationError:
-                # Written by another version of textclf, whose records have other fields.
-                continue
+        try:
+            found.append(PreparedData.model_validate({**record, "folder": file.parent}))
+        except ValidationError:
+            # A tokenised data set, or one of another version of textclf, whose records have other fields.
+            continue
     return sorted(found, key=lambda prepared: (prepared.version, prepared.folder))

@@ -69,7 +69,7 @@ class Baseline:
 
         probabilities = np.zeros((len(texts), self.num_labels), dtype=np.float32)
         if len(texts):
-            probabilities[:, self.estimator.classes_] = self.estimator.predict_proba(_joined(texts, text_pairs))
+            probabilities[:, self.estimator.classes_] = self.estimator.predict_proba(join_pairs(texts, text_pairs))
         return probabilities
 
 
@@ -116,7 +116,7 @@ def fit_baselines(
     return {
         MAJORITY: majority_baseline(train_labels, num_labels, train_weights=train_weights),
         TFIDF: tfidf_baseline(
-            _joined(train_texts, train_pairs), train_labels, num_labels, train_weights=train_weights, seed=seed
+            join_pairs(train_texts, train_pairs), train_labels, num_labels, train_weights=train_weights, seed=seed
         ),
     }
 
@@ -160,7 +160,7 @@ def tfidf_baseline(
     the two texts they stand in. Weights count in the regression; how rare an n-gram is, is counted in texts.
 
     Args:
-        train_texts: The texts; pairs joined to one.
+        train_texts: The texts; pairs joined to one (`join_pairs`).
         train_labels: Label ids, shape [texts], of at least two classes.
         num_labels: How many labels there are.
         train_weights: How many rows each one counts for, shape [texts]; None counts each once.
@@ -202,7 +202,16 @@ def tfidf_baseline(
     return Baseline(pipeline, num_labels)
 
 
-def _joined(texts: Sequence[str], text_pairs: Sequence[str] | None) -> list[str]:
+def join_pairs(texts: Sequence[str], text_pairs: Sequence[str] | None) -> list[str]:
+    """Makes one text of each pair, for classifiers that know no pairs.
+
+    Args:
+        texts: Any number of them, also none.
+        text_pairs: The second text of each; None for single texts.
+
+    Returns:
+        One text each; single texts as they are.
+    """
     if text_pairs is None:
         return list(texts)
     return [f"{text}{_PAIR_SEPARATOR}{pair}" for text, pair in zip(texts, text_pairs, strict=True)]

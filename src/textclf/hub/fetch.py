@@ -19,7 +19,7 @@ from textclf.config.sources import (
     LocalModelSource,
     ModelSource,
 )
-from textclf.errors import ConfigError, HubError, HubUnreachableError, IntegrityError, StorageError
+from textclf.errors import ConfigError, HubError, HubUnreachableError, IntegrityError, StorageError, redacted
 from textclf.hub.cache import Cache, DamagedEntryError, Entry
 from textclf.hub.expectations import AnyHubSource, AnySource, check_announced, check_stated, stated_sha256, wrong_bytes
 from textclf.hub.local import local_data_exists, local_entry, splits_of
@@ -224,8 +224,8 @@ def _try_source(
             specification,
             partial,
             arrived,
-            origin=f"{source.provider} {source.name}@{listing.revision} at {endpoint}",
-            uri=f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{source.name}",
+            origin=redacted(f"{source.provider} {source.name}@{listing.revision} at {endpoint}"),
+            uri=redacted(f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{source.name}"),
             revision=listing.revision,
         )
         return _Found(entry=entry, cached=False, source=source)
@@ -266,7 +266,7 @@ def _specification(kind: RepositoryKind, source: AnyHubSource) -> dict[str, Any]
 def _describe(source: AnySource, environment: Environment) -> str:
     if isinstance(source, HubSource):
         pinned = f"@{source.revision}" if source.revision else ""
-        return f"{source.provider} {source.name}{pinned} at {endpoint_of(source, environment)}"
+        return redacted(f"{source.provider} {source.name}{pinned} at {endpoint_of(source, environment)}")
     if isinstance(source, LocalModelSource | LocalDataSource):
         return f"local {source.path}"
     return "the sample that ships with textclf"
@@ -280,6 +280,10 @@ def _combined(failures: Sequence[HubError]) -> Callable[[str], HubError]:
 def _message(kind: RepositoryKind, attempts: Sequence[Attempt], home: Home, offline: bool) -> str:
     thing: Literal["model", "data set"] = "model" if kind == "model" else "data set"
     tried = "\n".join(f"  - {attempt.source}: {attempt.failure} ({attempt.seconds:.1f} s)" for attempt in attempts)
+    message = f"The {thing} could be fetched from no source. Tried:\n{tried}"
+    if all(attempt.source.startswith("local ") for attempt in attempts):
+        # Nothing that could be said of hubs and mirrors helps here.
+        return message
     layout = (
         "config.json, model.safetensors and the tokenizer's files (tokenizer.json or vocab.txt)"
         if kind == "model"
@@ -291,7 +295,7 @@ def _message(kind: RepositoryKind, attempts: Sequence[Attempt], home: Home, offl
         else f"  - work offline: copy {home.raw} from a machine that has it, and set `offline: true`"
     )
     return (
-        f"The {thing} could be fetched from no source. Tried:\n{tried}\nWays out:\n"
+        f"{message}\nWays out:\n"
         "  - a mirror: HF_ENDPOINT=https://hf-mirror.com in the environment, or `endpoint` of a source\n"
         "  - another hub: a source with provider `modelscope` or `huggingface`\n"
         f"  - a folder on this machine: a source with provider `local` and a `path` that holds {layout}\n{fill}"

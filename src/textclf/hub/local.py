@@ -14,7 +14,7 @@ from textclf.errors import DataError, HubError, StorageError
 from textclf.hub.cache import Entry, content_digest
 from textclf.hub.expectations import AnySource, check_stated
 from textclf.hub.providers import RepositoryKind
-from textclf.hub.selection import DATA_FORMATS, find_splits, name_splits, select_model_files
+from textclf.hub.selection import DATA_FORMATS, find_splits, name_splits, select_model_files, split_of
 from textclf.records import FetchedData, FetchedFile
 from textclf.store import file_sha256
 
@@ -94,8 +94,8 @@ def local_data_exists(path: Path) -> bool:
 def splits_of(source: AnySource, paths: Sequence[str]) -> dict[Split, tuple[str, ...]]:
     """Says which of a source's files make up which split.
 
-    A local source that is one file is all `train`; one that is a pattern is, too, unless the names tell splits
-    (`name_splits`).
+    A local source that is one file is all `train`; one that is a folder or a pattern is, too, unless the names of its
+    files tell splits.
 
     Raises:
         HubError: As `find_splits` does; or some names of the files of a pattern tell a split and others do not.
@@ -105,6 +105,9 @@ def splits_of(source: AnySource, paths: Sequence[str]) -> dict[Split, tuple[str,
         path = source.path.expanduser()
         if path.is_file():
             return {"train": tuple(paths)}
+        files = [name for name in paths if data_ending(name)]
+        if not patterns and path.is_dir() and files and not any(map(split_of, files)):
+            return {"train": tuple(sorted(files))}
         if not path.is_dir() and not patterns:
             try:
                 return name_splits(paths)
@@ -148,14 +151,19 @@ def _chosen(kind: RepositoryKind, source: AnySource, path: Path) -> list[Path]:
 def _matching(path: Path) -> list[Path]:
     """Absolute paths of a file, or of the data files of a folder or pattern, sorted."""
     if path.is_file():
-        return [path.absolute()]
+        return [_plain(path)]
     if path.is_dir():
-        files = [path.absolute() / name for name in _files_below(path) if data_ending(name)]
+        files = [_plain(path) / name for name in _files_below(path) if data_ending(name)]
     else:
         # Unlike pathlib's, these patterns leave hidden folders out, as a shell does.
-        matches = (Path(match).absolute() for match in glob.iglob(str(path), recursive=True))  # noqa: PTH207
+        matches = (_plain(Path(match)) for match in glob.iglob(str(path), recursive=True))  # noqa: PTH207
         files = [match for match in matches if match.is_file() and data_ending(match.name) and _is_visible(match.name)]
     return sorted(files)
+
+
+def _plain(path: Path) -> Path:
+    # Absolute and without `..`, so that a file that is named twice is known to be one; symbolic links stay.
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _files_below(folder: Path) -> list[str]:

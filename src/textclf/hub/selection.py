@@ -95,7 +95,7 @@ def find_splits(paths: Iterable[str], patterns: Mapping[Split, str]) -> dict[Spl
         return _splits_by_pattern(existing, patterns)
     found: dict[Split, list[str]] = {}
     for path in existing:
-        split = _split_of(path)
+        split = split_of(path)
         if split is not None:
             found.setdefault(split, []).append(path)
     if "train" not in found:
@@ -134,7 +134,7 @@ def name_splits(paths: Iterable[str]) -> dict[Split, tuple[str, ...]]:
     existing = sorted(paths)
     found: dict[Split | None, list[str]] = {}
     for path in existing:
-        found.setdefault(_split_of(path), []).append(path)
+        found.setdefault(split_of(path), []).append(path)
     if len(existing) == 1 or found.keys() == {None}:
         return {"train": tuple(existing)}
     if None in found:
@@ -148,7 +148,8 @@ def name_splits(paths: Iterable[str]) -> dict[Split, tuple[str, ...]]:
     return {split: tuple(found[split]) for split in SPLITS if split in found}
 
 
-def _split_of(path: str) -> Split | None:
+def split_of(path: str) -> Split | None:
+    """Tells the split of a data file by the beginning of its name; None if it tells none, or is no data file."""
     name = PurePosixPath(path).name.lower()
     if data_ending(name) is None:
         return None
