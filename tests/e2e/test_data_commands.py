@@ -396,7 +396,7 @@ def test_doubtful_labels_are_found_corrected_and_followed(user: User) -> None:
     assert "0 data versions begin with 'ffffffffffff'" in unknown and parent in unknown
     page = json.loads(user.types("data", "show", parent, "--json").stdout)
     assert page["version"] == parent
-    assert page["made_into"] == [findings["version"]]
+    assert page["made_into"] == {findings["version"]: "relabelled"}
 
 
 def test_a_table_of_other_data_is_refused(user: User) -> None:
