@@ -2,8 +2,8 @@
 
     python benchmarks/reference/audit_plain.py train.parquet validation.parquet test.parquet
 
-The first file is the training split. Files are Parquet or, with the ending .tsv, tab-separated, and have a column
-text. Needs datasketch (2.0 was used), which textclf itself does not. Nothing here comes from textclf.
+The first file is the training split. Files are Parquet, CSV or, with the ending .tsv, tab-separated without quotes,
+and have a column text. Needs datasketch (2.0 was used), which textclf itself does not. Nothing here comes from textclf.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ NGRAM_SIZE = 3
 
 def read(file: Path) -> pd.Series:
     """Reads the texts of a split."""
-    if file.suffix == ".tsv":
+    if file.suffix == ".csv":
+        rows = pd.read_csv(file, keep_default_na=False, usecols=["text"], dtype=str)
+    elif file.suffix == ".tsv":
         rows = pd.read_csv(file, sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False, usecols=["text"], dtype=str)
     else:
         rows = pd.read_parquet(file, columns=["text"])
