@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import pytest
+import registry_support as support
 
 from textclf.registry import choose_model, load_classifier
 
@@ -30,20 +30,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
 ]
 TEXTS = ["房间很干净，早餐也不错！", "屏幕糟糕，失望", "一般😀 <b>普通</b>"]
-
-
-def _load_support() -> Any:
-    path = Path(__file__).parents[1] / "integration" / "registry_support.py"
-    specification = importlib.util.spec_from_file_location("registry_support", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    # Its dataclass looks itself up there.
-    sys.modules["registry_support"] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import loopback_hub as server
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -22,19 +22,6 @@ from textclf.config.sources import (
     HubModelSource,
 )
 from textclf.store import file_sha256
-
-
-def _load_server() -> Any:
-    path = Path(__file__).with_name("loopback_hub.py")
-    specification = importlib.util.spec_from_file_location("loopback_hub", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["loopback_hub"] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-server = _load_server()
 
 MODEL = "tiansz/bert-base-chinese"
 DATA = "lansinuote/ChnSentiCorp"

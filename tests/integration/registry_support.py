@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import training_support as data_support
 
 from textclf.config import Home, TrainConfig
 from textclf.evaluation.evaluate import comparison_tags
@@ -18,18 +19,6 @@ from textclf.registry import register
 from textclf.tracking import connect, experiment_id, run_folder
 
 NAME = "textclf-tiny"
-
-
-def load_neighbour(name: str) -> Any:
-    """Imports a file of shared helpers that lies beside this one; tests are no packages."""
-    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-data_support = load_neighbour("training_support")
 
 
 @dataclass(frozen=True)

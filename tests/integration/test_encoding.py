@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
+import training_support as support
 
 from textclf.config import Home, TrainConfig
 from textclf.encoding import build_vocabulary, encode, load_tokenizer
 from textclf.errors import ConfigError, DataError, ModelError
 from textclf.records import EncodedData, PreparedData
 
-
-def _load_support() -> Any:
-    specification = importlib.util.spec_from_file_location(
-        "training_support", Path(__file__).with_name("training_support.py")
-    )
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 ROWS = {"train": 60, "validation": 20, "test": 20}
 
 

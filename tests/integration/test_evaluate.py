@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import registry_support as support
 
 from textclf.evaluation.evaluate import evaluate
 from textclf.tracking import connect
@@ -25,18 +24,6 @@ pytestmark = [
 ]
 
 
-def _load_support() -> Any:
-    path = Path(__file__).with_name("registry_support.py")
-    specification = importlib.util.spec_from_file_location("registry_support", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    # Its dataclass looks itself up there.
-    sys.modules["registry_support"] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 SENTENCES = ("我今天心情很好", "你好，我是AI助手", "我今天很生气")
 BASELINES = {"majority", "tfidf-logistic-regression"}
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import importlib.util
 import signal
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import hub_support as support
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -16,17 +16,6 @@ from textclf.errors import HubUnreachableError
 from textclf.hub import fetch_model
 from textclf.store import file_sha256
 
-
-def _load_support() -> Any:
-    path = Path(__file__).with_name("hub_support.py")
-    specification = importlib.util.spec_from_file_location("hub_support", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 server = support.server
 hub = support.hub
 home = support.home

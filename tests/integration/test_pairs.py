@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import registry_support as support
 import torch
 
 from textclf.config import PredictConfig
@@ -39,18 +38,6 @@ pytestmark = [
 ]
 
 
-def _load_support() -> Any:
-    path = Path(__file__).with_name("registry_support.py")
-    specification = importlib.util.spec_from_file_location("registry_support", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    # Its dataclass looks itself up there.
-    sys.modules["registry_support"] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 ROWS = {"train": 640, "validation": 40, "test": 80}
 PAIRS = {"text_pair_column": "text_pair"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import registry_support as support
 
 from textclf.errors import ModelError, ModelNotFoundError
 from textclf.registry import choose_model, load_classifier
@@ -27,18 +27,6 @@ pytestmark = [
 ]
 
 
-def _load_support() -> Any:
-    path = Path(__file__).with_name("registry_support.py")
-    specification = importlib.util.spec_from_file_location("registry_support", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    # Its dataclass looks itself up there.
-    sys.modules["registry_support"] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 NAME = support.NAME
 TEXTS = ["房间很干净，早餐也不错！", "屏幕糟糕，失望", "", "一半😀 <b>普通</b>　"]
 

@@ -5,7 +5,6 @@ Run as a script, this file is the process that the tests kill and start again.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
@@ -18,25 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import training_support as support
 
 from textclf.config import Home, TrainConfig
 from textclf.store import file_sha256
 
 STEPS_PER_EPOCH = 8
 ROWS = {"train": 16 * STEPS_PER_EPOCH, "validation": 24, "test": 24}
-
-
-def _load_support() -> Any:
-    specification = importlib.util.spec_from_file_location(
-        "training_support", Path(__file__).with_name("training_support.py")
-    )
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import registry_support as support
 import yaml
 
 from textclf import __version__
@@ -25,20 +25,6 @@ pytestmark = [
     # MLflow, at its own import.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
-
-
-def _load_support() -> Any:
-    path = Path(__file__).with_name("registry_support.py")
-    specification = importlib.util.spec_from_file_location("registry_support", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    # Its dataclass looks itself up there.
-    sys.modules["registry_support"] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 
 
 @pytest.fixture(scope="module")

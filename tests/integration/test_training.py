@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import training_support as support
 
 from textclf.config import Home, TrainConfig
 from textclf.errors import HubError, ModelError, StorageError
@@ -21,18 +21,6 @@ from textclf.prediction.classifier import Classifier
 from textclf.records import TrainedModel
 from textclf.training import last_checkpoint, train
 
-
-def _load_support() -> Any:
-    specification = importlib.util.spec_from_file_location(
-        "training_support", Path(__file__).with_name("training_support.py")
-    )
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 ROWS = {"train": 128, "validation": 48, "test": 24}
 
 

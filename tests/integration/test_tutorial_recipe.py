@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import training_support as support
 
 from textclf.config import Home, TrainConfig
 from textclf.prediction.classifier import Classifier
@@ -25,19 +25,6 @@ REFERENCE = Path(__file__).resolve().parents[2] / "benchmarks" / "reference"
 # 21 steps of 16 rows, the last of them short.
 ROWS = {"train": 325, "validation": 40, "test": 40}
 SEED = 5
-
-
-def _load_support() -> Any:
-    specification = importlib.util.spec_from_file_location(
-        "training_support", Path(__file__).with_name("training_support.py")
-    )
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import training_support as support
 
 from textclf.config import Home, TrainConfig
 from textclf.encoding import build_vocabulary, encode
 from textclf.records import PreparedData
 from textclf.training import train
 
-
-def _load_support() -> Any:
-    specification = importlib.util.spec_from_file_location(
-        "training_support", Path(__file__).with_name("training_support.py")
-    )
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 # Which weight the first rows have; the others count once.
 WEIGHTS = [3, 2, 5]
 STEPS = 4

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import findings_support as support
 import pytest
 
 from textclf.audit.report.html import write_html
@@ -32,18 +32,6 @@ PICTURES = """async texts => {
     };
     return texts.map(draw);
 }"""
-
-
-def _load_support() -> Any:
-    path = Path(__file__).parents[1] / "unit" / "findings_support.py"
-    specification = importlib.util.spec_from_file_location("findings_support", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 
 
 @pytest.fixture(scope="module")

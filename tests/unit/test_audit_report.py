@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+import findings_support as support
 import pytest
 
 from textclf.audit.report.console import console_summary
@@ -21,17 +21,6 @@ from textclf.audit.report.wording import TEXTS, Language, Words
 from textclf.errors import StorageError
 from textclf.evaluation.tables import display_width
 
-
-def _load_support() -> Any:
-    path = Path(__file__).with_name("findings_support.py")
-    specification = importlib.util.spec_from_file_location("findings_support", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-support = _load_support()
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["'](?!#|data:)|@import|url\((?!data:)|<iframe|<object""", re.IGNORECASE)
 
@@ -160,6 +149,10 @@ class TestPage:
 
 
 class TestPageInParticular:
+    def test_quarantined_rows_are_named_in_the_language_of_the_page(self, tmp_path: Path) -> None:
+        assert "数据/train.tsv, row 1,000:" in page_of(support.bad_findings(), tmp_path)
+        assert "数据/train.tsv，第 1,000 行：" in page_of(support.bad_findings(), tmp_path, "zh")
+
     def test_clean_data_get_a_calm_all_clear(self, tmp_path: Path) -> None:
         text = read(page_of(support.clean_findings(), tmp_path)).text
         assert "Nothing to worry about" in text

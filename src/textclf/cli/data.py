@@ -253,14 +253,15 @@ def _keep_inputs(flag: str, output: Path | None, fetched: FetchedData) -> None:
 
 
 def _same_flags(arguments: Sequence[str]) -> str:
-    """The flags of the configuration as they were typed, for a command to copy."""
+    """The flags that say what the data is, as they were typed, for a command to copy."""
     kept: list[str] = []
     words = iter(arguments)
     for word in words:
         flag, has_value, _ = word.partition("=")
-        if flag == "--config" or (flag.startswith("--") and "." in flag and not flag.startswith("--training.")):
+        if flag.startswith(("--config", "--data.", "--cleaning.", "--no-cleaning.")):
             kept.append(word)
-            if not has_value and "mask_personal_data" not in flag:
+            # The only one of them that stands alone.
+            if not has_value and not flag.endswith("mask_personal_data"):
                 kept.append(next(words, ""))
     return "".join(f" {shlex.quote(word)}" for word in kept)
 

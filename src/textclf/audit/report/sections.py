@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from textclf.audit.findings import Distribution, Example, ExamplePair, Findings
 from textclf.audit.report.charts import BarGroup, Histogram, histogram, label_bars
-from textclf.audit.report.tables import Table, quarantine_table, reason_name, rows_tables, shown_labels
+from textclf.audit.report.tables import Table, quarantine_table, quarantined_row, reason_name, rows_tables, shown_labels
 from textclf.audit.report.verdict import LENGTH_RATIO, Verdict, shift_meaning, verdicts
 from textclf.audit.report.wording import Words
 from textclf.config.sources import SPLITS, Split
@@ -116,7 +116,7 @@ class _Sections:
         folds = [
             Fold(
                 words("first_of", reason=reason_name(kind, words), shown=len(kind.examples), count=kind.rows),
-                lines=kind.examples,
+                lines=[quarantined_row(example, words) for example in kind.examples],
             )
             for kind in found
             if kind.examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from textclf.records import Quarantined
 
 MOST_LABELS = 30
 """A table of more labels is not read; the others are counted."""
+
+# As `textclf.data.quarantine` words it.
+_PLACE = re.compile(r"(?P<source>.*?), row (?P<row>[0-9,]+): (?P<shown>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ def rows_tables(findings: Findings, words: Words) -> Iterable[Table]:
     ]
     if decisions:
         yield Table(list(map(words, ("decision", "choice", "rows_removed"))), decisions, text_columns=2, coded=True)
+
+
+def quarantined_row(example: str, words: Words) -> str:
+    """Says an example of a quarantined row in the language of the page; as it is if it has another form."""
+    place = _PLACE.match(example)
+    return words("quarantined_row", **place.groupdict()) if place else example
 
 
 def quarantine_table(kinds: Iterable[Quarantined], words: Words) -> Table:

@@ -72,8 +72,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）：任何模型都不可能全部判对。",
     ),
     "conflict_handled": (
-        "{texts:,} [text|texts] in {split} [carries|carry] different labels, {rows:,} rows ({share:.1%}). {removed:,} "
-        "of them were removed.",
+        "{texts:,} [text|texts] in {split} [carries|carry] different labels, {rows:,} rows ({share:.1%}). "
+        "The training does without {removed:,} of them.",
         "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）；已删除其中 {removed:,} 行。",
     ),
     "duplicate": (
@@ -81,10 +81,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条重复。",
     ),
     "duplicate_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) [repeats|repeat] the text of an earlier row; {removed:,} "
-        "rows were removed as copies.",
+        "{count:,} of {total:,} {split} rows ({share:.1%}) [repeats|repeat] the text of an earlier row; the "
+        "training does without {removed:,} of them.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条重复；作为重复删除了 {removed:,} 行。",
     ),
+    "quarantined_row": ("{source}, row {row}: {shown}", "{source}，第 {row} 行：{shown}"),
     "near_duplicate": (
         "{count:,} of {total:,} {split} rows ({share:.1%}) [is|are] nearly the same as an earlier row.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条近似重复。",
