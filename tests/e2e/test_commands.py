@@ -129,7 +129,7 @@ def test_a_training_ends_with_a_champion_and_the_next_commands(
     assert trained.returncode == 0, trained.stderr
     assert "textclf-tiny version 1 is champion. There was no champion yet." in trained.stdout
     assert f"mlflow ui --backend-store-uri sqlite:///{user.home / 'mlflow.db'}" in trained.stdout
-    assert "python flows/predict_flow.py --model textclf-tiny" in trained.stdout
+    assert f"{ROOT / 'flows' / 'predict_flow.py'} --model textclf-tiny" in trained.stdout
     assert user.query("select alias, version from registered_model_aliases") == [("champion", 1)]
     artifacts = {path.name for path in user.home.glob("mlruns/textclf-tiny/*/artifacts/data/*")}
     assert artifacts == {"report.html", "findings.json", "removed.jsonl", "quarantine.jsonl"}
