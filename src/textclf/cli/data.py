@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ _EXAMPLES = {
 }
 # Above this share of doubtful labels it is rather the model that is wrong.
 DOUBTFUL_MODEL = 0.3
+# What names an experiment, as `DataConfig.name` asks for it.
+_NAME = re.compile("[a-z0-9][a-z0-9-]{0,63}")
 _DESCRIPTIONS = {
     "check": "Says on one page what is wrong with data; ends with 2 if the contract is broken.",
     "audit": "Finds duplicates, leaks, conflicting labels and more in data, and writes the report.",
@@ -203,7 +206,13 @@ def relabel(arguments: Sequence[str]) -> int:
         folder=given.output or home.root / "data" / "relabelled",
     )
     source = json.dumps([{"provider": "local", "path": str(done.folder)}], ensure_ascii=False)
-    flags = _same_flags(arguments)
+    own = ("--data.sources",) if given.config else ("--data.sources", "--data.name", "--data.labels")
+    flags = _same_flags(arguments, but=own)
+    if not given.config:
+        # Without a configuration the training flow takes that of the quickstart, its name and labels too.
+        names = config.data.labels or {name: name for name in prepared.labels}
+        flags += f" --data.name {config.data.name if _NAME.fullmatch(config.data.name) else 'my-data'}"
+        flags += f" --data.labels {shlex.quote(json.dumps(names, ensure_ascii=False))}"
     print(
         f"{relabelled_summary(done)}\nLook at it and train with it:\n"
         f"  textclf data audit {shlex.quote(str(done.folder))}{flags}\n"
@@ -223,10 +232,13 @@ def show(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="textclf data show",
         description="Tells what a data version was made of, and which models were trained on it.",
-        epilog="examples:\n  textclf data show 4f1c09aa27de\n  textclf data show 4f1c --json",
+        epilog="examples:\n  textclf data show 4f1c09aa27de\n  textclf data show textclf-reviews@champion\n"
+        "  textclf data show 4f1c --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("version", metavar="VERSION", help="a data version, or its first digits")
+    parser.add_argument(
+        "version", metavar="VERSION", help="a data version, its first digits, or a registered model as NAME@ALIAS"
+    )
     parser.add_argument("--json", action="store_true", help="Print it for machines.")
     parser.add_argument("--debug", action="store_true", help="Show a traceback when something fails.")
     given = parser.parse_args(arguments)
@@ -237,7 +249,7 @@ def show(arguments: Sequence[str]) -> int:
 
 def _start(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.Namespace, Home]:
     config, given = parse(name, arguments)
-    if given.paths and not given.config:
+    if given.paths and not given.config and "name" not in config.data.model_fields_set:
         # A report should not be headed with the name of the default data set.
         name = Path(given.paths[0]).resolve().name.partition(".")[0] or "data"
         config = config.model_copy(update={"data": config.data.model_copy(update={"name": name})})
@@ -252,17 +264,17 @@ def _keep_inputs(flag: str, output: Path | None, fetched: FetchedData) -> None:
         raise ConfigError(f"{flag} {output} is one of the data files and would be overwritten. Name another file.")
 
 
-def _same_flags(arguments: Sequence[str]) -> str:
+def _same_flags(arguments: Sequence[str], but: tuple[str, ...] = ()) -> str:
     """The flags that say what the data is, as they were typed, for a command to copy."""
     kept: list[str] = []
     words = iter(arguments)
     for word in words:
         flag, has_value, _ = word.partition("=")
         if flag.startswith(("--config", "--data.", "--cleaning.", "--no-cleaning.")):
-            kept.append(word)
-            # The only one of them that stands alone.
-            if not has_value and not flag.endswith("mask_personal_data"):
-                kept.append(next(words, ""))
+            # The only one of them that stands alone is the last.
+            alone = has_value or flag.endswith("mask_personal_data")
+            typed = [word] if alone else [word, next(words, "")]
+            kept += [] if flag.startswith(but) else typed
     return "".join(f" {shlex.quote(word)}" for word in kept)
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from textclf.config.sources import HubDataSource, LocalDataSource, StrictModel
-from textclf.errors import ConfigError, first_lines
+from textclf.errors import ConfigError, first_lines, redacted
 
 Config = TypeVar("Config", bound=StrictModel)
 Value = TypeVar("Value")
@@ -241,7 +241,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
                 )
             case _:
                 message = problem["msg"][:1].lower() + problem["msg"][1:]
-                lines.append(f"{path}: {message}, found {problem['input']!r}")
+                lines.append(f"{path}: {message}, found {redacted(repr(problem['input']))}")
     return lines
 
 

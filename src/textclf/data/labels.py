@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
+from textclf.data.personal_data import hide_personal_data
 from textclf.errors import DataError, first_lines
 
 MAX_LABELS = 1000
@@ -65,7 +66,7 @@ def label_names(values: Counter[str], column: str) -> dict[str, str]:
     """
     rows = values.total()
     if len(values) > MAX_LABELS or (len(values) > 20 and 2 * len(values) > rows):
-        examples = first_lines([f"{value[:60]!r}" for value in values], limit=5)
+        examples = first_lines([f"{hide_personal_data(value)[:60]!r}" for value in values], limit=5)
         raise DataError(
             f"The column {column!r} does not look like labels: {len(values):,} different values in {rows:,} rows "
             f"(at most {MAX_LABELS:,} are expected, and each in several rows).\n{examples}\n"
