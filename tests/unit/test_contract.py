@@ -6,13 +6,13 @@ import datetime
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from textclf.config import CleaningConfig, DataConfig, Home
 from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest, parse_day
 from textclf.data.prepare import prepare
-from textclf.data.splits import fingerprint, text_digest
+from textclf.data.splits import fingerprint, normalize, text_digest
 from textclf.errors import DataError
 from textclf.hub.local import local_files
 
@@ -59,6 +59,16 @@ def test_copies_share_a_fingerprint_and_not_the_digest_of_the_original():
     assert fingerprint("很 好！") == fingerprint("很好!") != fingerprint("很好")
     assert text_digest("很 好！") != text_digest("很好!")
     assert fingerprint("很好", "很差") != fingerprint("很好很差")
+
+
+@settings(max_examples=500)
+@given(text=st.text(st.one_of(st.characters(), st.sampled_from("e\u0301 　\u200bé！!\u00a8好")), max_size=12))
+@example(text="e \u0301")
+def test_normalizing_twice_changes_nothing(text):
+    once = normalize(text)
+    assert normalize(once) == once
+    assert not any(character.isspace() for character in once)
+    assert fingerprint(text) == fingerprint(once)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def normalize(text: str) -> str:
         >>> normalize("很 好！")
         '很好!'
     """
-    return "".join(unicodedata.normalize("NFKC", text).split())
+    # Once more at the end: without the white space, a letter and a mark may have come together.
+    return unicodedata.normalize("NFKC", "".join(unicodedata.normalize("NFKC", text).split()))
 
 
 def fingerprint(*texts: str) -> int:
