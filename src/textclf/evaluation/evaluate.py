@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,9 +196,9 @@ def _baselines(
 
     path = prepared.folder / "train.parquet"
     weights = pq.read_table(path, columns=["weight"])["weight"].to_numpy() if _has(path, "weight") else None
-    # The digest of a split says which rows it has, not how much each counts.
-    weighting = None if weights is None else hashlib.sha256(weights.tobytes()).hexdigest()
-    key = digest_of(BASELINES_VERSION, __version__, prepared.split_digests, prepared.labels, weighting)
+    # The digests cover the weights; which test rows are leak-free also depends on rows that the audit has removed.
+    rows_key = [prepared.split_digests, prepared.test_leakfree_digest]
+    key = digest_of(BASELINES_VERSION, __version__, rows_key, prepared.labels)
     experiment = experiment_id(client, home, f"textclf-{config.data.name}")
     with reporting(home, "looking for baselines"):
         runs = client.search_runs(
