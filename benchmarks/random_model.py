@@ -58,7 +58,7 @@ def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: S
     """
     from transformers import AutoModelForSequenceClassification
 
-    from textclf.config.schema import CleaningConfig
+    from textclf.config.data import CleaningConfig
     from textclf.encoding import load_tokenizer
     from textclf.prediction.classifier import Classifier, ClassifierSettings
 

@@ -153,6 +153,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """Writes a file that a user asked for, and the folders above it; it appears whole or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """Gives the path of a file to write; when the block ends it takes its place, and if the block fails it goes.

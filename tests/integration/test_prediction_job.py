@@ -25,8 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from textclf.config.data import CleaningConfig
 from textclf.config.home import Home
-from textclf.config.schema import CleaningConfig, PredictConfig
+from textclf.config.schema import PredictConfig
 from textclf.data.readers import iter_batches
 from textclf.errors import ConfigError, DataError, ModelError, StorageError
 from textclf.prediction.job import list_inputs, pending_files, predict_files

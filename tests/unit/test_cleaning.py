@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from textclf.config.schema import CleaningConfig
+from textclf.config.data import CleaningConfig
 from textclf.data.cleaning import clean_text, clean_value
 from textclf.data.personal_data import personal_data_kinds
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from textclf.config.data import CleaningConfig, ContractConfig, DataConfig, SplitConfig
 from textclf.config.home import Home
-from textclf.config.schema import CleaningConfig, ContractConfig, DataConfig, SplitConfig
 from textclf.data.prepare import prepare
 from textclf.errors import ConfigError, DataError
 from textclf.records import FetchedData, FetchedFile, PreparedData

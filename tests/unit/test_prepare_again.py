@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.home import Home
-from textclf.config.schema import CleaningConfig, DataConfig
 from textclf.data.prepare import prepare
 from textclf.errors import DataError, StorageError
 from textclf.records import FetchedData
@@ -19,7 +19,7 @@ PROGRAM = """
 import logging, sys
 from pathlib import Path
 from textclf.config.home import Home
-from textclf.config.schema import CleaningConfig, DataConfig
+from textclf.config.data import CleaningConfig, DataConfig
 from textclf.data.prepare import prepare
 from textclf.records import FetchedData
 logging.basicConfig(level=logging.INFO)

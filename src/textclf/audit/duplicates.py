@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from textclf.audit.findings import Conflicts, CrossSplit, Duplicates, ExamplePair, NearDuplicates
 from textclf.audit.near_duplicates import find_near_duplicates
 from textclf.audit.rows import SplitRows
-from textclf.config.schema import AuditConfig
+from textclf.config.data import AuditConfig
 from textclf.config.sources import Split
 from textclf.data.splits import normalize
 

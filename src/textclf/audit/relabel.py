@@ -16,7 +16,7 @@ import textclf
 from textclf.audit.columns import ColumnTypes
 from textclf.audit.label_errors import row_digest
 from textclf.audit.suspects_table import CORRECT_LABEL, Correction, read_corrections
-from textclf.config.schema import CleaningConfig, DataConfig
+from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.sources import SPLITS, Split
 from textclf.data.cleaning import clean_text
 from textclf.data.contract import reading_options

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from textclf.audit.label_errors import Suspect, Suspects
 from textclf.data.readers import iter_batches, read_columns
 from textclf.errors import ConfigError, DataError, first_lines
-from textclf.store import storage_error, write_bytes
+from textclf.store import write_output
 
 if TYPE_CHECKING:
     from xlsxwriter import Workbook
@@ -113,11 +113,7 @@ def write_suspects(suspects: Suspects, path: Path) -> None:
         raise ConfigError(f"The table {path} must end in {' or '.join(ENDINGS)}.")
     cells = list(_cells(suspects))
     content = _csv(cells) if path.suffix.lower() == ".csv" else _workbook(cells, suspects.labels)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
-    except OSError as error:
-        raise storage_error(path, error) from error
+    write_output(path, content)
 
 
 def check_target(path: Path) -> None:

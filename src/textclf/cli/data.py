@@ -13,7 +13,7 @@ from pathlib import Path
 from textclf.config import Home, TrainConfig, anchor, parse_command
 from textclf.errors import ConfigError, HubError
 from textclf.records import FetchedData, FetchedModel, PreparedData
-from textclf.store import storage_error, write_bytes
+from textclf.store import write_output
 
 _PATHS = (
     "files, folders or patterns such as 'data/*.csv.gz'; names that begin with train, validation, dev or test say the "
@@ -128,7 +128,8 @@ def audit(arguments: Sequence[str]) -> int:
     findings = read_findings(audited)
     report = audited.folder / REPORT_FILE
     if given.output:
-        report = _copy(report, given.output)
+        write_output(given.output, report.read_bytes())
+        report = given.output
     if given.json:
         words = Words(config.audit.report_language, one_line)
         found = [{"severity": verdict.severity, "sentence": verdict.sentence(words)} for verdict in verdicts(findings)]
@@ -348,12 +349,3 @@ def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:
     except HubError:
         print("The model is not on this machine yet: token counts are estimated.", file=sys.stderr)
         return None
-
-
-def _copy(report: Path, target: Path) -> Path:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(target, report.read_bytes())
-    except OSError as error:
-        raise storage_error(target, error) from error
-    return target

@@ -1,16 +1,9 @@
-"""Configuration: its fields (`schema`, `sources`), how it is read (`load`), and the home directory (`home`)."""
+"""Configuration: its fields (`schema`, `data`, `sources`), how it is read (`load`), and the home directory (`home`)."""
 
+from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.home import CONFIGS, Environment, Home
 from textclf.config.load import anchor, dump_yaml, load_config, parse_command, parse_command_line
-from textclf.config.schema import (
-    CleaningConfig,
-    DataConfig,
-    EncodingConfig,
-    ModelConfig,
-    PredictConfig,
-    TrainConfig,
-    TrainingConfig,
-)
+from textclf.config.schema import EncodingConfig, ModelConfig, PredictConfig, TrainConfig, TrainingConfig
 from textclf.config.sources import DataSource, ModelSource, Split
 
 __all__ = [

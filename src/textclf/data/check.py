@@ -13,7 +13,7 @@ from typing import TextIO
 from pydantic import computed_field
 from tqdm import tqdm
 
-from textclf.config.schema import CleaningConfig, DataConfig
+from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.sources import SPLITS, Split
 from textclf.data.contract import Contract, check_columns, reading_options
 from textclf.data.labels import MAX_LABELS, check_training_labels, label_names

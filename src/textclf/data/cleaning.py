@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Literal
 
-from textclf.config.schema import CleaningConfig
+from textclf.config.data import CleaningConfig
 from textclf.data import personal_data
 
 CleaningRule = Literal["standard", "tutorial", "none"]

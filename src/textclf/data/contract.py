@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
-from textclf.config.schema import CleaningConfig, DataConfig, Delimiter, Encoding
+from textclf.config.data import CleaningConfig, DataConfig, Delimiter, Encoding
 from textclf.data.cleaning import clean_value
 from textclf.data.labels import label_value
 from textclf.data.readers import FileDescription, describe_file

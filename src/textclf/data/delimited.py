@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
 
-from textclf.config.schema import Delimiter
+from textclf.config.data import Delimiter
 from textclf.data.detection import MAX_LINE_BYTES
 from textclf.data.lines import Broken, Item, Line, Lines
 from textclf.errors import DataError

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from textclf.config.schema import Encoding
+from textclf.config.data import Encoding
 from textclf.data.compression import COMPRESSIONS, compression_of, inner_ending, opened, reading
 from textclf.errors import DataError
 

@@ -10,7 +10,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
-from textclf.config.schema import Encoding
+from textclf.config.data import Encoding
 from textclf.data.compression import opened
 from textclf.data.detection import MAX_LINE_BYTES, detect_encoding, mostly_decodable, utf16_codec
 from textclf.errors import DataError

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 import textclf
+from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.home import Home
-from textclf.config.schema import CleaningConfig, DataConfig
 from textclf.config.sources import SPLITS, Split
 from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest, reading_options
 from textclf.data.labels import check_training_labels, label_names

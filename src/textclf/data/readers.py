@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textclf.config.schema import Delimiter, Encoding
+from textclf.config.data import Delimiter, Encoding
 from textclf.data.compression import Compression, compression_of
 from textclf.data.delimited import csv_rows, find_delimiter, table_columns, tsv_rows, unique_names
 from textclf.data.detection import DataFormat, data_format, detect_encoding, file_format, reading

@@ -17,7 +17,7 @@ from textclf.errors import DataError
 from textclf.evaluation.fonts import Typeface, typeface_for
 from textclf.evaluation.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
 from textclf.evaluation.tables import display_width, shorten
-from textclf.store import storage_error, write_bytes
+from textclf.store import write_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -395,11 +395,6 @@ def _save(figure: Figure, path: Path, typeface: Typeface) -> Path:
         axes.tick_params(labelfontfamily=list(typeface.families))
     for text in figure.findobj(Text):
         text.set_fontfamily(list(typeface.families))
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.15)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, drawn.getvalue())
-    except OSError as error:
-        raise storage_error(path, error) from error
+    figure.savefig(drawn := io.BytesIO(), format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.15)
+    write_output(path, drawn.getvalue())
     return path

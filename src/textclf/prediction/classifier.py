@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textclf import __version__
-from textclf.config.schema import CleaningConfig
+from textclf.config.data import CleaningConfig
 from textclf.data.cleaning import clean_text
 from textclf.devices import Precision, resolve_precision
 from textclf.encoding import load_tokenizer, tokenize

@@ -10,7 +10,7 @@ from textclf.audit.findings import Findings
 from textclf.audit.report.sections import build_sections
 from textclf.audit.report.verdict import verdicts
 from textclf.audit.report.wording import Language, Words
-from textclf.store import storage_error, write_text
+from textclf.store import write_output
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -35,12 +35,7 @@ def write_html(findings: Findings, path: Path, *, language: Language) -> Path:
     Raises:
         StorageError: The file cannot be written.
     """
-    page = _render(findings, language)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, page)
-    except OSError as error:
-        raise storage_error(path, error) from error
+    write_output(path, _render(findings, language).encode())
     return path
 
 
