@@ -125,19 +125,19 @@ def find_near(splits: dict[Split, SplitRows], audit: AuditConfig) -> NearTexts |
         return None
     fingerprints = np.concatenate([rows.fingerprints for rows in splits.values()])
     texts, first = np.unique(fingerprints, return_index=True)
-    joined = [
-        normalize(text) if rows.pairs is None else f"{normalize(text)}\x1f{normalize(rows.pairs[index])}"
-        for rows in splits.values()
-        for index, text in enumerate(rows.texts)
-    ]
+    whole = [text for rows in splits.values() for text in _whole_texts(rows)]
     # The training texts come first: in a large family of texts, the first ones are compared with all the others.
     order = np.argsort(first)
     found = find_near_duplicates(
-        [joined[index] for index in first[order]],
+        ["\x1f".join(map(normalize, whole[index])) for index in first[order]],
         threshold=audit.near_duplicate_threshold,
         ngram_size=audit.near_duplicate_ngram_size,
     )
     return NearTexts(texts, order[found.left], order[found.right], found.similarity, found.complete)
+
+
+def _whole_texts(rows: SplitRows) -> Iterator[tuple[str, ...]]:
+    return zip(rows.texts) if rows.pairs is None else zip(rows.texts, rows.pairs, strict=True)
 
 
 def count_near(splits: dict[Split, SplitRows], near: NearTexts, audit: AuditConfig) -> NearDuplicates:

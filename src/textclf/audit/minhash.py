@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -107,7 +109,8 @@ def sign(texts: Sequence[str], ngram_size: int, bands: Bands) -> Signatures:
     band_keys = np.empty((bands.count, len(texts)), dtype=np.uint32)
     places = np.empty((len(texts), permutations), dtype=np.uint8)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-    for part in chunks(lengths + ngram_size, _CHUNK_CHARACTERS):
+    parts = list(chunks(lengths + ngram_size, _CHUNK_CHARACTERS))
+    for part in tqdm(parts, desc="signing texts", unit=" parts", disable=None, delay=2, leave=False):
         hashes, counts = hash_ngrams(texts[part], ngram_size)
         folded = (hashes >> np.uint64(32)).astype(np.uint32)
         starts = np.cumsum(counts) - counts

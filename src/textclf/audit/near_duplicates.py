@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from textclf.audit.minhash import Signatures, choose_bands, chunks, hash_ngrams, sign
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def find_near_duplicates(texts: Sequence[str], *, threshold: float, ngram_size: 
     compared = np.empty(0, dtype=np.uint64)
     similarity = np.empty(0)
     complete = True
-    for band in range(bands.count):
+    for band in tqdm(range(bands.count), desc="comparing texts", unit=" bands", disable=None, delay=2, leave=False):
         pairs, whole = _bucket_pairs(signatures.band_keys, band, links)
         complete = complete and whole
         pairs = np.setdiff1d(pairs, compared, assume_unique=True)
