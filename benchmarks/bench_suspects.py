@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 
 from comparison import SHARED
 
-from textclf.audit.cross_fitting import LabelledTexts, folds, tfidf_probabilities
-from textclf.audit.label_errors import find_suspects, judge
 from textclf.config import Home, TrainConfig
+from textclf.correction.cross_fitting import LabelledTexts, folds, tfidf_probabilities
+from textclf.correction.suspects import find_suspects, judge
 from textclf.data.prepare import prepare
 from textclf.data.splits import fingerprint
 from textclf.evaluation.baselines import tfidf_baseline
-from textclf.evaluation.tables import markdown_table
-from textclf.hub import fetch_data
+from textclf.fetching import fetch_data
+from textclf.tables import markdown_table
 
 if TYPE_CHECKING:
     import numpy as np

@@ -26,7 +26,7 @@ def main() -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from textclf.prediction.classifier import Classifier
+    from textclf.model.classifier import Classifier
 
     texts = pq.read_table(arguments.input, columns=["text"])["text"].to_pylist()
     classifier = Classifier.load(arguments.model, mixed_precision=arguments.precision)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from comparison import SHARED
 
 if TYPE_CHECKING:
-    from textclf.prediction.classifier import Classifier
+    from textclf.model.classifier import Classifier
 
 SHAPE = SHARED / "models" / "bert-base-chinese"
 LABELS = ("负面", "正面")
@@ -59,8 +59,8 @@ def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: S
     from transformers import AutoModelForSequenceClassification
 
     from textclf.config.data import CleaningConfig
-    from textclf.encoding import load_tokenizer
-    from textclf.prediction.classifier import Classifier, ClassifierSettings
+    from textclf.model.classifier import Classifier, ClassifierSettings
+    from textclf.model.tokens import load_tokenizer
 
     check_folder(source)
     model = AutoModelForSequenceClassification.from_pretrained(source)

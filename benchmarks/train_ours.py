@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -
     """
     from textclf.config import Home, TrainConfig
     from textclf.data.prepare import prepare
-    from textclf.encoding import encode
-    from textclf.hub import fetch_data, fetch_model
-    from textclf.training import train
+    from textclf.fetching import fetch_data, fetch_model
+    from textclf.model.tokens import encode
+    from textclf.training.train import train
 
     config = TrainConfig.model_validate(
         {

@@ -11,9 +11,9 @@ from flows.run_logs import send_library_logs
 from flows.threads import wait_passively
 from tasks.predict import predict as predict_files
 from textclf import __version__
-from textclf.closing import prediction_closing
 from textclf.config import CONFIGS, Home, PredictConfig, anchor
 from textclf.records import PredictionSummary
+from textclf.summaries import prediction_closing
 
 EXAMPLES = """\
   python flows/predict_flow.py --input reviews.csv --output labelled.csv

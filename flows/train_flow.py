@@ -17,10 +17,10 @@ from tasks.register import register
 from tasks.tokenize import tokenize
 from tasks.train import train as train_model
 from textclf import __version__
-from textclf.closing import training_closing
 from textclf.config import CONFIGS, Home, TrainConfig, anchor
 from textclf.records import RegisteredModel
-from textclf.tracking import training_run
+from textclf.summaries import training_closing
+from textclf.tracking.runs import training_run
 
 EXAMPLES = """\
   python flows/train_flow.py

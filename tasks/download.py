@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
-from textclf.hub import fetch_data, fetch_model
+from textclf.fetching import fetch_data, fetch_model
 from textclf.records import FetchedData, FetchedModel
 from textclf.summaries import download_summary
 

@@ -7,10 +7,10 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
-from textclf.evaluation.evaluate import evaluate as measure
+from textclf.evaluation.measure import evaluate as measure
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries import metrics_summary
-from textclf.tracking import run_link
+from textclf.tracking.runs import run_link
 
 
 @task(name="evaluate", timeout_seconds=24 * 3600, **TASK_POLICY)

@@ -8,9 +8,9 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
-from textclf.registry import register as register_model
+from textclf.registry.versions import register as register_model
 from textclf.summaries import decision_summary
-from textclf.tracking import run_link
+from textclf.tracking.runs import run_link
 
 
 @task(name="register", timeout_seconds=3600, **TASK_POLICY)

@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
-from textclf.encoding import encode
+from textclf.model.tokens import encode
 from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.summaries import encoding_summary
 

@@ -7,11 +7,11 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
-from textclf.metric_log import MetricLog
 from textclf.records import EncodedData, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries import training_summary
-from textclf.tracking import run_folder, run_link
-from textclf.training import train as fine_tune
+from textclf.tracking.metric_log import MetricLog
+from textclf.tracking.runs import run_folder, run_link
+from textclf.training.train import train as fine_tune
 
 
 @task(name="train", timeout_seconds=7 * 24 * 3600, **TASK_POLICY)

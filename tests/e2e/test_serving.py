@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 import pytest
 import registry_support as support
 
-from textclf.registry import choose_model, load_classifier
+from textclf.registry.versions import choose_model, load_classifier
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),

@@ -109,7 +109,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 from textclf.config.home import Environment, Home
 from textclf.config.sources import HubModelSource
-from textclf.hub import fetch_model
+from textclf.fetching import fetch_model
 
 root, endpoint, provider, name, offline = sys.argv[1:]
 fetched = fetch_model(

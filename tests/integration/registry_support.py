@@ -11,12 +11,12 @@ from typing import Any
 import training_support as data_support
 
 from textclf.config import Home, TrainConfig
-from textclf.evaluation.evaluate import comparison_tags
-from textclf.modeling import build_classifier
-from textclf.prediction.classifier import Classifier, ClassifierSettings
+from textclf.evaluation.measure import comparison_tags
+from textclf.model.build import build_classifier
+from textclf.model.classifier import Classifier, ClassifierSettings
 from textclf.records import EncodedData, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
-from textclf.registry import register
-from textclf.tracking import connect, experiment_id, run_folder
+from textclf.registry.versions import register
+from textclf.tracking.runs import connect, experiment_id, run_folder
 
 NAME = "textclf-tiny"
 
@@ -73,7 +73,7 @@ def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
             model.classifier.weight.zero_()
             model.classifier.bias.zero_()
             model.classifier.bias[labels.index(always)] = 3.0
-    from textclf.encoding import load_tokenizer
+    from textclf.model.tokens import load_tokenizer
 
     settings = ClassifierSettings(
         labels=labels,

@@ -11,8 +11,8 @@ import pytest
 import training_support as support
 
 from textclf.config import Home, TrainConfig
-from textclf.encoding import build_vocabulary, encode, load_tokenizer
 from textclf.errors import ConfigError, DataError, ModelError
+from textclf.model.tokens import build_vocabulary, encode, load_tokenizer
 from textclf.records import EncodedData, PreparedData
 
 ROWS = {"train": 60, "validation": 20, "test": 20}

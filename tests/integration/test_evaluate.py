@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import registry_support as support
 
-from textclf.evaluation.evaluate import evaluate
-from textclf.tracking import connect
+from textclf.evaluation.measure import evaluate
+from textclf.tracking.runs import connect
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),

@@ -17,7 +17,7 @@ from textclf.config.sources import (
     SampleDataSource,
 )
 from textclf.errors import HubError, TransientError
-from textclf.hub import fetch_data, fetch_model
+from textclf.fetching import fetch_data, fetch_model
 from textclf.store import file_sha256
 
 server = support.server

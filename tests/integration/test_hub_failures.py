@@ -16,8 +16,8 @@ from textclf.config.sources import (
     LocalModelSource,
 )
 from textclf.errors import ConfigError, HubError, HubUnreachableError, IntegrityError, StorageError, TransientError
-from textclf.hub import fetch_data, fetch_model
-from textclf.hub.patience import Patience
+from textclf.fetching import fetch_data, fetch_model
+from textclf.fetching.patience import Patience
 from textclf.store import file_sha256
 
 server = support.server

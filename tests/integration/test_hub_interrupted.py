@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from textclf.config.home import Environment, Home
 from textclf.errors import HubUnreachableError
-from textclf.hub import fetch_model
+from textclf.fetching import fetch_model
 from textclf.store import file_sha256
 
 server = support.server

@@ -16,20 +16,20 @@ from registry_support import make_place
 from training_support import make_config, make_home, write_reviews
 
 from textclf.audit.audit import audit
-from textclf.audit.label_errors import row_digest
-from textclf.audit.relabel import relabel
 from textclf.config import Home, TrainConfig
+from textclf.correction.relabel import relabel
+from textclf.correction.suspects import row_digest
 from textclf.data.prepare import prepare
-from textclf.encoding import encode
 from textclf.errors import DataError
-from textclf.hub import fetch_data
-from textclf.hub.local import local_files
-from textclf.lineage import show_version, version_page
+from textclf.fetching import fetch_data
+from textclf.fetching.local import local_files
+from textclf.model.tokens import encode
 from textclf.records import EvaluatedModel, FetchedData, PreparedData, RegisteredModel
-from textclf.registry import register
+from textclf.registry.lineage import show_version, version_page
+from textclf.registry.versions import register
 from textclf.store import file_sha256
-from textclf.tracking import connect, run_folder, training_run
-from textclf.training import train
+from textclf.tracking.runs import connect, run_folder, training_run
+from textclf.training.train import train
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),

@@ -20,8 +20,8 @@ import pytest
 
 from textclf.config import Home
 from textclf.errors import TrackingError
-from textclf.metric_log import METRICS_FILE, MetricLog
-from textclf.tracking import connect, run_folder
+from textclf.tracking.metric_log import METRICS_FILE, MetricLog
+from textclf.tracking.runs import connect, run_folder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),

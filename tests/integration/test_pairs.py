@@ -18,15 +18,15 @@ import torch
 
 from textclf.config import PredictConfig
 from textclf.data.cleaning import clean_text
-from textclf.encoding import build_vocabulary, load_tokenizer
 from textclf.errors import DataError
-from textclf.evaluation.evaluate import evaluate
+from textclf.evaluation.measure import evaluate
+from textclf.model.classifier import Classifier
+from textclf.model.tokens import build_vocabulary, load_tokenizer
 from textclf.prediction.batch import predict_batch
-from textclf.prediction.classifier import Classifier
 from textclf.records import FetchedModel, TrainedModel
-from textclf.registry import choose_model, load_classifier
-from textclf.tracking import connect, experiment_id, run_folder
-from textclf.training import train
+from textclf.registry.versions import choose_model, load_classifier
+from textclf.tracking.runs import connect, experiment_id, run_folder
+from textclf.training.train import train
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),

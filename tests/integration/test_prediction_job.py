@@ -28,9 +28,9 @@ import pytest
 from textclf.config.data import CleaningConfig
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.data.readers import iter_batches
 from textclf.errors import ConfigError, DataError, ModelError, StorageError
 from textclf.prediction.job import list_inputs, pending_files, predict_files
+from textclf.reading.data_file import iter_batches
 from textclf.records import PredictedFile
 
 MODEL = {"model_name": "textclf-reviews", "model_version": 3}

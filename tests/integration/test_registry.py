@@ -14,8 +14,8 @@ import pytest
 import registry_support as support
 
 from textclf.errors import ModelError, ModelNotFoundError
-from textclf.registry import choose_model, load_classifier
-from textclf.tracking import connect
+from textclf.registry.versions import choose_model, load_classifier
+from textclf.tracking.runs import connect
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -181,7 +181,7 @@ def test_a_version_says_what_it_takes_gives_and_needs(logged: Path) -> None:
     info = mlflow.models.get_model_info(str(logged))
     assert info.signature.inputs.input_names() == ["text"]
     assert info.signature.outputs.input_names() == ["label", "score", "probabilities"]
-    assert info.flavors["python_function"]["loader_module"] == "textclf.prediction.pyfunc"
+    assert info.flavors["python_function"]["loader_module"] == "textclf.model.pyfunc"
     example = json.loads((logged / "input_example.json").read_text(encoding="utf-8"))
     assert example == {"columns": ["text"], "data": [["房间很干净，下次还会来。"]]}
     requirements = (logged / "requirements.txt").read_text(encoding="utf-8").split()

@@ -44,9 +44,9 @@ def start(home: Home, config: TrainConfig, keep: Path, *, kill_at_step: int | No
         keep: A new folder for the model; the home keeps none after a run.
         kill_at_step: The process kills itself when this step is logged.
     """
-    from textclf.metric_log import MetricLog
-    from textclf.tracking import run_folder, training_run
-    from textclf.training import train
+    from textclf.tracking.metric_log import MetricLog
+    from textclf.tracking.runs import run_folder, training_run
+    from textclf.training.train import train
 
     prepared, encoded, fetched = support.make_encoded(config, home)
     with training_run(home, config=config, prepared=prepared, encoded=encoded, fetched=fetched, tags={}) as run_id:
@@ -121,7 +121,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home whose MLflow store has its tables and no run."""
-    from textclf.tracking import connect
+    from textclf.tracking.runs import connect
 
     home = support.make_home(tmp_path_factory.mktemp("empty"))
     connect(home)
@@ -139,7 +139,7 @@ def make_config(data: Path, **training: Any) -> TrainConfig:
 
 
 def history(home: Home, run_id: str, name: str) -> dict[int, list[float]]:
-    from textclf.tracking import connect
+    from textclf.tracking.runs import connect
 
     points: dict[int, list[float]] = {}
     for point in connect(home).get_metric_history(run_id, name):
@@ -148,7 +148,7 @@ def history(home: Home, run_id: str, name: str) -> dict[int, list[float]]:
 
 
 def statuses(home: Home) -> dict[str, str]:
-    from textclf.tracking import connect
+    from textclf.tracking.runs import connect
 
     client = connect(home)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -229,7 +229,7 @@ def given(data: Path, home: Home) -> dict[str, Any]:
 
 
 def test_a_run_that_failed_or_was_stopped_is_continued(home: Home, given: dict[str, Any]) -> None:
-    from textclf.tracking import training_run
+    from textclf.tracking.runs import training_run
 
     with pytest.raises(ZeroDivisionError), training_run(home, **given) as failed_id:
         raise ZeroDivisionError
@@ -245,7 +245,7 @@ def test_a_run_that_failed_or_was_stopped_is_continued(home: Home, given: dict[s
 
 
 def test_a_run_that_was_killed_after_it_was_closed_is_not_continued(home: Home, given: dict[str, Any]) -> None:
-    from textclf.tracking import connect, run_folder, training_run
+    from textclf.tracking.runs import connect, run_folder, training_run
 
     with pytest.raises(ZeroDivisionError), training_run(home, **given) as first:
         raise ZeroDivisionError
@@ -258,7 +258,7 @@ def test_a_run_that_was_killed_after_it_was_closed_is_not_continued(home: Home, 
 
 
 def test_a_run_that_somebody_has_is_not_continued(home: Home, given: dict[str, Any]) -> None:
-    from textclf.tracking import training_run
+    from textclf.tracking.runs import training_run
 
     with training_run(home, **given) as first, training_run(home, **given) as second:
         assert first != second

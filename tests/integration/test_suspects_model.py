@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from training_support import make_config, make_data, make_home, make_pretrained, write_reviews
 
-from textclf.audit.label_errors import find_suspects
+from textclf.correction.suspects import find_suspects
 from textclf.errors import StorageError
 
 SHORT = {"num_train_epochs": 2, "evaluations_per_epoch": 1, "per_device_train_batch_size": 8}

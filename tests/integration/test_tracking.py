@@ -17,7 +17,7 @@ import yaml
 from textclf import __version__
 from textclf.config import Home, TrainConfig
 from textclf.errors import TrackingError
-from textclf.tracking import connect, run_folder, run_link, training_run
+from textclf.tracking.runs import connect, run_folder, run_link, training_run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -176,7 +176,7 @@ import sys, time
 from pathlib import Path
 from textclf.config import Home, TrainConfig
 from textclf.records import EncodedData, PreparedData
-from textclf.tracking import training_run
+from textclf.tracking.runs import training_run
 
 home = Home(root=Path(sys.argv[1]), tracking_uri=sys.argv[2])
 records = [cls.model_validate_json(text) for cls, text in zip((TrainConfig, PreparedData, EncodedData), sys.argv[3:])]

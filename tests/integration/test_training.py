@@ -16,10 +16,10 @@ import training_support as support
 
 from textclf.config import Home, TrainConfig
 from textclf.errors import HubError, ModelError, StorageError
-from textclf.modeling import build_classifier
-from textclf.prediction.classifier import Classifier
+from textclf.model.build import build_classifier
+from textclf.model.classifier import Classifier
 from textclf.records import TrainedModel
-from textclf.training import last_checkpoint, train
+from textclf.training.train import last_checkpoint, train
 
 ROWS = {"train": 128, "validation": 48, "test": 24}
 

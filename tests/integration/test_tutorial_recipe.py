@@ -18,8 +18,8 @@ import torch
 import training_support as support
 
 from textclf.config import Home, TrainConfig
-from textclf.prediction.classifier import Classifier
-from textclf.training import train
+from textclf.model.classifier import Classifier
+from textclf.training.train import train
 
 REFERENCE = Path(__file__).resolve().parents[2] / "benchmarks" / "reference"
 # 21 steps of 16 rows, the last of them short.
@@ -120,8 +120,8 @@ def test_every_label_is_that_of_the_plain_pipeline(
     from transformers import AutoModelForSequenceClassification
 
     from textclf.config import CleaningConfig
-    from textclf.encoding import load_tokenizer
-    from textclf.prediction.classifier import ClassifierSettings
+    from textclf.model.classifier import ClassifierSettings
+    from textclf.model.tokens import load_tokenizer
 
     lines = data.joinpath("test.tsv").read_text(encoding="utf-8").splitlines()[1:]
     texts = [line.split("\t")[0] for line in lines]

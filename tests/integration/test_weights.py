@@ -14,9 +14,9 @@ import torch
 import training_support as support
 
 from textclf.config import Home, TrainConfig
-from textclf.encoding import build_vocabulary, encode
+from textclf.model.tokens import build_vocabulary, encode
 from textclf.records import PreparedData
-from textclf.training import train
+from textclf.training.train import train
 
 # Which weight the first rows have; the others count once.
 WEIGHTS = [3, 2, 5]

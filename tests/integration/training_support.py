@@ -12,7 +12,7 @@ import pytest
 
 from textclf.config import Home, TrainConfig
 from textclf.data.prepare import prepare
-from textclf.hub import fetch_data, fetch_model
+from textclf.fetching import fetch_data, fetch_model
 from textclf.records import EncodedData, FetchedModel, PreparedData
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def make_data(config: TrainConfig, home: Home) -> tuple[PreparedData, FetchedMod
 
 def make_encoded(config: TrainConfig, home: Home) -> tuple[PreparedData, EncodedData, FetchedModel | None]:
     """Fetches, cleans and tokenises what a configuration names."""
-    from textclf.encoding import encode
+    from textclf.model.tokens import encode
 
     prepared, model = make_data(config, home)
     return prepared, encode(prepared, model, model=config.model, encoding=config.encoding, folder=home.prepared), model
@@ -161,7 +161,7 @@ def make_pretrained(folder: Path, texts: list[str], *, initializer_range: float 
     import torch
     from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
-    from textclf.encoding import build_vocabulary
+    from textclf.model.tokens import build_vocabulary
 
     folder.mkdir(parents=True)
     vocabulary = folder / "vocab.txt"

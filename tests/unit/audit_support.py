@@ -11,7 +11,7 @@ from textclf.audit.audit import audit, read_findings
 from textclf.audit.findings import Findings
 from textclf.config import Home, TrainConfig
 from textclf.data.prepare import prepare
-from textclf.hub.local import local_files
+from textclf.fetching.local import local_files
 from textclf.records import PreparedData
 
 CHARACTERS = [chr(code) for code in range(0x4E00, 0x4E00 + 3000)]

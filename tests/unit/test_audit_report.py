@@ -19,7 +19,7 @@ from textclf.audit.report.markdown import markdown_summary
 from textclf.audit.report.verdict import verdicts
 from textclf.audit.report.wording import TEXTS, Language, Words
 from textclf.errors import StorageError
-from textclf.evaluation.tables import display_width
+from textclf.tables import display_width
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["'](?!#|data:)|@import|url\((?!data:)|<iframe|<object""", re.IGNORECASE)

@@ -8,7 +8,7 @@ import pytest
 
 from textclf.errors import DataError
 from textclf.evaluation.baselines import MAJORITY, TFIDF, fit_baselines
-from textclf.evaluation.metrics import classification_metrics
+from textclf.heads.metrics import classification_metrics
 
 TEXTS = [
     "房间很干净，服务也好",

@@ -13,7 +13,7 @@ from textclf.config import CleaningConfig, DataConfig
 from textclf.data.check import CheckedData, check_data, check_page
 from textclf.data.repeated_ids import RepeatedIds
 from textclf.errors import DataError
-from textclf.hub.local import local_files
+from textclf.fetching.local import local_files
 
 GOOD = "".join(f"{i},评论第{i}号,{'好评' if i % 2 else '差评'}\n" for i in range(1, 21))
 
@@ -109,7 +109,7 @@ import resource, sys
 from pathlib import Path
 from textclf.config import CleaningConfig, DataConfig
 from textclf.data.check import check_data
-from textclf.hub.local import local_files
+from textclf.fetching.local import local_files
 data = DataConfig(id_column="id")
 checked = check_data(local_files([sys.argv[1]]), data=data, cleaning=CleaningConfig())
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from textclf.data.readers import describe_file, iter_batches, read_columns
 from textclf.errors import DataError
+from textclf.reading.data_file import describe_file, iter_batches, read_columns
 
 
 def zipped(content: bytes) -> bytes:

@@ -14,7 +14,7 @@ from textclf.data.contract import Contract, ContractRow, check_columns, contract
 from textclf.data.prepare import prepare
 from textclf.data.splits import fingerprint, normalize, text_digest
 from textclf.errors import DataError
-from textclf.hub.local import local_files
+from textclf.fetching.local import local_files
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import xlsxwriter
 
-from textclf.data.readers import BrokenRow, describe_file, iter_batches, read_columns
 from textclf.errors import DataError
+from textclf.reading.data_file import BrokenRow, describe_file, iter_batches, read_columns
 
 # Without white space between its parts, as programs write it.
 ODS_CONTENT = (

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 
-from textclf.data.readers import iter_batches, read_columns
 from textclf.errors import DataError, StorageError, TextclfError
+from textclf.reading.data_file import iter_batches, read_columns
 
 GOOD = "text,label\n房间很大,1\n太差了,0\n"
 GOOD_ROWS = [("房间很大", "1"), ("太差了", "0")]

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textclf.audit.cross_fitting import deal
-from textclf.audit.label_errors import Suspects, find_suspects, judge, row_digest
 from textclf.config import Home, TrainConfig
+from textclf.correction.cross_fitting import deal
+from textclf.correction.suspects import Suspects, find_suspects, judge, row_digest
 from textclf.data.splits import fingerprint, text_digest
 from textclf.errors import DataError
 from textclf.records import PreparedData

@@ -17,7 +17,7 @@ TEXTS = ["好", "房间很好", "服务很好, wifi 也很好", "好" * 40]
 def tokenizer(tmp_path_factory):
     from transformers import BertTokenizer
 
-    from textclf.encoding import build_vocabulary
+    from textclf.model.tokens import build_vocabulary
 
     file = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
     file.write_text("".join(f"{token}\n" for token in build_vocabulary(TEXTS, 300)), encoding="utf-8")
@@ -67,7 +67,7 @@ def test_the_estimate_is_near_the_truth_on_real_reviews():
     reviews, vocabulary = shared / "data" / "chnsenticorp" / "tsv" / "test.tsv", shared / "models" / "bert-base-chinese"
     if not (reviews.is_file() and vocabulary.is_dir()):
         pytest.skip("the real data and vocabulary are not beside the repository (../shared)")
-    from textclf.encoding import load_tokenizer
+    from textclf.model.tokens import load_tokenizer
 
     texts = [line.split("\t")[1] for line in reviews.read_text(encoding="utf-8").split("\n")[1:-1]]
     real, unknown = measure_lengths(texts, max_length=128, tokenizer=load_tokenizer(vocabulary))

@@ -8,10 +8,10 @@ import pytest
 
 from textclf.config.home import Home
 from textclf.config.sources import LocalDataSource
-from textclf.data.readers import iter_batches
 from textclf.errors import DataError, HubError, StorageError
-from textclf.hub.fetch import fetch_data
-from textclf.hub.local import local_data_exists, local_files
+from textclf.fetching.fetch import fetch_data
+from textclf.fetching.local import local_data_exists, local_files
+from textclf.reading.data_file import iter_batches
 from textclf.store import file_sha256
 
 

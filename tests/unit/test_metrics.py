@@ -8,7 +8,7 @@ from mlflow.utils.validation import _validate_metric_name
 from sklearn import metrics as sk
 
 from textclf.errors import DataError, ModelError
-from textclf.evaluation.metrics import (
+from textclf.heads.metrics import (
     classification_metrics,
     errors_table,
     expected_calibration_error,

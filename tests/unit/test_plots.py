@@ -11,7 +11,6 @@ import pytest
 from textclf.errors import DataError, StorageError
 from textclf.evaluation.build_font import gb2312
 from textclf.evaluation.fonts import BUNDLED_FONT, REPLACEMENT, typeface_for
-from textclf.evaluation.metrics import classification_metrics
 from textclf.evaluation.plots import (
     MOST_CLASSES,
     plot_confusion_matrix,
@@ -19,6 +18,7 @@ from textclf.evaluation.plots import (
     plot_reliability,
     write_plots,
 )
+from textclf.heads.metrics import classification_metrics
 
 NEWS = ["民生", "文化", "娱乐", "体育", "财经", "房产", "汽车", "教育", "科技", "军事", "旅游", "国际", "股票"]
 NEWS += ["农业与乡村振兴", "电子游戏（含手机游戏）"]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textclf.data.readers import BrokenRow, describe_file, detect_encoding, file_format, iter_batches, read_columns
 from textclf.errors import DataError
+from textclf.reading.data_file import BrokenRow, describe_file, detect_encoding, file_format, iter_batches, read_columns
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_real_data = pytest.mark.skipif(

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 
-from textclf.audit.label_errors import Suspect, Suspects, row_digest
-from textclf.audit.relabel import Relabelled, relabel, relabelled_summary
-from textclf.audit.suspects_table import write_suspects
 from textclf.config import Home, TrainConfig
+from textclf.correction.relabel import Relabelled, relabel, relabelled_summary
+from textclf.correction.suspects import Suspect, Suspects, row_digest
+from textclf.correction.table import write_suspects
 from textclf.data.prepare import prepare
 from textclf.data.versions import LINEAGE_FILE
 from textclf.errors import DataError, StorageError
-from textclf.hub import fetch_data
+from textclf.fetching import fetch_data
 from textclf.records import FetchedData, PreparedData
 
 THINGS = ("房间", "早餐", "服务", "位置", "前台", "电池", "屏幕", "键盘", "故事", "翻译")
@@ -518,7 +518,7 @@ def test_what_was_changed_is_said_by_the_summary_and_not_in_the_log_as_well(
 ) -> None:
     with caplog.at_level(logging.INFO):
         data.relabel({("train.csv", 3): "好评"})
-    assert [record for record in caplog.records if record.name == "textclf.audit.relabel"] == []
+    assert [record for record in caplog.records if record.name == "textclf.correction.relabel"] == []
 
 
 def test_nothing_half_written_remains(data: Data, tmp_path: Path) -> None:

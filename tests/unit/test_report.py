@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from textclf.evaluation.metrics import classification_metrics
-from textclf.evaluation.report import Predictions, models_of_split, write_report
-from textclf.evaluation.tables import console_table, display_width, shorten, summary_table
+from textclf.evaluation.report import Predictions, models_of_split, summary_table, write_report
+from textclf.heads.metrics import classification_metrics
+from textclf.tables import align, display_width, shorten
 
 NAMES = ["负面", "正面"]
 PREDICTIONS = Predictions(
@@ -83,13 +83,17 @@ def test_tables_show_what_the_models_have() -> None:
         "| 微调后 | 0.9500 | 0.9500 |",
         "| majority | 0.5000 | – |",
     ]
-    assert console_table(models).splitlines() == [
-        "Model     Accuracy  F1 macro",
-        "--------  --------  --------",
-        "微调后      0.9500    0.9500",
-        "majority    0.5000         –",
+
+
+def test_columns_line_up_in_a_terminal_with_chinese_names() -> None:
+    table = align([["Model", "Accuracy"], ["微调后", "0.9500"], ["majority", "–"]])
+    assert table.splitlines() == [
+        "Model     Accuracy",
+        "--------  --------",
+        "微调后      0.9500",
+        "majority         –",
     ]
-    assert len({display_width(line) for line in console_table(models).splitlines()}) == 1
+    assert len({display_width(line) for line in table.splitlines()}) == 1
 
 
 def test_text_is_cut_by_the_columns_it_takes() -> None:

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from textclf.config.sources import SPLITS
-from textclf.data.sample_generator import NEGATIVE, POSITIVE, write
+from textclf.data.sample.generator import NEGATIVE, POSITIVE, write
 from textclf.errors import StorageError
 
 SAMPLE = Path(str(resources.files("textclf.data.sample")))
@@ -36,7 +36,7 @@ def bare(text: str) -> str:
 
 
 def test_the_generator_writes_the_shipped_bytes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "textclf.data.sample_generator", "--output", str(tmp_path / "made")]
+    command = [sys.executable, "-m", "textclf.data.sample.generator", "--output", str(tmp_path / "made")]
     # Hashes of strings differ between the two processes: the order of a set must not reach the files.
     for hash_seed in ("0", "1"):
         subprocess.run(command, check=True, capture_output=True, env={"PYTHONHASHSEED": hash_seed})

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textclf.data.readers import iter_batches
-from textclf.prediction.sinks import AddedColumn, Sink, added_columns, make_sink, to_json
+from textclf.prediction.outputs import AddedColumn, Sink, added_columns, make_sink, to_json
+from textclf.reading.data_file import iter_batches
 
 ADDED = [AddedColumn("label", "text"), AddedColumn("score", "number"), AddedColumn("at", "time")]
 AT = datetime.datetime(2026, 11, 5, 8, 15, tzinfo=datetime.UTC)

@@ -10,8 +10,8 @@ import pytest
 import python_calamine
 import xlsxwriter
 
-from textclf.audit.label_errors import Suspect, Suspects, row_digest
-from textclf.audit.suspects_table import read_corrections, write_suspects
+from textclf.correction.suspects import Suspect, Suspects, row_digest
+from textclf.correction.table import read_corrections, write_suspects
 from textclf.errors import ConfigError, DataError, StorageError
 
 LABELS = {"0": "差评", "1": "好评"}

@@ -43,8 +43,8 @@ from textclf.data.prepare import QUARANTINE_FILE, write_table
 from textclf.data.quarantine import Quarantine
 from textclf.data.splits import content_digest
 from textclf.data.versions import version_of
-from textclf.encoding import load_tokenizer
 from textclf.errors import StorageError
+from textclf.model.tokens import load_tokenizer
 from textclf.records import FetchedModel, PreparedData, Quarantined
 from textclf.store import building, digest_of, find, publish, write_text
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from textclf.audit.findings import Example
 from textclf.config.sources import Split
 from textclf.data.personal_data import hide_personal_data
-from textclf.evaluation.tables import shorten
 from textclf.records import PreparedData
+from textclf.tables import shorten
 
 if TYPE_CHECKING:
     import numpy as np

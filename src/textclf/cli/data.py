@@ -146,8 +146,8 @@ def suspects(arguments: Sequence[str]) -> int:
     Raises:
         TextclfError: The data cannot be used, or the table not be written.
     """
-    from textclf.audit.label_errors import find_suspects
-    from textclf.audit.suspects_table import check_target, write_suspects
+    from textclf.correction.suspects import find_suspects
+    from textclf.correction.table import check_target, write_suspects
 
     config, given, home = _start("suspects", arguments)
     check_target(given.output)
@@ -156,7 +156,7 @@ def suspects(arguments: Sequence[str]) -> int:
     prepared = _prepare(fetched, config, home)
     model = None
     if given.estimator == "model" and config.model.sources:
-        from textclf.hub.fetch import fetch_model
+        from textclf.fetching.fetch import fetch_model
 
         model = fetch_model(config.model.sources, home=home, offline=config.offline)
     found = find_suspects(
@@ -192,8 +192,8 @@ def relabel(arguments: Sequence[str]) -> int:
     Raises:
         TextclfError: The table or the data cannot be used, or they do not belong together.
     """
-    from textclf.audit.relabel import relabel as apply_corrections
-    from textclf.audit.relabel import relabelled_summary
+    from textclf.correction.relabel import relabel as apply_corrections
+    from textclf.correction.relabel import relabelled_summary
 
     config, given, home = _start("relabel", arguments)
     fetched = _fetch(given.paths, config, home)
@@ -228,7 +228,7 @@ def show(arguments: Sequence[str]) -> int:
     Raises:
         TextclfError: There is no such version, or MLflow's store failed.
     """
-    from textclf.lineage import show_version, version_page
+    from textclf.registry.lineage import show_version, version_page
 
     parser = argparse.ArgumentParser(
         prog="textclf data show",
@@ -324,8 +324,8 @@ def _rows(text: str) -> int:
 
 
 def _fetch(paths: Sequence[str], config: TrainConfig, home: Home) -> FetchedData:
-    from textclf.hub.fetch import fetch_data
-    from textclf.hub.local import local_files
+    from textclf.fetching.fetch import fetch_data
+    from textclf.fetching.local import local_files
 
     if paths:
         return local_files(paths)
@@ -340,7 +340,7 @@ def _prepare(fetched: FetchedData, config: TrainConfig, home: Home) -> PreparedD
 
 def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:
     """The model of the configuration if it is on this machine: an audit downloads none."""
-    from textclf.hub.fetch import fetch_model
+    from textclf.fetching.fetch import fetch_model
 
     if not config.model.sources:
         return None

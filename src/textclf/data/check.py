@@ -18,12 +18,12 @@ from textclf.config.sources import SPLITS, Split
 from textclf.data.contract import Contract, check_columns, reading_options
 from textclf.data.labels import MAX_LABELS, check_training_labels, label_names
 from textclf.data.quarantine import EXAMPLES_OF_A_KIND, Quarantine, describe_kinds
-from textclf.data.readers import FileDescription, iter_batches
 from textclf.data.repeated_ids import RepeatedIds
 from textclf.errors import DataError
-from textclf.evaluation.tables import align, shorten
+from textclf.reading.data_file import FileDescription, iter_batches
 from textclf.records import FetchedData, Quarantined, Record
 from textclf.store import appearing, storage_error
+from textclf.tables import align, shorten
 
 # More different values than this are no labels; counting on would only take memory.
 _MOST_LABEL_VALUES = 100 * MAX_LABELS

@@ -14,8 +14,8 @@ from typing import TypedDict
 from textclf.config.data import CleaningConfig, DataConfig, Delimiter, Encoding
 from textclf.data.cleaning import clean_value
 from textclf.data.labels import label_value
-from textclf.data.readers import FileDescription, describe_file
 from textclf.errors import DataError, first_lines
+from textclf.reading.data_file import FileDescription, describe_file
 from textclf.records import FetchedData
 from textclf.store import digest_of
 

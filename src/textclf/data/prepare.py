@@ -21,10 +21,10 @@ from textclf.config.sources import SPLITS, Split
 from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest, reading_options
 from textclf.data.labels import check_training_labels, label_names
 from textclf.data.quarantine import Quarantine, describe_kinds
-from textclf.data.readers import iter_batches
 from textclf.data.splits import Rows, content_digest, cut, fingerprint, leak_free, text_digest
 from textclf.data.versions import lineage_of, version_of
 from textclf.errors import ConfigError, DataError
+from textclf.reading.data_file import iter_batches
 from textclf.records import FetchedData, PreparedData
 from textclf.store import building, digest_of, file_sha256, find, publish
 

@@ -9,8 +9,8 @@ from typing import TextIO
 
 from textclf.config.sources import Split
 from textclf.data.personal_data import hide_personal_data
-from textclf.evaluation.tables import shorten
 from textclf.records import Quarantined
+from textclf.tables import shorten
 
 EXAMPLES_OF_A_KIND = 10
 _EXAMPLE_COLUMNS = 100

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from textclf.errors import DataError
 from textclf.evaluation.fonts import Typeface, typeface_for
-from textclf.evaluation.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
-from textclf.evaluation.tables import display_width, shorten
+from textclf.heads.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
 from textclf.store import write_output
+from textclf.tables import display_width, shorten
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textclf.evaluation.metrics import check_predictions, errors_table, metric_labels
 from textclf.evaluation.plots import write_plots
-from textclf.evaluation.tables import markdown_table, summary_table
+from textclf.heads.metrics import check_predictions, errors_table, metric_labels
 from textclf.store import storage_error, write_bytes
+from textclf.tables import markdown_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,16 @@ logger = logging.getLogger(__name__)
 
 SPLITS = {"test": "Test", "test_leakfree": "Test texts that stand in no other split", "validation": "Validation"}
 UNTRAINED = "before fine-tuning"
+SUMMARY_METRICS = {
+    "accuracy": "Accuracy",
+    "f1_macro": "F1 macro",
+    "f1_weighted": "F1 weighted",
+    "roc_auc_macro": "ROC-AUC",
+    "average_precision_macro": "Average precision",
+    "log_loss": "Log loss",
+    "calibration_error": "Calibration error",
+}
+"""The metrics of a summary, with their headings."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,22 @@ class Predictions:
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     label_names: Sequence[str]
+
+
+def summary_table(metrics_by_model: Mapping[str, Mapping[str, float]]) -> str:
+    """Compares models on the metrics of `SUMMARY_METRICS` in a Markdown table.
+
+    Args:
+        metrics_by_model: Metrics as `classification_metrics` names them, by the model's name.
+
+    Returns:
+        One line per model, four decimals; `–` where a model lacks a metric. Metrics that all lack are left out.
+    """
+    shown = [name for name in SUMMARY_METRICS if any(name in metrics for metrics in metrics_by_model.values())]
+    rows = [["Model", *(SUMMARY_METRICS[name] for name in shown)]]
+    for model, metrics in metrics_by_model.items():
+        rows.append([model, *(f"{metrics[name]:.4f}" if name in metrics else "–" for name in shown)])
+    return markdown_table(rows)
 
 
 def write_report(

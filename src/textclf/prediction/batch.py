@@ -9,7 +9,7 @@ from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.prediction.job import pending_files, predict_files
 from textclf.records import PredictionSummary
-from textclf.registry import choose_model, load_classifier
+from textclf.registry.versions import choose_model, load_classifier
 
 logger = logging.getLogger(__name__)
 

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.data.detection import FORMATS
 from textclf.errors import ConfigError, DataError, first_lines
+from textclf.prediction.inputs import Source, list_inputs
 from textclf.prediction.ledger import Ledger, job_key
 from textclf.prediction.shards import FileJob, Run
-from textclf.prediction.sources import Source, list_inputs
+from textclf.reading.detection import FORMATS
 from textclf.records import PredictedFile
 
 if TYPE_CHECKING:
-    from textclf.prediction.classifier import Classifier
+    from textclf.model.classifier import Classifier
 
 logger = logging.getLogger(__name__)
 

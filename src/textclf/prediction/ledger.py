@@ -28,9 +28,9 @@ from pydantic import ValidationError
 from textclf import __version__, store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.data.detection import FORMATS
 from textclf.errors import StorageError
-from textclf.prediction.sources import Source
+from textclf.prediction.inputs import Source
+from textclf.reading.detection import FORMATS
 from textclf.records import PredictedFile, Record
 
 logger = logging.getLogger(__name__)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from textclf import store
 from textclf.config.schema import PredictConfig
 from textclf.data.cleaning import clean_value
-from textclf.data.detection import FORMATS
-from textclf.data.readers import RowBatch, iter_batches, read_columns
 from textclf.errors import DataError, ModelError, StorageError
+from textclf.prediction.inputs import Source, quarantine_path
 from textclf.prediction.ledger import FinishedRecord, Ledger, ShardRecord
-from textclf.prediction.sinks import Row, added_columns, make_sink, to_json
-from textclf.prediction.sources import Source, quarantine_path
+from textclf.prediction.outputs import Row, added_columns, make_sink, to_json
+from textclf.reading.data_file import RowBatch, iter_batches, read_columns
+from textclf.reading.detection import FORMATS
 from textclf.records import PredictedFile
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tqdm import tqdm
 
-    from textclf.prediction.classifier import Classifier
+    from textclf.model.classifier import Classifier
 
 logger = logging.getLogger(__name__)
 

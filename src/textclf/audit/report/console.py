@@ -10,7 +10,7 @@ from textclf.audit.report.tables import reason_name
 from textclf.audit.report.verdict import one_line, verdicts
 from textclf.audit.report.wording import Language, Words
 from textclf.config.sources import SPLITS, Split
-from textclf.evaluation.tables import align, display_width, shorten
+from textclf.tables import align, display_width, shorten
 
 _MOST_VERDICTS = 10
 _MOST_REASONS = 3

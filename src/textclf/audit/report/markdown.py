@@ -8,7 +8,7 @@ from textclf.audit.findings import Findings
 from textclf.audit.report.tables import Table, quarantine_table, rows_tables, shown_labels
 from textclf.audit.report.verdict import one_line, verdicts
 from textclf.audit.report.wording import Language, Words
-from textclf.evaluation.tables import markdown_table
+from textclf.tables import markdown_table
 
 _MARKS = re.compile(r"[\\`*_\[\]#|<>&~]")
 

@@ -9,7 +9,7 @@ from typing import Literal
 from textclf.audit.findings import Decision, Findings
 from textclf.audit.report.wording import Words
 from textclf.config.sources import Split
-from textclf.evaluation.tables import shorten
+from textclf.tables import shorten
 
 Severity = Literal["serious", "warning", "note", "handled"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "handled", "warning", "note")

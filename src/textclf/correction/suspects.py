@@ -1,0 +1,307 @@
+"""Rows whose label is probably wrong, the worst first: confident learning on out-of-fold probabilities."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from textclf.config.home import Home
+from textclf.config.schema import TrainConfig
+from textclf.config.sources import SPLITS, Split
+from textclf.correction.cross_fitting import LabelledTexts, model_probabilities, tfidf_probabilities
+from textclf.errors import StorageError
+from textclf.records import FetchedModel, PreparedData, Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+Estimator = Literal["tfidf", "model"]
+
+
+class Suspect(Record):
+    """A row whose label may be wrong."""
+
+    split: Split
+    source: str
+    """The file it stands in."""
+    row: int
+    """Its number in that file, from 1."""
+    id: str
+    text: str
+    """Cleaned."""
+    text_pair: str | None
+    label: str
+    """Name of the label that it has."""
+    suggested_label: str
+    """Name of the most probable other label; of a conflict, of the most probable one of those that its copies have."""
+    quality: float
+    """From 0 (surely wrong) to 1: the out-of-fold probability of the label that it has."""
+    suggested_probability: float
+    """The out-of-fold probability of `suggested_label`."""
+    issue: bool
+    """Whether confident learning counts it among the wrong labels."""
+    conflict: bool
+    """Whether copies of the text have another label: then at least one of the labels is wrong."""
+    copies: int
+    """How many other rows have the same text and the same label; a correction goes to them too."""
+    row_digest: str
+    """Says which row and label were meant (`row_digest`)."""
+
+
+class Suspects(Record):
+    """The rows to look at."""
+
+    version: str
+    """The data version that they stand in."""
+    labels: tuple[str, ...]
+    """Label names in the order of their ids."""
+    estimator: Estimator
+    texts: int
+    """How many different texts were looked at."""
+    conflicts: int
+    """How many of them have copies with different labels."""
+    issues: int
+    """How many of the others confident learning counts among the wrong labels."""
+    suspects: tuple[Suspect, ...]
+    """Conflicts first, the copies with different labels next to each other; then the others, lowest quality first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text that stands in one row or more.
+
+    Attributes:
+        positions: The rows that have it, by label id.
+    """
+
+    positions: dict[int, list[int]]
+
+    @property
+    def label(self) -> int:
+        """Its label id; -1 if its copies have different ones."""
+        return next(iter(self.positions)) if len(self.positions) == 1 else -1
+
+
+def find_suspects(
+    prepared: PreparedData,
+    *,
+    limit: int = 200,
+    estimator: Estimator = "tfidf",
+    seed: int,
+    config: TrainConfig,
+    model: FetchedModel | None = None,
+    home: Home,
+) -> Suspects:
+    """Looks for wrong labels in all splits.
+
+    Each different text is judged once, by models that were fitted without it (five folds over all splits together).
+    Texts whose copies have different labels are wrong for certain; they take part in no fit, and stand first, in at
+    most half of the list. The others are ranked by the probability of the label they have; those whose own label is
+    the most probable one are left out, and so is the only text of a label, which nothing can be compared with.
+
+    Args:
+        prepared: The data set.
+        limit: Longest list.
+        estimator: `tfidf` takes linear models of character n-grams, `model` fine-tunes the configured model five
+            times.
+        seed: Deals the folds.
+        config: For `model`, how it is trained.
+        model: For `model`, what it starts from; None makes a new one.
+        home: For `model`, where its temporary folder is made.
+
+    Returns:
+        The rows to look at.
+
+    Raises:
+        DataError: There are too few rows, or no text has a character in it.
+        ModelError: The model cannot be built or loaded.
+        StorageError: The data cannot be read, or the disk is full.
+    """
+    table = _read(prepared)
+    texts = _different_texts(table)
+    labels = _labels(texts, prepared.labels)
+    rows = _rows(table, texts, labels, len(prepared.labels))
+    if estimator == "tfidf":
+        probabilities = tfidf_probabilities(rows, seed=seed)
+    else:
+        probabilities = model_probabilities(rows, prepared=prepared, config=config, model=model, seed=seed, home=home)
+    quality, issues = judge(labels, probabilities)
+    listing = _Listing(table, prepared.labels, texts, probabilities, issues)
+    found = listing.conflicts(limit // 2)
+    found += listing.others(quality, limit - len(found))
+    conflicts = sum(len(text.positions) > 1 for text in texts)
+    logger.debug(
+        "Looked at %s different texts: %s have copies with different labels, of the others %s are issues.",
+        f"{len(texts):,}",
+        f"{conflicts:,}",
+        f"{int(issues.sum()):,}",
+    )
+    return Suspects(
+        version=prepared.version,
+        labels=prepared.labels,
+        estimator=estimator,
+        texts=len(texts),
+        conflicts=conflicts,
+        issues=int(issues.sum()),
+        suspects=tuple(found),
+    )
+
+
+def judge(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scores labels with cleanlab.
+
+    The score is the plain probability of the label: calibrated probabilities, margins and entropies ranked planted
+    errors no better, and much worse with fifteen labels (docs/experiments.md). What confident learning adds is where
+    to stop: it compares each probability with the average confidence in each label.
+
+    Args:
+        labels: int64[rows], label ids; -1 for rows that are not judged.
+        probabilities: float64[rows, labels], out of fold.
+
+    Returns:
+        float64[rows], from 0 (surely wrong) to 1, and bool[rows], whether confident learning counts it among the
+        wrong ones. Rows that are not judged have 1 and False.
+    """
+    import numpy as np
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    judged = np.flatnonzero(labels >= 0)
+    quality = np.ones(len(labels))
+    issues = np.zeros(len(labels), dtype=np.bool_)
+    chosen = labels[judged], probabilities[judged]
+    quality[judged] = get_label_quality_scores(*chosen, method="self_confidence")
+    issues[judged] = find_label_issues(*chosen, filter_by="confident_learning", n_jobs=1)
+    return quality, issues
+
+
+def row_digest(original: int, label: str) -> str:
+    """Says which text with which label a row has, in a form that a spreadsheet leaves alone.
+
+    Args:
+        original: Digest of the text as it stands in the file.
+        label: Name of its label.
+
+    Returns:
+        The letter `r` and 16 hexadecimal digits: never a number, a date or a formula.
+
+    Example:
+        >>> row_digest(17, "正面")
+        'r085c25663c355d3a'
+    """
+    joined = f"{original}\x1f{label}".encode()
+    return f"r{hashlib.blake2b(joined, digest_size=8).hexdigest()}"
+
+
+def _read(prepared: PreparedData) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = ["row", "source", "id", "text", "text_pair", "label", "original", "fingerprint"]
+    tables = []
+    try:
+        for split in SPLITS:
+            path = prepared.folder / f"{split}.parquet"
+            present = [name for name in columns if name in pq.read_schema(path).names]
+            table = pq.read_table(path, columns=present)
+            tables.append(table.append_column("split", pa.array([split] * table.num_rows, pa.string())))
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"The prepared data in {prepared.folder} cannot be read: {error}") from error
+    return pa.concat_tables(tables)
+
+
+def _different_texts(table: pa.Table) -> list[_Text]:
+    texts: dict[int, _Text] = {}
+    columns = (table["fingerprint"].to_pylist(), table["label"].to_pylist())
+    for position, (key, label) in enumerate(zip(*columns, strict=True)):
+        texts.setdefault(key, _Text({})).positions.setdefault(label, []).append(position)
+    return list(texts.values())
+
+
+def _labels(texts: list[_Text], names: tuple[str, ...]) -> NDArray[np.int64]:
+    """The label of each text, -1 where nothing can be said: copies with different labels, the only text of a label."""
+    import numpy as np
+
+    labels = np.array([text.label for text in texts], dtype=np.int64)
+    lonely = [label for label in range(len(names)) if (labels == label).sum() == 1]
+    if lonely:
+        logger.warning(
+            "A label that only one text has cannot be checked: %s.", ", ".join(repr(names[label]) for label in lonely)
+        )
+    labels[np.isin(labels, lonely)] = -1
+    return labels
+
+
+def _rows(table: pa.Table, texts: list[_Text], labels: NDArray[np.int64], num_labels: int) -> LabelledTexts:
+    firsts = table.take([min(positions[0] for positions in text.positions.values()) for text in texts])
+    pairs = firsts["text_pair"].to_pylist() if "text_pair" in firsts.column_names else None
+    return LabelledTexts(firsts["text"].to_pylist(), pairs, labels, num_labels)
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Writes suspects out."""
+
+    table: pa.Table
+    names: tuple[str, ...]
+    texts: list[_Text]
+    probabilities: NDArray[np.float64]
+    issues: NDArray[np.bool_]
+
+    def conflicts(self, limit: int) -> list[Suspect]:
+        """Lists texts whose copies have different labels, one row a label, the least probable label first."""
+        conflicts = [index for index, text in enumerate(self.texts) if len(text.positions) > 1]
+        worst = {
+            index: min(self.probabilities[index, label] for label in self.texts[index].positions) for index in conflicts
+        }
+        found: list[Suspect] = []
+        for index in sorted(conflicts, key=worst.__getitem__):
+            text, shares = self.texts[index], self.probabilities[index]
+            if len(found) + len(text.positions) > limit:
+                break
+            by_share = sorted(text.positions, key=shares.__getitem__)
+            found += [self._suspect(index, label, by_share[-1]) for label in by_share]
+        return found
+
+    def others(self, quality: NDArray[np.float64], limit: int) -> list[Suspect]:
+        """Lists the other texts to which another label fits better, the worst first."""
+        import numpy as np
+
+        suggestions = self.probabilities.argmax(axis=1)
+        found: list[Suspect] = []
+        for index in np.argsort(quality, kind="stable"):
+            label, suggestion = self.texts[index].label, int(suggestions[index])
+            if len(found) == limit:
+                break
+            if label >= 0 and quality[index] < 1 and suggestion != label:
+                found.append(self._suspect(int(index), label, suggestion))
+        return found
+
+    def _suspect(self, index: int, label: int, suggestion: int) -> Suspect:
+        text = self.texts[index]
+        positions = text.positions[label]
+        row = self.table.slice(positions[0], 1).to_pylist()[0]
+        return Suspect(
+            split=row["split"],
+            source=row["source"],
+            row=row["row"],
+            id=row["id"],
+            text=row["text"],
+            text_pair=row.get("text_pair"),
+            label=self.names[label],
+            suggested_label=self.names[suggestion],
+            quality=float(self.probabilities[index, label]),
+            suggested_probability=float(self.probabilities[index, suggestion]),
+            issue=bool(self.issues[index]),
+            conflict=len(text.positions) > 1,
+            copies=len(positions) - 1,
+            row_digest=row_digest(row["original"], self.names[label]),
+        )

@@ -1,0 +1,309 @@
+"""Fetching a model or data set from the first of its sources that works."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from textclf.config.home import Environment, Home
+from textclf.config.sources import (
+    DataSource,
+    HubDataSource,
+    HubSource,
+    LocalDataSource,
+    LocalModelSource,
+    ModelSource,
+)
+from textclf.errors import ConfigError, HubError, HubUnreachableError, IntegrityError, StorageError, redacted
+from textclf.fetching.cache import Cache, DamagedEntryError, Entry
+from textclf.fetching.expectations import (
+    AnyHubSource,
+    AnySource,
+    check_announced,
+    check_stated,
+    stated_sha256,
+    wrong_bytes,
+)
+from textclf.fetching.local import local_data_exists, local_entry, splits_of
+from textclf.fetching.patience import Patience
+from textclf.fetching.providers import Listing, RepositoryKind, endpoint_of, list_repository
+from textclf.fetching.selection import find_splits, select_model_files
+from textclf.fetching.transfer import download
+from textclf.records import Attempt, FetchedData, FetchedModel
+from textclf.store import file_sha256
+
+logger = logging.getLogger(__name__)
+
+# Room for what else is written while a download runs.
+_SPARE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class _Found:
+    entry: Entry
+    cached: bool
+    source: AnySource
+
+
+def fetch_model(
+    sources: Sequence[ModelSource], *, home: Home, offline: bool = False, environment: Environment | None = None
+) -> FetchedModel:
+    """Fetches a model: configuration, tokenizer and safetensors weights.
+
+    The cache is asked first, for each source in turn; then the sources are tried in order. What a hub announces
+    of a file (size, hash) and what the source states (`sha256`) is checked. Interrupted downloads go on where they
+    stopped. A local folder is used in place.
+
+    Args:
+        sources: Where the model may come from.
+        home: Holds the cache.
+        offline: Never open a connection: only the cache and local folders.
+        environment: Addresses and tokens; read now if left out.
+
+    Returns:
+        The folder, as `from_pretrained` reads it, with the digests of its files and the attempts that were made.
+
+    Raises:
+        ConfigError: There are no sources.
+        HubUnreachableError: Every source failed in a way that may pass.
+        IntegrityError: Every source had other bytes than expected.
+        HubError: No source worked. The message lists the attempts and the ways out.
+        StorageError: The cache cannot be read or written.
+    """
+    found, attempts = _fetch("model", sources, home, offline, environment or Environment())
+    entry = found.entry
+    return FetchedModel(
+        digest=entry.digest,
+        folder=entry.folder,
+        files=entry.files,
+        origin=entry.origin,
+        cached=found.cached,
+        attempts=attempts,
+    )
+
+
+def fetch_data(
+    sources: Sequence[DataSource], *, home: Home, offline: bool = False, environment: Environment | None = None
+) -> FetchedData:
+    """Fetches the raw files of a data set.
+
+    Works as `fetch_model` does. Which files are fetched says `files` of the source; without it, files in a known
+    format whose names begin with train, validation, valid, dev or test. A local source may be one file, which then
+    stands under `train`.
+
+    Args:
+        sources: Where the data set may come from.
+        home: Holds the cache.
+        offline: Never open a connection: only the cache and local files.
+        environment: Addresses and tokens; read now if left out.
+
+    Returns:
+        The folder, its files by split with their digests, and the attempts that were made.
+
+    Raises:
+        ConfigError: There are no sources.
+        HubUnreachableError: Every source failed in a way that may pass.
+        IntegrityError: Every source had other bytes than expected.
+        HubError: No source worked. The message lists the attempts and the ways out.
+        StorageError: The cache cannot be read or written.
+    """
+    found, attempts = _fetch("dataset", sources, home, offline, environment or Environment())
+    entry = found.entry
+    return FetchedData(
+        digest=entry.digest,
+        folder=entry.folder,
+        files=entry.files,
+        splits=splits_of(found.source, [file.path for file in entry.files]),
+        origin=entry.origin,
+        uri=entry.uri,
+        revision=entry.revision,
+        cached=found.cached,
+        attempts=attempts,
+    )
+
+
+def _fetch(
+    kind: RepositoryKind, sources: Sequence[AnySource], home: Home, offline: bool, environment: Environment
+) -> tuple[_Found, tuple[Attempt, ...]]:
+    thing = "model" if kind == "model" else "data set"
+    if not sources:
+        raise ConfigError(f"There is no source for the {thing}: give at least one in `sources`.")
+    cache = Cache(home)
+    begun = time.monotonic()
+    if (found := _first_cached(cache, kind, sources, offline)) is not None:
+        logger.info("The %s is taken from the cache: %s, in %s.", thing, found.entry.origin, found.entry.folder)
+        return found, (
+            Attempt(source=f"the cache, from {found.entry.origin}", seconds=time.monotonic() - begun, failure=None),
+        )
+    patience = Patience(sum(isinstance(source, HubSource) for source in sources))
+    attempts: list[Attempt] = []
+    failures: list[HubError] = []
+    for source in sources:
+        begun = time.monotonic()
+        name = _describe(source, environment)
+        logger.info("Looking for the %s: %s.", thing, name)
+        try:
+            found = _try_source(cache, kind, source, offline, environment, patience)
+        except HubError as error:
+            failures.append(error)
+            attempts.append(Attempt(source=name, seconds=time.monotonic() - begun, failure=str(error)))
+            logger.warning("%s failed: %s", name, error)
+            if isinstance(source, HubSource):
+                patience.next_source()
+        else:
+            attempts.append(Attempt(source=name, seconds=time.monotonic() - begun, failure=None))
+            logger.info("The %s is in %s (%d files).", thing, found.entry.folder, len(found.entry.files))
+            return found, tuple(attempts)
+    raise _combined(failures)(_message(kind, attempts, home, offline))
+
+
+def _first_cached(cache: Cache, kind: RepositoryKind, sources: Sequence[AnySource], offline: bool) -> _Found | None:
+    for source in sources:
+        if not isinstance(source, HubSource):
+            if not isinstance(source, LocalModelSource | LocalDataSource) or local_data_exists(source.path):
+                return None
+            continue
+        try:
+            entry = _cached(cache, kind, source)
+        except HubError as error:
+            if not offline:
+                logger.warning("An entry of the cache is not used and is fetched again: %s.", error)
+            if isinstance(error, DamagedEntryError) and not offline:
+                cache.remove(_specification(kind, source))
+            return None
+        if entry is not None:
+            return _Found(entry=entry, cached=True, source=source)
+    return None
+
+
+def _cached(cache: Cache, kind: RepositoryKind, source: AnyHubSource) -> Entry | None:
+    entry = cache.find(_specification(kind, source))
+    if entry is not None:
+        check_stated(source, entry.files)
+    return entry
+
+
+def _try_source(
+    cache: Cache,
+    kind: RepositoryKind,
+    source: AnySource,
+    offline: bool,
+    environment: Environment,
+    patience: Patience,
+) -> _Found:
+    if not isinstance(source, HubSource):
+        return _Found(entry=local_entry(kind, source), cached=False, source=source)
+    if offline:
+        try:
+            entry = _cached(cache, kind, source)
+        except DamagedEntryError as error:
+            raise HubError(f"offline is set, and its entry in the cache is damaged: {error}") from error
+        if entry is None:
+            raise HubError(f"offline is set, and it is not in the cache {cache.root}")
+        return _Found(entry=entry, cached=True, source=source)
+    specification = _specification(kind, source)
+    with cache.fetching(specification) as partial:
+        # Another run may have fetched it while this one waited.
+        try:
+            entry = _cached(cache, kind, source)
+        except (DamagedEntryError, IntegrityError):
+            entry = None
+        if entry is not None:
+            return _Found(entry=entry, cached=True, source=source)
+        listing = list_repository(source, kind, environment, patience)
+        chosen = _choose(source, listing)
+        check_announced(source, listing, chosen)
+        _check_space(partial, listing, chosen)
+        arrived: dict[str, Path] = {}
+        for path in chosen:
+            arrived[path] = download(listing.files[path], partial, listing.access, patience)
+            expected = stated_sha256(source).get(path)
+            if expected is not None and (actual := file_sha256(arrived[path])) != expected:
+                arrived[path].unlink()
+                raise wrong_bytes(path, expected, actual)
+        endpoint = endpoint_of(source, environment)
+        entry = cache.add(
+            specification,
+            partial,
+            arrived,
+            origin=redacted(f"{source.provider} {source.name}@{listing.revision} at {endpoint}"),
+            uri=redacted(f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{source.name}"),
+            revision=listing.revision,
+        )
+        return _Found(entry=entry, cached=False, source=source)
+
+
+def _choose(source: AnyHubSource, listing: Listing) -> tuple[str, ...]:
+    if isinstance(source, HubDataSource):
+        splits = find_splits(listing.files, source.files)
+        return tuple(sorted({path for paths in splits.values() for path in paths}))
+    return select_model_files(listing.files)
+
+
+def _check_space(partial: Path, listing: Listing, chosen: Sequence[str]) -> None:
+    needed = 0
+    for file in (listing.files[path] for path in chosen):
+        part = partial / file.part_name
+        needed += max(0, (file.size_bytes or 0) - (part.stat().st_size if part.exists() else 0))
+    free = shutil.disk_usage(partial).free
+    if needed + _SPARE_BYTES > free:
+        raise StorageError(
+            f"The download needs {needed / 1e6:,.0f} MB, but {partial} has {free / 1e6:,.0f} MB left.\n"
+            "Free some space, or set TEXTCLF_HOME to a directory on a larger disk."
+        )
+
+
+def _specification(kind: RepositoryKind, source: AnyHubSource) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "provider": source.provider,
+        "name": source.name,
+        "revision": source.revision,
+        # The configured one only: a mirror named by the environment serves the same, and is not asked offline.
+        "endpoint": source.endpoint,
+        "files": source.files if isinstance(source, HubDataSource) else {},
+    }
+
+
+def _describe(source: AnySource, environment: Environment) -> str:
+    if isinstance(source, HubSource):
+        pinned = f"@{source.revision}" if source.revision else ""
+        return redacted(f"{source.provider} {source.name}{pinned} at {endpoint_of(source, environment)}")
+    if isinstance(source, LocalModelSource | LocalDataSource):
+        return f"local {source.path}"
+    return "the sample that ships with textclf"
+
+
+def _combined(failures: Sequence[HubError]) -> Callable[[str], HubError]:
+    classes: tuple[type[HubError], ...] = (HubUnreachableError, IntegrityError)
+    return next((kind for kind in classes if all(isinstance(failure, kind) for failure in failures)), HubError)
+
+
+def _message(kind: RepositoryKind, attempts: Sequence[Attempt], home: Home, offline: bool) -> str:
+    thing: Literal["model", "data set"] = "model" if kind == "model" else "data set"
+    tried = "\n".join(f"  - {attempt.source}: {attempt.failure} ({attempt.seconds:.1f} s)" for attempt in attempts)
+    message = f"The {thing} could be fetched from no source. Tried:\n{tried}"
+    if all(attempt.source.startswith("local ") for attempt in attempts):
+        # Nothing that could be said of hubs and mirrors helps here.
+        return message
+    layout = (
+        "config.json, model.safetensors and the tokenizer's files (tokenizer.json or vocab.txt)"
+        if kind == "model"
+        else "files such as train.parquet, validation.parquet and test.parquet (or .jsonl, .tsv, .csv)"
+    )
+    fill = (
+        f"  - fill the cache: run once without `offline`, or copy {home.raw} from a machine that has it"
+        if offline
+        else f"  - work offline: copy {home.raw} from a machine that has it, and set `offline: true`"
+    )
+    return (
+        f"{message}\nWays out:\n"
+        "  - a mirror: HF_ENDPOINT=https://hf-mirror.com in the environment, or `endpoint` of a source\n"
+        "  - another hub: a source with provider `modelscope` or `huggingface`\n"
+        f"  - a folder on this machine: a source with provider `local` and a `path` that holds {layout}\n{fill}"
+    )

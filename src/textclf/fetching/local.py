@@ -1,0 +1,197 @@
+"""Models and data sets that lie on this machine and are used in place."""
+
+from __future__ import annotations
+
+import glob
+import importlib.resources
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from textclf.config.sources import HubDataSource, LocalDataSource, LocalModelSource, Split
+from textclf.errors import DataError, HubError, StorageError
+from textclf.fetching.cache import Entry, content_digest
+from textclf.fetching.expectations import AnySource, check_stated
+from textclf.fetching.providers import RepositoryKind
+from textclf.fetching.selection import DATA_FORMATS, find_splits, name_splits, select_model_files, split_of
+from textclf.reading.detection import data_ending
+from textclf.records import FetchedData, FetchedFile
+from textclf.store import file_sha256
+
+
+def local_files(paths: Sequence[Path | str]) -> FetchedData:
+    """Takes the data files that a command line names, where they lie; nothing is copied.
+
+    Files whose names begin with train, validation, valid, dev or test (in any case) are put in these splits, several
+    a split if need be. If no name does, or there is one file only, all stand under `train`.
+
+    Args:
+        paths: Each is a file; a folder, of which all data files are taken that lie in or below it, but no hidden ones
+            and no lock files of Office (`~$`); or a glob pattern (`**` also stands for folders below), of whose
+            matches the same are taken.
+
+    Returns:
+        The files, each once, with their digests; their folder is the nearest one that holds all of them.
+
+    Raises:
+        DataError: A path does not exist, names no data file, or some names tell a split and others do not.
+        StorageError: A file or folder cannot be read.
+    """
+    found: list[Path] = []
+    try:
+        for given in paths:
+            found += _given_files(Path(given).expanduser())
+        if not found:
+            raise DataError("No data file is named: name at least one file, folder or pattern.")
+        folder, files = _described(found)
+    except OSError as error:
+        raise StorageError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
+    return FetchedData(
+        digest=content_digest(files),
+        folder=folder,
+        files=files,
+        splits=name_splits(file.path for file in files),
+        origin=f"local {', '.join(str(path) for path in paths)}",
+        uri=str(folder),
+        cached=False,
+        attempts=(),
+    )
+
+
+def local_entry(kind: RepositoryKind, source: AnySource) -> Entry:
+    """Digests a folder or file where it lies; nothing is copied.
+
+    Args:
+        kind: What it should hold.
+        source: A local source, or the sample. The path of a local data set may be a glob pattern, too.
+
+    Raises:
+        HubError: It does not exist, cannot be read, or holds nothing of that kind.
+        IntegrityError: A file has another sha256 than the source states.
+    """
+    if isinstance(source, LocalModelSource | LocalDataSource):
+        path = source.path.expanduser().absolute()
+        origin, uri = f"local {path}", str(path)
+    else:
+        path = Path(str(importlib.resources.files("textclf.data"))) / "sample"
+        origin, uri = "the sample that ships with textclf", ""
+    if not (path.exists() if kind == "model" else local_data_exists(path)):
+        raise HubError(f"there is no {path}")
+    try:
+        folder, files = _described(_chosen(kind, source, path), folder=path if path.is_dir() else None)
+    except OSError as error:
+        raise HubError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+    check_stated(source, files)
+    return Entry(digest=content_digest(files), folder=folder, origin=origin, uri=uri, files=files)
+
+
+def local_data_exists(path: Path) -> bool:
+    """Tells whether the path of a local data set is a file, a folder, or a pattern that matches a data file."""
+    path = path.expanduser()
+    return path.exists() or (glob.has_magic(str(path)) and bool(_matching(path)))
+
+
+def splits_of(source: AnySource, paths: Sequence[str]) -> dict[Split, tuple[str, ...]]:
+    """Says which of a source's files make up which split.
+
+    A local source that is one file is all `train`; one that is a folder or a pattern is, too, unless the names of its
+    files tell splits.
+
+    Raises:
+        HubError: As `find_splits` does; or some names of the files of a pattern tell a split and others do not.
+    """
+    patterns = source.files if isinstance(source, HubDataSource | LocalDataSource) else {}
+    if isinstance(source, LocalDataSource):
+        path = source.path.expanduser()
+        if path.is_file():
+            return {"train": tuple(paths)}
+        files = [name for name in paths if data_ending(name)]
+        if not patterns and path.is_dir() and files and not any(map(split_of, files)):
+            return {"train": tuple(sorted(files))}
+        if not path.is_dir() and not patterns:
+            try:
+                return name_splits(paths)
+            except DataError as error:
+                raise HubError(str(error)) from error
+    return find_splits(paths, patterns)
+
+
+def _given_files(path: Path) -> list[Path]:
+    if not path.exists() and not glob.has_magic(str(path)):
+        raise DataError(f"There is no file or folder {path.absolute()}.\nCheck the path and its spelling.")
+    files = _matching(path)
+    if not files:
+        kind = "The folder" if path.is_dir() else "The pattern"
+        raise DataError(
+            f"{kind} {path.absolute()} holds no data file: expected names that end in {', '.join(DATA_FORMATS)}, those "
+            "of text files also followed by the ending of a compression (e.g. .csv.gz)."
+        )
+    return files
+
+
+def _chosen(kind: RepositoryKind, source: AnySource, path: Path) -> list[Path]:
+    if path.is_file():
+        if kind == "model":
+            raise HubError(f"{path} is a file; a model is a folder with config.json")
+        if isinstance(source, LocalDataSource) and source.files:
+            raise HubError(f"{path} is one file, so `files` of the source has nothing to choose from; leave it out")
+        return [path]
+    if path.is_dir():
+        folder, existing = path, _files_below(path)
+    else:
+        matching = _matching(path)
+        folder = _common_folder(matching)
+        existing = [file.relative_to(folder).as_posix() for file in matching]
+    if kind == "model":
+        return [folder / name for name in select_model_files(existing)]
+    splits = splits_of(source, existing)
+    return [folder / name for names in splits.values() for name in names]
+
+
+def _matching(path: Path) -> list[Path]:
+    """Absolute paths of a file, or of the data files of a folder or pattern, sorted."""
+    if path.is_file():
+        return [_plain(path)]
+    if path.is_dir():
+        files = [_plain(path) / name for name in _files_below(path) if data_ending(name)]
+    else:
+        # Unlike pathlib's, these patterns leave hidden folders out, as a shell does.
+        matches = (_plain(Path(match)) for match in glob.iglob(str(path), recursive=True))  # noqa: PTH207
+        files = [match for match in matches if match.is_file() and data_ending(match.name) and _is_visible(match.name)]
+    return sorted(files)
+
+
+def _plain(path: Path) -> Path:
+    # Absolute and without `..`, so that a file that is named twice is known to be one; symbolic links stay.
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _files_below(folder: Path) -> list[str]:
+    found: list[str] = []
+    for place, folders, names in os.walk(folder, onerror=_refused):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.extend((Path(place) / name).relative_to(folder).as_posix() for name in names if _is_visible(name))
+    return found
+
+
+def _refused(error: OSError) -> None:
+    # A folder that cannot be listed may hold data: leaving it out would lose rows without a word.
+    raise error
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith((".", "~$"))
+
+
+def _common_folder(files: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([file.parent for file in files]))
+
+
+def _described(files: Sequence[Path], folder: Path | None = None) -> tuple[Path, tuple[FetchedFile, ...]]:
+    """The folder of the files, by default the nearest that holds all, and the files in it with their digests."""
+    folder = folder or _common_folder(files)
+    described = (
+        FetchedFile(path=file.relative_to(folder).as_posix(), sha256=file_sha256(file), size_bytes=file.stat().st_size)
+        for file in sorted(set(files))
+    )
+    return folder, tuple(described)

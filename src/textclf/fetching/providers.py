@@ -1,0 +1,224 @@
+"""What a hub says about a repository: its revision and files, asked for through the hub's own client."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from textclf.config.home import Environment
+from textclf.config.sources import HubSource
+from textclf.errors import HubError, HubUnreachableError
+from textclf.fetching.patience import ANSWER_SECONDS, Patience, pause, within
+from textclf.fetching.transfer import Access, RemoteFile, connection_problem, token_advice
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+logger = logging.getLogger(__name__)
+
+RepositoryKind = Literal["model", "dataset"]
+
+_HUGGINGFACE = "https://huggingface.co"
+_MODELSCOPE = "https://modelscope.cn"
+_BUSY_STATUS = (429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a repository holds.
+
+    Attributes:
+        revision: The commit, where the hub tells it, else the branch or tag.
+        files: By path inside the repository.
+        access: How its files are asked for.
+    """
+
+    revision: str
+    files: dict[str, RemoteFile]
+    access: Access
+
+
+def endpoint_of(source: HubSource, environment: Environment) -> str:
+    """The address that is asked: of the source, else of the environment, else the hub's own."""
+    if source.provider == "huggingface":
+        return (source.endpoint or environment.hf_endpoint or _HUGGINGFACE).rstrip("/")
+    return (source.endpoint or environment.modelscope_endpoint or _MODELSCOPE).rstrip("/")
+
+
+def list_repository(source: HubSource, kind: RepositoryKind, environment: Environment, patience: Patience) -> Listing:
+    """Asks a hub for the files of a repository.
+
+    Args:
+        source: The repository.
+        kind: What it holds.
+        environment: Addresses and tokens.
+        patience: How long silence may last.
+
+    Raises:
+        HubUnreachableError: The hub refused, did not answer in time, or stayed busy.
+        HubError: There is no such repository or revision, access is not granted, or the answer is not a hub's.
+    """
+    ask = _ask_huggingface if source.provider == "huggingface" else _ask_modelscope
+    end = time.monotonic() + patience.limit(ANSWER_SECONDS)
+    while True:
+        asked = time.monotonic()
+        limit = max(0.5, end - asked)
+        try:
+            listing = within(limit, partial(ask, source, kind, environment, limit))
+        except TimeoutError as error:
+            patience.waited(time.monotonic() - asked)
+            raise HubUnreachableError(f"it gave no answer within {limit:.0f} s") from error
+        except _BusyHubError as busy:
+            patience.waited(time.monotonic() - asked)
+            if time.monotonic() + busy.delay_seconds >= end:
+                raise HubUnreachableError(str(busy)) from busy
+            logger.info("%s %s: %s; trying again in %.0f s.", source.provider, source.name, busy, busy.delay_seconds)
+            pause(busy.delay_seconds, patience)
+        except HubUnreachableError:
+            patience.waited(time.monotonic() - asked)
+            raise
+        else:
+            return _checked(listing)
+
+
+def _checked(listing: Listing) -> Listing:
+    for path in listing.files:
+        parts = PurePosixPath(path).parts
+        if path.startswith("/") or "\\" in path or ".." in parts or not parts:
+            raise HubError(f"it lists a file with the unsafe path {path!r}")
+    return listing
+
+
+class _BusyHubError(Exception):
+    """The hub asks for patience."""
+
+    def __init__(self, message: str, delay_seconds: float) -> None:
+        super().__init__(message)
+        self.delay_seconds = delay_seconds
+
+
+def _ask_huggingface(source: HubSource, kind: RepositoryKind, environment: Environment, limit: float) -> Listing:
+    from httpx2 import HTTPError, TimeoutException
+    from huggingface_hub import HfApi, constants, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    # Otherwise the client first asks huggingface.co, whatever the endpoint, for a list that serves its telemetry.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    endpoint = endpoint_of(source, environment)
+    token = environment.hf_token.get_secret_value() if environment.hf_token else False
+    access = Access(
+        token_variable="HF_TOKEN",
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+    )
+    try:
+        api = HfApi(endpoint=endpoint, token=token, library_name="textclf")
+        describe = api.model_info if kind == "model" else api.dataset_info
+        info = describe(source.name, revision=source.revision, files_metadata=True, timeout=limit)
+    except HfHubHTTPError as error:
+        raise _huggingface_failure(error, source, access) from error
+    except OfflineModeIsEnabled as error:
+        raise HubError("HF_HUB_OFFLINE is set in the environment; unset it, or use `offline: true`") from error
+    except TimeoutException as error:
+        raise HubUnreachableError(f"it gave no answer within {limit:.0f} s") from error
+    except HTTPError as error:
+        raise HubUnreachableError(connection_problem(error)) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise HubError(f"its answer is not that of a Hugging Face hub ({error}); check the endpoint") from error
+    revision = info.sha or source.revision or constants.DEFAULT_REVISION
+    files = {}
+    for sibling in info.siblings or []:
+        large = sibling.lfs
+        files[sibling.rfilename] = RemoteFile(
+            path=sibling.rfilename,
+            url=hf_hub_url(source.name, sibling.rfilename, repo_type=kind, revision=revision, endpoint=endpoint),
+            revision=revision,
+            size_bytes=large.size if large else sibling.size,
+            sha256=large.sha256 if large else None,
+            git_sha1=None if large else sibling.blob_id,
+        )
+    return Listing(revision=revision, files=files, access=access)
+
+
+def _huggingface_failure(error: HfHubHTTPError, source: HubSource, access: Access) -> Exception:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    status = error.response.status_code
+    if status in _BUSY_STATUS:
+        value = error.response.headers.get("Retry-After", "")
+        delay = float(value) if value.isdigit() else 1.0
+        return _BusyHubError(f"it is busy: it answered {status}, Retry-After {value or 'not given'}", delay)
+    if isinstance(error, RevisionNotFoundError):
+        return HubError(f"it has no revision {source.revision!r} of this repository")
+    if isinstance(error, GatedRepoError) or status in (401, 403):
+        return HubError(f"access is not granted ({status}), or there is no such repository; {token_advice(access)}")
+    if isinstance(error, RepositoryNotFoundError) or status == 404:
+        return HubError(f"it has no such repository, or a private one ({status}); check the name")
+    return HubError(f"unexpected answer {status}: {error}")
+
+
+def _ask_modelscope(source: HubSource, kind: RepositoryKind, environment: Environment, limit: float) -> Listing:
+    # modelscope_hub is the part of modelscope that talks to the hub; modelscope itself imports torch.
+    from modelscope_hub import HubApi, HubConfig
+    from modelscope_hub.errors import (
+        APIError,
+        AuthenticationError,
+        NetworkError,
+        NotExistError,
+        PermissionDeniedError,
+        RateLimitError,
+        RequestTimeoutError,
+        ServerError,
+    )
+
+    logging.getLogger("modelscope_hub").setLevel(logging.ERROR)
+    token = environment.modelscope_api_token.get_secret_value() if environment.modelscope_api_token else ""
+    access = Access(
+        token_variable="MODELSCOPE_API_TOKEN",
+        headers={"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"} if token else {},
+    )
+    revision = source.revision or "master"
+    # The client keeps a session id and reads pickled cookies where its configuration lies: give it an empty place.
+    with tempfile.TemporaryDirectory(prefix="textclf-modelscope-", ignore_cleanup_errors=True) as folder:
+        config = HubConfig(
+            endpoint=endpoint_of(source, environment),
+            cache_dir=Path(folder),
+            config_dir=Path(folder),
+            token=token,
+        )
+        api = HubApi(config)
+        try:
+            entries = api.list_repo_files(source.name, kind, revision=revision)
+        except (AuthenticationError, PermissionDeniedError) as error:
+            raise HubError(f"access is not granted ({error.status_code}); {token_advice(access)}") from error
+        except NotExistError as error:
+            raise HubError(f"it has no such repository, or no revision {revision!r} of it; check the name") from error
+        except (RateLimitError, ServerError) as error:
+            # The client has tried several times by now.
+            raise HubUnreachableError(f"it stays busy: it answered {error.status_code}") from error
+        except RequestTimeoutError as error:
+            raise HubUnreachableError("it gave no answer in time") from error
+        except NetworkError as error:
+            raise HubUnreachableError(connection_problem(error)) from error
+        except APIError as error:
+            raise HubError(f"unexpected answer {error.status_code}: {error.message}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise HubError(f"its answer is not that of ModelScope ({error}); check the endpoint") from error
+        files = {
+            entry.path: RemoteFile(
+                path=entry.path,
+                url=api.legacy.get_download_url(source.name, kind, entry.path, revision),
+                revision=revision,
+                # The client turns a missing size into 0; with a hash, a wrong 0 would be found but never resumed.
+                size_bytes=entry.size or None,
+                sha256=entry.sha256,
+            )
+            for entry in entries
+            if entry.type != "tree"
+        }
+    return Listing(revision=revision, files=files, access=access)

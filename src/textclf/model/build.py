@@ -1,0 +1,101 @@
+"""Build or load the classifier that is fine-tuned."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from textclf.config.schema import ModelConfig
+from textclf.errors import ModelError
+from textclf.model.tokens import load_tokenizer
+from textclf.quiet import quiet_transformers
+from textclf.records import EncodedData, FetchedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+
+def build_classifier(
+    fetched: FetchedModel | None, encoded: EncodedData, *, model: ModelConfig, labels: tuple[str, ...], seed: int
+) -> PreTrainedModel:
+    """Makes a sequence classifier with an untrained head of one output a label.
+
+    Args:
+        fetched: The model folder; None makes a BERT of the shape in `model.architecture` with random weights.
+        encoded: The data it will see: decides the vocabulary size of a new BERT and the needed positions.
+        model: Whether the folder's weights are used or only its shape.
+        labels: Label names in the order of their ids; they become `id2label`.
+        seed: Seed of all random weights.
+
+    Returns:
+        The model on the CPU, fp32, in training mode.
+
+    Raises:
+        ModelError: The folder's weights are missing, not safetensors or not loadable; or the model takes fewer
+            positions than `encoding.max_length`.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, set_seed
+
+    quiet_transformers()
+    config: Any
+    # The Auto classes carry no types.
+    model_class: Any = AutoModelForSequenceClassification
+    classifier: PreTrainedModel
+    names: dict[str, Any] = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }
+    set_seed(seed)
+    if fetched is None:
+        shape = model.architecture
+        config = BertConfig(
+            vocab_size=encoded.vocabulary_size,
+            hidden_size=shape.hidden_size,
+            num_hidden_layers=shape.num_hidden_layers,
+            num_attention_heads=shape.num_attention_heads,
+            intermediate_size=shape.intermediate_size,
+            hidden_dropout_prob=shape.dropout,
+            attention_probs_dropout_prob=shape.dropout,
+            pad_token_id=load_tokenizer(encoded.tokenizer_folder).pad_token_id,
+            **names,
+        )
+        classifier = model_class.from_config(config)
+        return classifier
+    try:
+        config = AutoConfig.from_pretrained(
+            fetched.folder, num_labels=len(labels), local_files_only=True, trust_remote_code=False, **names
+        )
+        _check_positions(config, encoded, fetched)
+        if model.initialization == "random":
+            classifier = model_class.from_config(config)
+            return classifier
+        classifier = model_class.from_pretrained(
+            fetched.folder,
+            config=config,
+            use_safetensors=True,
+            dtype="float32",
+            # A head of another task's size is replaced by a new one, as intended here.
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+        return classifier
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"The model in {fetched.folder} (from {fetched.origin}) cannot be loaded: {error}\n"
+            "Expected config.json and model.safetensors of an encoder that AutoModelForSequenceClassification knows; "
+            "to use only its shape, set model.initialization to random."
+        ) from error
+
+
+def _check_positions(config: object, encoded: EncodedData, fetched: FetchedModel) -> None:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and positions < encoded.max_length:
+        raise ModelError(
+            f"encoding.max_length is {encoded.max_length}, but the model from {fetched.origin} takes at most "
+            f"{positions} tokens. Set encoding.max_length to {positions} or less."
+        )

@@ -1,0 +1,216 @@
+"""A trained classifier as a folder: raw text, or pairs of texts, in; probabilities out.
+
+Evaluation, batch prediction and serving all call this class, so they cannot disagree. The folder is a plain Hugging
+Face model folder (`from_pretrained` reads it) with one more file, `textclf.json`: how texts are cleaned and cut.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textclf import __version__
+from textclf.config.data import CleaningConfig
+from textclf.data.cleaning import clean_text
+from textclf.errors import DataError, ModelError
+from textclf.model.devices import Precision, resolve_precision
+from textclf.model.tokens import load_tokenizer, tokenize
+from textclf.quiet import quiet_transformers
+from textclf.records import Record
+from textclf.store import write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tqdm import tqdm
+    from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+SETTINGS_FILE = "textclf.json"
+# Texts of one tokenizer call: enough for all cores, small enough that token ids never pile up.
+TEXTS_PER_TOKENIZER_CALL = 8192
+
+
+class ClassifierSettings(Record):
+    """What a model folder must know beside weights and tokenizer."""
+
+    textclf_version: str = __version__
+    labels: tuple[str, ...]
+    """Label names in the order of their ids."""
+    max_length: int
+    cleaning: CleaningConfig
+    pairs: bool = False
+    """Whether it classifies pairs of texts."""
+
+
+def read_settings(folder: Path) -> ClassifierSettings:
+    """Reads what a model folder says about itself.
+
+    Args:
+        folder: A folder that `Classifier.save` wrote.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is damaged.
+    """
+    return ClassifierSettings.model_validate_json((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+
+
+class Classifier:
+    """Classifies raw texts, or pairs of them.
+
+    Attributes:
+        labels: Label names in the order of their ids.
+        cleaning: How texts are cleaned first.
+        max_length: Longest sequence in tokens.
+        pairs: Whether it classifies pairs of texts.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: ClassifierSettings,
+        precision: Precision = "no",
+    ) -> None:
+        import torch
+
+        self.labels = settings.labels
+        self.cleaning = settings.cleaning
+        self.max_length = settings.max_length
+        self.pairs = settings.pairs
+        self._tokenizer = tokenizer
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model: Any = model.to(device=self._device).eval()  # type: ignore[call-arg]
+        self._precision = precision
+        # A tokenizer may tell the texts of a pair apart for a model that does not.
+        self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    @classmethod
+    def load(cls, folder: Path, *, mixed_precision: str = "auto") -> Classifier:
+        """Loads a model folder without any connection, pickle or foreign code.
+
+        Args:
+            folder: A folder that `save` wrote.
+            mixed_precision: `auto`, `no`, `bf16` or `fp16`.
+
+        Raises:
+            ModelError: A file is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from transformers import AutoModelForSequenceClassification
+
+        quiet_transformers()
+        try:
+            settings = read_settings(folder)
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ModelError(
+                f"The classifier in {folder} cannot be loaded: {error}\n"
+                f"Expected config.json, model.safetensors, a tokenizer and {SETTINGS_FILE}, as training writes them."
+            ) from error
+        return cls(model, load_tokenizer(folder), settings, resolve_precision(mixed_precision))  # type: ignore[arg-type]
+
+    def save(self, folder: Path) -> None:
+        """Writes the model folder: safetensors weights, tokenizer, label names, cleaning and length limit."""
+        settings = ClassifierSettings(
+            labels=self.labels, max_length=self.max_length, cleaning=self.cleaning, pairs=self.pairs
+        )
+        self._model.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
+        write_text(folder / SETTINGS_FILE, json.dumps(settings.model_dump(mode="json"), ensure_ascii=False, indent=1))
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None = None,
+        *,
+        batch_size: int = 64,
+        progress: tqdm[Any] | None = None,
+    ) -> NDArray[np.float32]:
+        """Classifies texts, or pairs of them, in batches of similar length.
+
+        Args:
+            texts: Raw texts; they are cleaned here.
+            text_pairs: For a model of pairs, the second text of each; else None.
+            batch_size: Rows a batch.
+            progress: A bar that is moved by one a text.
+
+        Returns:
+            Probabilities: float32[len(texts), len(labels)], in the order of the texts; each row sums to 1.
+
+        Raises:
+            DataError: A model of pairs gets no second texts, or a model of single texts does; or they are not as many
+                as the first ones.
+        """
+        import numpy as np
+
+        self._check_pairs(texts, text_pairs)
+        probabilities = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        for start in range(0, len(texts), TEXTS_PER_TOKENIZER_CALL):
+            chunk = slice(start, start + TEXTS_PER_TOKENIZER_CALL)
+            encoded = self._tokenize(texts[chunk], None if text_pairs is None else text_pairs[chunk])
+            ids = encoded["input_ids"]
+            # Longest first: a batch that does not fit into memory fails at once, not after an hour.
+            order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
+            for first in range(0, len(order), batch_size):
+                batch = order[first : first + batch_size]
+                columns = {name: [sequences[index] for index in batch] for name, sequences in encoded.items()}
+                probabilities[[start + index for index in batch]] = self._forward(columns)
+                if progress is not None:
+                    progress.update(len(batch))
+        return probabilities
+
+    def _check_pairs(self, texts: Sequence[str], text_pairs: Sequence[str] | None) -> None:
+        if self.pairs and text_pairs is None:
+            raise DataError("The model classifies pairs of texts, but no second texts were given.")
+        if text_pairs is not None and not self.pairs:
+            raise DataError("The model classifies single texts, but second texts were given.")
+        if text_pairs is not None and len(texts) != len(text_pairs):
+            raise DataError(f"Each text needs a second one: found {len(texts):,} texts and {len(text_pairs):,} second.")
+
+    def _tokenize(self, texts: Sequence[str], text_pairs: Sequence[str] | None) -> BatchEncoding:
+        cleaned_pairs = None if text_pairs is None else self._clean(text_pairs)
+        return tokenize(self._tokenizer, self._clean(texts), cleaned_pairs, max_length=self.max_length)
+
+    def _clean(self, texts: Sequence[str]) -> list[str]:
+        rule, mask = self.cleaning.rule, self.cleaning.mask_personal_data
+        return [clean_text(text, rule, mask_personal_data=mask) for text in texts]
+
+    def _forward(self, columns: dict[str, list[list[int]]]) -> NDArray[np.float32]:
+        import torch
+
+        ids = columns["input_ids"]
+        longest = max(len(sequence) for sequence in ids)
+        # Without padding no mask is needed, and attention takes its fastest path.
+        mask = None
+        if any(len(sequence) < longest for sequence in ids):
+            lengths = torch.tensor([len(sequence) for sequence in ids])
+            mask = (torch.arange(longest)[None, :] < lengths[:, None]).long().to(self._device)
+        padding = {"input_ids": self._tokenizer.pad_token_id, "token_type_ids": self._tokenizer.pad_token_type_id}
+        inputs = {
+            name: torch.tensor([sequence + [padding[name]] * (longest - len(sequence)) for sequence in columns[name]])
+            for name in columns
+            if name != "token_type_ids" or self._takes_token_types
+        }
+        inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
+        with torch.inference_mode(), self._autocast():
+            logits = self._model(**inputs, attention_mask=mask).logits
+        probabilities: NDArray[np.float32] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
+        return probabilities
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        import torch
+
+        if self._precision == "no":
+            return nullcontext()
+        dtype = torch.bfloat16 if self._precision == "bf16" else torch.float16
+        return torch.autocast(self._device.type, dtype=dtype)

@@ -1,0 +1,193 @@
+"""What a data version was made of, and which models were trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from textclf.config.home import Home
+from textclf.data.versions import known_versions
+from textclf.errors import DataError
+from textclf.records import PreparedData, Record
+from textclf.registry.versions import choose_model
+from textclf.tables import align
+from textclf.tracking.runs import VERSION_TAG, connect, reporting
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MAX_RUNS = 1000
+
+
+class TrainedOn(Record):
+    """A training run on a data version."""
+
+    run_id: str
+    run_name: str
+    started: str
+    status: str
+    models: tuple[str, ...]
+    """Registered versions, e.g. `textclf-reviews version 3 (champion)`."""
+
+
+class VersionPage(Record):
+    """All that is known of one data version; the keys of `textclf data show --json`."""
+
+    version: str
+    data: tuple[PreparedData, ...]
+    """The data sets with this version that the home holds: more than one if the same rows came in several layouts."""
+    made_into: dict[str, str]
+    """Versions that were made of this one, and how: `audited` or `relabelled`."""
+    runs: tuple[TrainedOn, ...]
+    """Training runs on this version, the newest first."""
+
+
+def show_version(prefix: str, home: Home) -> VersionPage:
+    """Collects what is known of a data version.
+
+    Args:
+        prefix: The version, or its first digits; or a registered model as NAME@ALIAS, for the data it was trained on.
+        home: Where the data and MLflow's store lie.
+
+    Raises:
+        DataError: No data set or run has such a version, or several have.
+        ModelNotFoundError: There is no such registered model.
+        TrackingError: MLflow's store failed.
+        StorageError: A manifest cannot be read.
+    """
+    if "@" not in prefix:
+        _check_digits(prefix)
+    client = connect(home)
+    if "@" in prefix:
+        prefix = _version_of_model(client, prefix, home)
+    known = known_versions(home)
+    with reporting(home, "looking for runs by their data"):
+        runs = list(_runs(client, prefix))
+    versions = {data.version for data in known if data.version.startswith(prefix)}
+    versions |= {run.data.tags[VERSION_TAG] for run in runs}
+    if len(versions) != 1:
+        choices = ", ".join(sorted(versions or {data.version for data in known}))
+        raise DataError(
+            f"{len(versions)} data versions begin with {prefix!r}; one was expected.\n"
+            f"{'Those' if versions else 'Versions in ' + str(home.prepared)}: {choices or 'none'}"
+        )
+    version = versions.pop()
+    with reporting(home, "looking for the models of the runs"):
+        trained = tuple(_trained(client, run) for run in runs)
+    return VersionPage(
+        version=version,
+        data=tuple(_without_copies([data for data in known if data.version == version])),
+        made_into={
+            data.version: "audited" if data.audited_from == version else "relabelled"
+            for data in known
+            if version in (data.audited_from, data.relabelled_from) and data.version != version
+        },
+        runs=trained,
+    )
+
+
+def _version_of_model(client: MlflowClient, name_and_alias: str, home: Home) -> str:
+    name, _, alias = name_and_alias.partition("@")
+    chosen = choose_model(name, alias, home=home)
+    with reporting(home, "looking up the run of the model"):
+        tags = client.get_run(chosen.run_id).data.tags
+    if VERSION_TAG not in tags:
+        raise DataError(
+            f"Version {chosen.version} of {name} does not say which data it was trained on: its run {chosen.run_id} "
+            f"has no tag {VERSION_TAG}. It was made by an older version of textclf, or by hand."
+        )
+    return tags[VERSION_TAG]
+
+
+def _without_copies(found: list[PreparedData]) -> Iterator[PreparedData]:
+    """Leaves out what an audit left as it was: the same rows lie in the audit's own folder."""
+    audited = [data.files for data in found if data.audited_from == data.version]
+    return (data for data in found if data.audited_from or data.files not in audited)
+
+
+def _runs(client: MlflowClient, prefix: str) -> Iterator[Any]:
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments,
+            f"tags.`{VERSION_TAG}` LIKE '{prefix}%' and tags.`textclf.kind` = 'training'",
+            max_results=MAX_RUNS,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _check_digits(prefix: str) -> None:
+    if not prefix or any(character not in "0123456789abcdef" for character in prefix):
+        raise DataError(
+            f"{prefix!r} is no data version: expected hexadecimal digits such as 4f1c09aa27de, or a "
+            "model such as textclf-reviews@champion. The log of a training and its MLflow run name the version."
+        )
+
+
+def _trained(client: MlflowClient, run: Any) -> TrainedOn:
+    models = []
+    for found in client.search_model_versions(f"run_id = '{run.info.run_id}'"):
+        # The search leaves the aliases out.
+        model = client.get_model_version(found.name, found.version)
+        aliases = f" ({', '.join(model.aliases)})" if model.aliases else ""
+        models.append(f"{model.name} version {model.version}{aliases}")
+    started = datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)
+    return TrainedOn(
+        run_id=run.info.run_id,
+        run_name=run.info.run_name,
+        started=f"{started:%Y-%m-%d %H:%M} UTC",
+        status=run.info.status,
+        models=tuple(models),
+    )
+
+
+def version_page(page: VersionPage) -> str:
+    """Words a data version for people."""
+    parts = [f"Data version {page.version}"]
+    if not page.data:
+        parts.append("Its rows are not in this home; what is known comes from MLflow.")
+    for data in page.data:
+        parts.append("\n".join(_facts(data)))
+        splits = list(data.rows)
+        table = [["label", *splits]]
+        table += [[name, *(f"{data.label_counts[split][name]:,}" for split in splits)] for name in data.labels[:30]]
+        table.append(["all rows", *(f"{data.rows[split]:,}" for split in splits)])
+        parts.append(align(table))
+        parts.append("\n".join(f"rows of {split}: {digest}" for split, digest in data.split_digests.items()))
+    if page.made_into:
+        parts.append(f"Made into: {', '.join(f'{made} ({how})' for made, how in page.made_into.items())}")
+    if page.runs:
+        rows = [["run", "name", "started", "status", "registered"]]
+        rows += [[run.run_id, run.run_name, run.started, run.status, ", ".join(run.models) or "–"] for run in page.runs]
+        parts.append(f"Models trained on it:\n{align(rows)}")
+    elif page.made_into:
+        made = next((made for made, how in page.made_into.items() if how == "audited"), next(iter(page.made_into)))
+        parts.append(f"No model was trained on this version itself; try `textclf data show {made}`.")
+    else:
+        parts.append("No model was trained on it.")
+    return "\n\n".join(parts)
+
+
+def _facts(data: PreparedData) -> Iterator[str]:
+    yield f"Name:         {data.name}"
+    yield f"Source:       {data.origin}"
+    if data.uri:
+        yield f"Address:      {data.uri}" + (f", revision {data.revision}" if data.revision else "")
+    for file in data.files:
+        yield f"File:         {file.path}, {file.size_bytes:,} bytes, sha256 {file.sha256}"
+    yield f"Contract:     {data.contract}"
+    if data.relabelled_from:
+        yield f"Relabelled:   labels of version {data.relabelled_from} were corrected"
+    if data.audited_from:
+        removed = ", ".join(f"{rows:,} {finding}" for finding, rows in data.removed.items() if rows) or "nothing"
+        yield f"Audited:      version {data.audited_from}; removed from training: {removed}"
+    quarantined = ", ".join(f"{rows:,} {kind}" for kind, rows in data.quarantined.items()) or "none"
+    yield f"Quarantined:  {quarantined}"
+    yield f"Folder:       {data.folder}"

@@ -1,0 +1,152 @@
+"""Metrics on their way from training to MLflow: none is lost when the store is locked or away for a while."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from textclf.config.home import Home
+from textclf.errors import TrackingError, redacted
+from textclf.store import write_text
+from textclf.tracking.runs import connect
+
+logger = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.jsonl"
+SENT_FILE = "metrics.sent"
+SECONDS_BETWEEN_SENDS = 1.0
+# MLflow takes at most 1000 values a call.
+POINTS_PER_CALL = 100
+
+
+class MetricLog:
+    """Writes metrics to a file at once and sends them to MLflow in the background.
+
+    Training never waits for the store. While the store fails, metrics pile up in the file and are sent when it is back;
+    what is left when the block ends is sent by the next start of the same training.
+
+    Args:
+        home: Where MLflow's store is.
+        run_id: The MLflow run.
+        folder: Where the file lies.
+        patience_seconds: How long the end of the block goes on trying to reach a store that fails. The last try may
+            take longer: MLflow itself waits 20 s for a locked SQLite file.
+
+    Raises:
+        TrackingError: At the end of the block, if metrics could not be sent.
+    """
+
+    def __init__(self, home: Home, run_id: str, folder: Path, *, patience_seconds: float = 60.0) -> None:
+        self._home = home
+        self._run_id = run_id
+        self._file = folder / METRICS_FILE
+        self._sent_file = folder / SENT_FILE
+        self._patience_seconds = patience_seconds
+        self._lock = threading.Lock()
+        self._points: list[dict[str, Any]] = self._read_points()
+        self._known = {(point["step"], name) for point in self._points for name in point["metrics"]}
+        self._sent = int(self._sent_file.read_text(encoding="utf-8")) if self._sent_file.is_file() else 0
+        self._closing = threading.Event()
+        self._failure: Exception | None = None
+        self._client = connect(home)
+        self._thread = threading.Thread(target=self._send_until_closed, name="metric-log", daemon=True)
+
+    def __enter__(self) -> MetricLog:
+        self._thread.start()
+        return self
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Keeps metrics and returns at once.
+
+        A step that an earlier, killed start had reached is not sent twice.
+
+        Args:
+            metrics: Values by MLflow name.
+            step: The optimiser step.
+        """
+        with self._lock:
+            new = {name: value for name, value in metrics.items() if (step, name) not in self._known}
+            if not new:
+                return
+            point = {"step": step, "timestamp_ms": int(time.time() * 1000), "metrics": new}
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(point, ensure_ascii=False) + "\n")
+            self._points.append(point)
+            self._known.update((step, name) for name in new)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+        unsent = len(self._points) - self._sent
+        if unsent and error is None:
+            raise TrackingError(
+                f"{unsent} points of training metrics could not be sent to MLflow at "
+                f"{redacted(self._home.tracking_uri)}: {redacted(str(self._failure))}\n"
+                f"They are kept in {self._file}, and the model beside them. Make sure that the store "
+                "can be reached, then start the same command again: it sends them and goes on after training."
+            ) from self._failure
+
+    def _read_points(self) -> list[dict[str, Any]]:
+        if not self._file.is_file():
+            return []
+        lines = self._file.read_bytes().split(b"\n")
+        if lines[-1]:
+            # The process was killed while it wrote this line.
+            self._file.write_bytes(b"".join(line + b"\n" for line in lines[:-1]))
+        return [json.loads(line) for line in lines[:-1]]
+
+    def _send_until_closed(self) -> None:
+        pause = SECONDS_BETWEEN_SENDS
+        deadline: float | None = None
+        while True:
+            closing = self._closing.wait(pause)
+            if closing and deadline is None:
+                deadline = time.monotonic() + self._patience_seconds
+                pause = SECONDS_BETWEEN_SENDS
+            try:
+                self._send()
+            except Exception as error:
+                # Whatever the store raises, training goes on; the end of the block reports what was never sent.
+                if self._failure is None:
+                    logger.warning(
+                        "MLflow cannot be written to; metrics are kept in %s meanwhile. (%s)",
+                        self._file,
+                        redacted(str(error)),
+                    )
+                self._failure = error
+                pause = min(2 * pause, 30.0) if not closing else SECONDS_BETWEEN_SENDS
+                if closing and deadline is not None:
+                    if time.monotonic() >= deadline:
+                        return
+                    time.sleep(SECONDS_BETWEEN_SENDS)
+                continue
+            if self._failure is not None:
+                logger.info("MLflow can be written to again; all metrics are sent.")
+                self._failure = None
+            pause = SECONDS_BETWEEN_SENDS
+            if closing:
+                return
+
+    def _send(self) -> None:
+        from mlflow.entities import Metric
+
+        while True:
+            with self._lock:
+                batch = self._points[self._sent : self._sent + POINTS_PER_CALL]
+            if not batch:
+                return
+            metrics = [
+                Metric(name, value, point["timestamp_ms"], point["step"])
+                for point in batch
+                for name, value in point["metrics"].items()
+            ]
+            self._client.log_batch(self._run_id, metrics=metrics, synchronous=True)
+            self._sent += len(batch)
+            write_text(self._sent_file, str(self._sent))

@@ -1,0 +1,374 @@
+"""MLflow runs: opened, continued after a kill, and closed; what every run carries.
+
+A training run is owned by one process, which holds a lock in `checkpoints/<run id>/`. The lock goes with the process,
+however it ends; so a run that is not finished and not locked was killed, and the next start of the same training
+continues it under the same id.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textclf import __version__
+from textclf.config.home import Home
+from textclf.config.load import dump_yaml
+from textclf.config.schema import TrainConfig
+from textclf.errors import TrackingError, redacted
+from textclf.model.devices import describe_hardware
+from textclf.records import EncodedData, FetchedModel, PreparedData
+from textclf.store import digest_of, write_text
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "run.json"
+LOCK_FILE = ".lock"
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn", "mlflow", "prefect")
+# MLflow refuses longer values; `config.yaml` among the artifacts has them whole.
+LONGEST_PARAMETER = 6000
+VERSION_TAG = "textclf.data_version"
+# What the audit and the contract leave behind, for the run's artifacts under `data/`.
+DATA_FILES = ("report.html", "findings.json", "removed.jsonl", "quarantine.jsonl")
+MOST_FILES_LOGGED = 20
+# Otherwise MLflow opens the experiment in its layout for language-model applications, without the run table.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
+
+@contextmanager
+def reporting(home: Home, doing: str) -> Iterator[None]:
+    """Turns MLflow's failures inside the block into a `TrackingError` that says what was being done.
+
+    Raises:
+        TrackingError: MLflow or its store failed.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ConnectionError) as error:
+        raise TrackingError(
+            f"MLflow failed while {doing}: {redacted(str(error).splitlines()[0][:500])}\n"
+            f"Its store is {redacted(home.tracking_uri)}. Make sure that it can be reached and is not locked by "
+            "another program, then start the same command again: it goes on where it stopped."
+        ) from error
+
+
+def connect(home: Home) -> MlflowClient:
+    """Connects to MLflow's store and makes it the process's default; creates a local store at the first call.
+
+    Raises:
+        TrackingError: The store cannot be reached or opened.
+    """
+    import mlflow
+    from filelock import FileLock
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, MLFLOW_HTTP_REQUEST_MAX_RETRIES
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+        # Seven, the default, means minutes of silence before an unreachable server is reported.
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
+    if not MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.is_set():
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    mlflow.set_tracking_uri(home.tracking_uri)
+    # The client creates the tables; two flows that start at once in a new home must not both do so.
+    with FileLock(home.root / ".mlflow.lock"), reporting(home, "opening its store"):
+        client = mlflow.MlflowClient(home.tracking_uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment_id(client: MlflowClient, home: Home, name: str) -> str:
+    """Finds an experiment by name, or makes it with an artifact folder in the home.
+
+    Raises:
+        TrackingError: The store failed.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with reporting(home, f"looking for the experiment {name}"):
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            # A tracking server keeps artifacts itself; for a local store the place must be said, or it depends on
+            # the current directory.
+            local = not home.tracking_uri.startswith("http")
+            try:
+                return client.create_experiment(
+                    name, (home.artifacts / name).as_uri() if local else None, tags=EXPERIMENT_TAGS
+                )
+            except MlflowException:
+                found = client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+
+@contextmanager
+def training_run(
+    home: Home,
+    *,
+    config: TrainConfig,
+    prepared: PreparedData,
+    encoded: EncodedData,
+    fetched: FetchedModel | None,
+    tags: Mapping[str, str],
+) -> Iterator[str]:
+    """Opens the MLflow run of one training, or continues one that was killed; closes it when the block ends.
+
+    A run is continued when data, model, configuration and textclf's version are the same and no living process has
+    it. At the end its folder of checkpoints is removed; after an error it stays, and the same command goes on from it.
+
+    Args:
+        home: Where the store and the checkpoints lie.
+        config: The resolved configuration, logged as parameters and as `config.yaml`.
+        prepared: The data; each split is logged as an input.
+        encoded: The tokenised data.
+        fetched: The model that is fine-tuned.
+        tags: More tags of the run, e.g. the Prefect flow run.
+
+    Yields:
+        The MLflow run id.
+
+    Raises:
+        TrackingError: The store failed.
+    """
+    from mlflow.entities import RunStatus
+
+    client = connect(home)
+    key = digest_of(__version__, encoded.digest, fetched.digest if fetched else None, config.model_dump(mode="json"))
+    name = f"textclf-{config.data.name}"
+    found = _continue_run(client, home, key)
+    if found:
+        run_id, lock = found
+        logger.info("Track: continuing MLflow run %s, which was interrupted.", run_id)
+        with reporting(home, "continuing the run"):
+            client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+    else:
+        experiment = experiment_id(client, home, name)
+        with reporting(home, "creating the run"):
+            run_id = client.create_run(
+                experiment, run_name=time.strftime(f"{config.data.name}-%Y%m%d-%H%M%S")
+            ).info.run_id
+        lock = _own_run(home, run_id, key)
+        logger.info("Track: MLflow run %s in experiment %s.", run_id, name)
+    # What is no Exception stops the process from outside: Ctrl-C, SIGTERM.
+    status = RunStatus.KILLED
+    try:
+        _describe_run(client, home, run_id, config, prepared, fetched, tags)
+        yield run_id
+        status = RunStatus.FINISHED
+    except Exception:
+        status = RunStatus.FAILED
+        raise
+    finally:
+        try:
+            with reporting(home, "closing the run"):
+                client.set_terminated(run_id, RunStatus.to_string(status))
+            if status == RunStatus.FINISHED:
+                # Under the lock still: nobody may continue a run that is being removed.
+                shutil.rmtree(home.checkpoints / run_id)
+        finally:
+            lock.release()
+
+
+def run_folder(home: Home, run_id: str) -> Path:
+    """The folder of a run's checkpoints, metrics and model until it is finished."""
+    return home.checkpoints / run_id
+
+
+def run_link(home: Home, run_id: str) -> str | None:
+    """Builds the address of a run's page, if MLflow has a page.
+
+    Raises:
+        TrackingError: The server failed.
+    """
+    if home.mlflow_page is None:
+        return None
+    client = connect(home)
+    with reporting(home, "looking up the run"):
+        experiment = client.get_run(run_id).info.experiment_id
+    return f"{home.mlflow_page.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def _continue_run(client: MlflowClient, home: Home, key: str) -> tuple[str, FileLock] | None:
+    from filelock import FileLock, Timeout
+    from mlflow.entities import RunStatus
+
+    for state_file in sorted(home.checkpoints.glob(f"*/{STATE_FILE}"), key=_modified, reverse=True):
+        run_id = state_file.parent.name
+        lock = FileLock(state_file.parent / LOCK_FILE, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        status = _status(client, home, run_id)
+        if status == RunStatus.to_string(RunStatus.FINISHED) or not state_file.is_file():
+            # Its owner removes the folder last of all; it was killed before that, or has just done it.
+            shutil.rmtree(state_file.parent, ignore_errors=True)
+        elif status and json.loads(state_file.read_text(encoding="utf-8"))["key"] == key:
+            return run_id, lock
+        elif status == RunStatus.to_string(RunStatus.RUNNING):
+            with reporting(home, "marking a killed run"):
+                client.set_terminated(run_id, RunStatus.to_string(RunStatus.KILLED))
+        lock.release()
+    return None
+
+
+def _status(client: MlflowClient, home: Home, run_id: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+    with reporting(home, "looking up an unfinished run"):
+        try:
+            return str(client.get_run(run_id).info.status)
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                # The run was deleted in MLflow, or belongs to another store.
+                return None
+            raise
+
+
+def _modified(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        # Another process finished its run and removed the folder.
+        return 0.0
+
+
+def _own_run(home: Home, run_id: str, key: str) -> FileLock:
+    from filelock import FileLock
+
+    folder = run_folder(home, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    lock.acquire()
+    write_text(folder / STATE_FILE, json.dumps({"key": key}))
+    return lock
+
+
+def _describe_run(
+    client: MlflowClient,
+    home: Home,
+    run_id: str,
+    config: TrainConfig,
+    prepared: PreparedData,
+    fetched: FetchedModel | None,
+    tags: Mapping[str, str],
+) -> None:
+    from mlflow.entities import Param, RunTag
+
+    values = {
+        **_flatten(config.model_dump(mode="json")),
+        **describe_hardware(),
+        **{f"package.{package}": version(package) for package in PACKAGES},
+        "data.digest": prepared.digest,
+        "data.version": prepared.version,
+        **({"data.audited_from": prepared.audited_from} if prepared.audited_from else {}),
+        "data.origin": prepared.origin,
+        "data.uri": prepared.uri,
+        **({"data.revision": prepared.revision} if prepared.revision else {}),
+        "model.origin": fetched.origin if fetched else "random weights",
+    }
+    commit = _git_commit()
+    all_tags = {
+        "textclf.kind": "training",
+        "textclf.version": __version__,
+        "textclf.data_digest": prepared.digest,
+        VERSION_TAG: prepared.version,
+        **({"mlflow.source.git.commit": commit} if commit else {}),
+        **tags,
+    }
+    with reporting(home, "describing the run"):
+        # Parameters of a run cannot change, so a continued run keeps those it has.
+        known = client.get_run(run_id).data.params
+        new = [Param(name, str(value)[:LONGEST_PARAMETER]) for name, value in values.items() if name not in known]
+        for start in range(0, len(new), 100):
+            client.log_batch(run_id, params=new[start : start + 100])
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in all_tags.items()])
+        client.log_text(run_id, dump_yaml(config), "config.yaml")
+        client.log_inputs(run_id, _dataset_inputs(prepared))
+        # Masking is done to the rows that are kept; those that were quarantined stand there as they came.
+        names = DATA_FILES[:-1] if config.cleaning.mask_personal_data else DATA_FILES
+        for name in names:
+            if (file := prepared.folder / name).is_file():
+                client.log_artifact(run_id, str(file), "data")
+
+
+def _dataset_inputs(prepared: PreparedData) -> list[Any]:
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.dataset_source import DatasetSource
+    from mlflow.data.http_dataset_source import HTTPDatasetSource
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source: DatasetSource
+    if prepared.uri.startswith("http"):
+        source = HTTPDatasetSource(prepared.uri)
+    else:
+        source = CodeDatasetSource({"textclf.uri": prepared.uri, "textclf.origin": prepared.origin})
+    files = {file.path: file.sha256 for file in prepared.files}
+    inputs = []
+    for split, digest in prepared.split_digests.items():
+        profile = {
+            "num_rows": prepared.rows[split],
+            "labels": prepared.label_counts[split],
+            "version": prepared.version,
+            "revision": prepared.revision,
+            "uri": prepared.uri,
+            # A set of thousands of files would not fit into the column; `textclf data show` has them all.
+            "files": dict(list(files.items())[:MOST_FILES_LOGGED]),
+        }
+        described = source.to_json(), json.dumps(profile, ensure_ascii=False)
+        dataset = Dataset(
+            # An experiment knows one data set of a name and digest: the same rows from another place need another name,
+            # or the run is given the place that an earlier run had them from.
+            name=f"{split}-{digest_of(described)[:8]}",
+            # MLflow allows 36 characters.
+            digest=digest[:32],
+            source_type=source._get_source_type(),
+            source=described[0],
+            profile=described[1],
+        )
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", split)]))
+    return inputs
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        elif isinstance(value, list):
+            flat[prefix + key] = json.dumps(value, ensure_ascii=False)
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        # Installed from a wheel, or no git on this machine: the run goes without a commit.
+        return None
+    return done.stdout.strip()
