@@ -6,13 +6,13 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
@@ -87,24 +87,31 @@ def main(arguments: Sequence[str]) -> int:
     try:
         asyncio.run(runner.start())
     except KeyboardInterrupt:
-        _put_back_runs()
+        _put_back(runner.going_on)
         print("Stopped. Runs that are due or were going on wait for the next start; pause a schedule on its page.")
     return 0
 
 
 class _LocalRunner(Runner):
+    going_on: frozenset[UUID] = frozenset()
+    """The runs that this program had started when it was stopped, and no others of the same deployments."""
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        # Prefect forgets them while it ends their processes.
+        self.going_on = frozenset(self._scheduled_run_poller._submitting_flow_run_ids)
+        await super().__aexit__(*exc_info)
+
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         # asyncio unwinds after an interrupt; Prefect's own handler jumps out of the middle of it.
         signal.raise_signal(signal.SIGINT)
 
 
-def _put_back_runs() -> None:
+def _put_back(runs: Collection[UUID]) -> None:
     # Their processes ended with this one, but the server believes them running, and others would wait for them.
-    going_on = FlowRunFilter(state={"type": {"any_": [StateType.RUNNING, StateType.PENDING]}})
-    ours = DeploymentFilter(name={"any_": [NAME]}, tags={"all_": [TAG]})
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=going_on, deployment_filter=ours):
-            client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+        for run in runs:
+            if client.read_flow_run(run).state_type in (StateType.RUNNING, StateType.PENDING):
+                client.set_flow_run_state(run, AwaitingRetry(), force=True)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

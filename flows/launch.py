@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +22,7 @@ from prefect.settings import (
 from flows.stopping import stopping
 from textclf.config import Environment, Home, parse_command_line
 from textclf.config.sources import StrictModel
-from textclf.errors import TextclfError
+from textclf.errors import TextclfError, redacted_traceback
 
 Config = TypeVar("Config", bound=StrictModel)
 
@@ -68,7 +67,7 @@ def launch(
             result = flow(config)
     except TextclfError as error:
         if debug:
-            traceback.print_exc()
+            print(redacted_traceback(error), file=sys.stderr)
         print(f"\n{error}", file=sys.stderr)
         return error.exit_code
     print(f"\n{closing(config, result, home)}")

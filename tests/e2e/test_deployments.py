@@ -169,6 +169,21 @@ def served(deployed: Any) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
             process.kill()
 
 
+@pytest.fixture(scope="module")
+def long_run(served: Any, tiny_config: Path) -> str:
+    """A training of the first `serve.py` that goes on for longer than the tests."""
+    server, _, _ = served
+    config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
+    config["training"] |= {"num_train_epochs": 100, "per_device_train_batch_size": 1}
+    deployment = server.deployment("train", "local")["id"]
+    run = server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
+    deadline = time.monotonic() + 120
+    while server.api(f"/flow_runs/{run}")["state"]["name"] != "Running":
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    return str(run)
+
+
 class TestServe:
     def test_registers_both_flows_and_says_what_runs_when(self, served: Any) -> None:
         server, _, greeting = served
@@ -191,7 +206,18 @@ class TestServe:
         assert "| morning.csv | done before | 3 |" in server.artifacts(run["id"])["predictions"]["data"]
         assert server.log_lines(run["id"], "textclf.")
 
-    def test_stops_on_sigterm_and_leaves_the_schedules_on(self, served: Any) -> None:
+    def test_leaves_the_runs_of_another_one_alone(self, served: Any, long_run: str) -> None:
+        server, _, _ = served
+        with serve(environment={**server.environment, "PYTHONUNBUFFERED": "1"}, folder=server.elsewhere) as second:
+            assert second.stdout is not None
+            for _ in range(4):
+                second.stdout.readline()
+            second.send_signal(signal.SIGTERM)
+            second.communicate(timeout=60)
+        assert second.returncode == 0
+        assert server.api(f"/flow_runs/{long_run}")["state"]["name"] == "Running"
+
+    def test_stops_on_sigterm_and_leaves_the_schedules_on(self, served: Any, long_run: str) -> None:
         server, process, _ = served
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=60)
@@ -199,6 +225,7 @@ class TestServe:
         assert output.startswith("Stopped.")
         assert "Traceback" not in errors
         assert "Warning" not in errors
+        assert server.api(f"/flow_runs/{long_run}")["state"]["name"] == "AwaitingRetry"
         for flow in CRONS:
             deployment = server.deployment(flow, "local")
             assert not deployment["paused"]
