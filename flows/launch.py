@@ -15,12 +15,14 @@ from prefect.runtime import flow_run
 from prefect.settings import (
     PREFECT_LOGGING_EXTRA_LOGGERS,
     PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+    PREFECT_SERVER_CSRF_PROTECTION_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
 
 from flows.stopping import stopping
-from textclf.config import Environment, Home, parse_command_line
+from textclf.config import Environment, Home, anchor, parse_command_line
 from textclf.config.sources import StrictModel
 from textclf.errors import TextclfError, redacted_traceback
 
@@ -34,6 +36,7 @@ def launch(
     program: str,
     default_file: Path,
     examples: str,
+    check: Callable[[Config], object],
     closing: Callable[[Config, Any, Home], str],
 ) -> int:
     """Reads the command line, runs the flow, and prints what came of it.
@@ -44,7 +47,8 @@ def launch(
         program: How the user calls the program.
         default_file: The configuration without `--config`.
         examples: Command lines for `--help`.
-        closing: Words the result.
+        check: Raises what can be told without starting Prefect; gets the configuration with absolute paths.
+        closing: Formats the closing message.
 
     Returns:
         The exit code: 0, or 2 for the user's mistake, 1 for a failure. Ctrl-C and SIGTERM end the process with 130
@@ -61,6 +65,7 @@ def launch(
             default_file=default_file,
         )
         home = Home.from_environment()
+        check(anchor(config, home.root))
         with stopping(), temporary_settings(_settings()):
             setup_logging(incremental=False)
             _quiet(debug)
@@ -86,6 +91,9 @@ def _settings() -> dict[Any, Any]:
         # The first start of the temporary server creates a database: 30 s on a slow machine; the default is 20.
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        # No page belongs to the temporary server; by default any web page that is open could start runs on it.
+        PREFECT_SERVER_CORS_ALLOWED_ORIGINS: "http://127.0.0.1",
+        PREFECT_SERVER_CSRF_PROTECTION_ENABLED: True,
         PREFECT_LOGGING_EXTRA_LOGGERS: ["textclf"],
     }
 

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -77,8 +79,6 @@ class TestWorkPool:
                     assert "minimum" in kind or "exclusiveMinimum" in kind, name
 
     def test_refuses_a_value_outside_its_limits(self, deployed: Any) -> None:
-        from urllib.error import HTTPError
-
         config = {"input": "inbox", "output": "outbox", "batch_size": 0}
         with pytest.raises(HTTPError) as caught:
             deployed.server.run("predict", config)
@@ -232,6 +232,47 @@ class TestServe:
             assert [schedule["active"] for schedule in deployment["schedules"]] == [True]
 
 
+class TestOtherPages:
+    """What a browser lets a web page of another origin do: nothing."""
+
+    def ask(self, server: Any, origin: str, **headers: str) -> tuple[int, str | None]:
+        """The status of a POST that starts a run, and the origin that may read the answer."""
+        deployment = server.deployment("predict")["id"]
+        address = f"{server.address}/api/deployments/{deployment}/create_flow_run"
+        request = Request(address, b'{"parameters": 1}', {"Content-Type": "text/plain", "Origin": origin, **headers})
+        with pytest.raises(HTTPError) as caught:
+            urlopen(request, timeout=60)
+        with caught.value as answer:
+            return answer.code, answer.headers["Access-Control-Allow-Origin"]
+
+    def preflight(self, server: Any, origin: str) -> tuple[int, str | None]:
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "prefect-csrf-token"}
+        request = Request(f"{server.address}/api/flow_runs/filter", None, {"Origin": origin, **asked}, method="OPTIONS")
+        try:
+            with urlopen(request, timeout=60) as answer:
+                return answer.status, answer.headers["Access-Control-Allow-Origin"]
+        except HTTPError as error:
+            with error:
+                return error.code, error.headers["Access-Control-Allow-Origin"]
+
+    @pytest.mark.parametrize("origin", ["https://elsewhere.example", "http://localhost:4201", "null"])
+    def test_are_refused(self, deployed: Any, origin: str) -> None:
+        server = deployed.server
+        assert self.preflight(server, origin) == (400, None)
+        # A form can be sent without a preflight; it has no token.
+        assert self.ask(server, origin) == (403, None)
+        token = Request(f"{server.address}/api/csrf-token?client=page", None, {"Origin": origin})
+        with urlopen(token, timeout=60) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] is None
+
+    @pytest.mark.parametrize("origin", ["http://localhost:4200", "http://127.0.0.1:4200"])
+    def test_the_page_of_prefect_is_none_of_them(self, deployed: Any, origin: str) -> None:
+        server = deployed.server
+        assert self.preflight(server, origin) == (200, origin)
+        # The parameters are refused, the page is not.
+        assert self.ask(server, origin, **server.csrf_headers) == (422, origin)
+
+
 @pytest.mark.parametrize(
     ("arguments", "address", "exit_code", "message"),
     [
@@ -256,6 +297,6 @@ def test_serve_says_what_is_missing(
     assert message in errors
     assert "Traceback" not in errors
     if "PREFECT_API_URL" in errors:
-        assert "prefect server start\n" in errors
+        assert f"cd {ROOT} && prefect server start\n" in errors
         assert "export PREFECT_API_URL=http://127.0.0.1:4200/api" in errors
     assert not output

@@ -1,4 +1,4 @@
-"""Which credentials a hub gets to see, and that none of them is shown, against a server that writes down what arrives."""
+"""Which credentials a hub gets to see, and that none of them is shown; a real server writes down what arrives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import hub_support as support
 import pytest
 
 from textclf.config.home import Environment, Home
-from textclf.config.sources import HubModelSource
 from textclf.errors import HubError, redacted_traceback
 from textclf.fetching import fetch_model
 from textclf.fetching.access import access_to

@@ -60,7 +60,9 @@ def access_to(source: HubSource, environment: Environment) -> Access:
     variable, prefix = _TOKEN_VARIABLE[source.provider], _PREFIX[source.provider]
     stated = environment.hf_token if source.provider == "huggingface" else environment.modelscope_api_token
     token = stated.get_secret_value() if stated else ""
-    advice = f"the token in {variable} is not accepted for it" if token else f"set {variable} to a token that may read it"
+    advice = (
+        f"the token in {variable} is not accepted for it" if token else f"set {variable} to a token that may read it"
+    )
     if _origin(endpoint) not in _trusted(source, environment):
         allowed = (
             f"{variable} is sent only to {_OWN[source.provider][0]}, to {prefix}_ENDPOINT, and to the addresses in "
