@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,25 @@ def test_a_mistake_is_told_without_starting_prefect(
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert not list((tmp_path / "prefect").glob("*.db"))
+
+
+def test_debug_shows_what_led_to_an_error_without_passwords(
+    prefect_server: Any, tiny_config: Path, tmp_path: Path
+) -> None:
+    environment = {
+        **prefect_server.environment,
+        "TEXTCLF_HOME": str(tmp_path / "home"),
+        "MLFLOW_TRACKING_URI": "http://me:hunter2@127.0.0.1:9",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
+    done = run("train_flow.py", "--config", str(tiny_config), "--debug", environment=environment, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("MlflowException: API request to http://***@127.0.0.1:9/") > 1
+    wanted = {"sort": "START_TIME_DESC", "flow_runs": {"name": {"any_": ["train-tiny"]}}, "limit": 1}
+    (flow_run,) = prefect_server.api("/flow_runs/filter", wanted)
+    logged = "\n".join(prefect_server.log_lines(flow_run["id"], "prefect."))
+    assert "MlflowException: API request to http://***@127.0.0.1:9/" in logged
+    assert "hunter2" not in done.stdout + done.stderr + logged + str(flow_run)
 
 
 def test_a_mistyped_flag_loads_no_server(command_settings: dict[str, str], tmp_path: Path) -> None:
