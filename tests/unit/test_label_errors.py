@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from textclf.config import Home, TrainConfig
+from textclf.config.sources import SPLITS, Split
 from textclf.correction.cross_fitting import deal
 from textclf.correction.suspects import Suspects, find_suspects, judge, row_digest
 from textclf.data.splits import fingerprint, text_digest
@@ -31,9 +32,9 @@ def reviews(count: int, *, classes: int = 2, seed: int = 0) -> list[Row]:
     return rows
 
 
-def prepared_data(folder: Path, splits: dict[str, list[Row]], labels: tuple[str, ...] = LABELS) -> PreparedData:
+def prepared_data(folder: Path, splits: dict[Split, list[Row]], labels: tuple[str, ...] = LABELS) -> PreparedData:
     folder.mkdir(exist_ok=True)
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         rows = splits.get(split, [])
         texts = [text for text, _ in rows]
         columns = {
@@ -52,7 +53,7 @@ def prepared_data(folder: Path, splits: dict[str, list[Row]], labels: tuple[str,
         name="reviews",
         version="0123456789ab",
         labels=labels,
-        rows={},
+        rows={split: len(splits.get(split, [])) for split in SPLITS},
         label_counts={},
         quarantined={},
         leaked={},
@@ -64,7 +65,7 @@ def prepared_data(folder: Path, splits: dict[str, list[Row]], labels: tuple[str,
 
 
 def suspects_in(
-    folder: Path, splits: dict[str, list[Row]], *, labels: tuple[str, ...] = LABELS, limit: int = 200, seed: int = 1
+    folder: Path, splits: dict[Split, list[Row]], *, labels: tuple[str, ...] = LABELS, limit: int = 200, seed: int = 1
 ) -> Suspects:
     home = Home(root=folder, tracking_uri="unused")
     prepared = prepared_data(folder / "data", splits, labels)

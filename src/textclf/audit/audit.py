@@ -24,6 +24,7 @@ from textclf.audit.duplicates import (
     count_duplicates,
     count_near,
     duplicate_examples,
+    example,
     find_near,
     later_copies,
     leak_examples,
@@ -33,13 +34,13 @@ from textclf.audit.findings import Example, ExamplePair, Examples, Findings, Lab
 from textclf.audit.lengths import measure_lengths
 from textclf.audit.policy import Outcome, apply_policy
 from textclf.audit.report.html import write_html
-from textclf.audit.rows import SplitRows, read_rows
 from textclf.audit.scripts import count_scripts
 from textclf.config.home import Home
 from textclf.config.schema import TrainConfig
 from textclf.config.sources import Split
 from textclf.data.personal_data import MASKS, personal_data_kinds
 from textclf.data.prepare import QUARANTINE_FILE, write_table
+from textclf.data.prepared import SplitRows, read_splits
 from textclf.data.quarantine import Quarantine
 from textclf.data.splits import content_digest
 from textclf.data.versions import version_of
@@ -92,10 +93,7 @@ def audit(prepared: PreparedData, model: FetchedModel | None, *, config: TrainCo
         fields = ("uri", "revision", "files", "relabelled_from")
         return record.model_copy(update={field: getattr(prepared, field) for field in fields})
     started = time.monotonic()
-    try:
-        splits = read_rows(prepared)
-    except OSError as error:
-        raise StorageError(f"The prepared data in {prepared.folder} cannot be read: {error}") from error
+    splits = read_splits(prepared)
     near = find_near(splits, config.audit)
     outcome = apply_policy(splits, near, config.audit)
     with building(folder) as draft:
@@ -211,11 +209,11 @@ def _look_through(
                 for kind in found:
                     kinds[kind] += 1
                     if len(examples.setdefault(kind, [])) < EXAMPLES:
-                        examples[kind].append(rows.example(index))
+                        examples[kind].append(example(rows, index))
                 if looks_damaged(whole):
                     damaged[split] += 1
                     if len(damaged_examples) < EXAMPLES:
-                        damaged_examples.append(rows.example(index))
+                        damaged_examples.append(example(rows, index))
                 if index % 1000 == 999:
                     progress.update(1000)
         personal[split] = {kind: kinds[kind] for kind in MASKS}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,13 @@ from tqdm import tqdm
 from textclf.config.home import Home
 from textclf.config.schema import TrainConfig
 from textclf.config.sources import Split
+from textclf.data.prepared import SplitRows
 from textclf.errors import DataError
 from textclf.records import FetchedModel, PreparedData
 from textclf.store import digest_of, storage_error
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from textclf.evaluation.baselines import Baseline
@@ -33,31 +32,14 @@ _RATIO_INVERSE_REGULARISATION = 0.1
 _VALIDATION_SHARE = 10
 
 
-@dataclass(frozen=True)
-class LabelledTexts:
-    """Different texts and their labels, to fit on and to predict.
-
-    Attributes:
-        texts: Cleaned.
-        pairs: The second text of each, cleaned; None for single texts.
-        labels: int64[texts], label ids; -1 for texts that take no part in fits.
-        num_labels: How many labels there are.
-    """
-
-    texts: Sequence[str]
-    pairs: Sequence[str] | None
-    labels: NDArray[np.int64]
-    num_labels: int
-
-
-def tfidf_probabilities(rows: LabelledTexts, *, seed: int) -> NDArray[np.float64]:
+def tfidf_probabilities(rows: SplitRows, *, seed: int) -> NDArray[np.float64]:
     """Cross-fits two linear models of character n-grams, and takes the mean of their probabilities.
 
     The first is the TF-IDF baseline, the second a logistic regression whose features are weighted by the log-count
     ratios of naive Bayes. Together they find more wrong labels than each alone (docs/experiments.md).
 
     Args:
-        rows: The texts.
+        rows: Different texts; label -1 marks those that take no part in fits.
         seed: Deals the folds, and is the solvers'.
 
     Returns:
@@ -71,9 +53,9 @@ def tfidf_probabilities(rows: LabelledTexts, *, seed: int) -> NDArray[np.float64
     from textclf.evaluation.baselines import join_pairs, tfidf_baseline
 
     texts = np.array(join_pairs(rows.texts, rows.pairs), dtype=object)
-    probabilities = np.zeros((len(texts), rows.num_labels))
+    probabilities = np.zeros((len(texts), len(rows.label_names)))
     for train, held_out in folds(rows, seed):
-        baseline = tfidf_baseline(list(texts[train]), rows.labels[train], rows.num_labels, seed=seed)
+        baseline = tfidf_baseline(list(texts[train]), rows.labels[train], len(rows.label_names), seed=seed)
         held_out_texts = list(texts[held_out])
         first = baseline.predict_proba(held_out_texts)
         second = _ratio_probabilities(baseline, list(texts[train]), rows.labels[train], held_out_texts, seed)
@@ -83,7 +65,7 @@ def tfidf_probabilities(rows: LabelledTexts, *, seed: int) -> NDArray[np.float64
 
 
 def model_probabilities(
-    rows: LabelledTexts,
+    rows: SplitRows,
     *,
     prepared: PreparedData,
     config: TrainConfig,
@@ -97,7 +79,7 @@ def model_probabilities(
     and is gone when the function returns.
 
     Args:
-        rows: The texts.
+        rows: Different texts; label -1 marks those that take no part in fits.
         prepared: The data set that the rows are of.
         config: The whole configuration of the training.
         model: The model to start from; None makes a new one.
@@ -118,7 +100,7 @@ def model_probabilities(
     from textclf.model.tokens import encode
     from textclf.training.train import train
 
-    probabilities = np.zeros((len(rows.texts), rows.num_labels))
+    probabilities = np.zeros((len(rows.texts), len(rows.label_names)))
     for number, (others, held_out) in enumerate(folds(rows, seed)):
         try:
             home.root.mkdir(parents=True, exist_ok=True)
@@ -136,21 +118,20 @@ def model_probabilities(
                     log_metrics=_log_nothing,
                 )
                 classifier = Classifier.load(trained.folder, mixed_precision=config.training.mixed_precision)
-                texts = [rows.texts[index] for index in held_out]
-                pairs = None if rows.pairs is None else [rows.pairs[index] for index in held_out]
+                asked = rows.take(held_out)
                 batch_size = config.training.per_device_eval_batch_size
-                probabilities[held_out] = classifier.predict(texts, pairs, batch_size=batch_size)
+                probabilities[held_out] = classifier.predict(asked.texts, asked.pairs, batch_size=batch_size)
         except OSError as error:
             raise storage_error(home.root, error) from error
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return probabilities
 
 
-def folds(rows: LabelledTexts, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def folds(rows: SplitRows, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Goes through the folds, with a bar where it takes long.
 
     Args:
-        rows: The texts.
+        rows: Different texts; label -1 marks those that take no part in fits.
         seed: Deals the folds.
 
     Yields:
@@ -242,7 +223,7 @@ def _ratio_probabilities(
 
 
 def _prepare_fold(
-    rows: LabelledTexts, others: NDArray[np.int64], prepared: PreparedData, folder: Path, *, seed: int, number: int
+    rows: SplitRows, others: NDArray[np.int64], prepared: PreparedData, folder: Path, *, seed: int, number: int
 ) -> PreparedData:
     import pyarrow.parquet as pq
 
@@ -250,7 +231,7 @@ def _prepare_fold(
     indices: dict[Split, NDArray[np.int64]] = {"train": others[part > 0], "validation": others[part == 0]}
     folder.mkdir()
     for split, chosen in indices.items():
-        pq.write_table(_table(rows, chosen), folder / f"{split}.parquet")
+        pq.write_table(rows.take(chosen).table, folder / f"{split}.parquet")
     digest = digest_of(prepared.digest, seed, number)
     return prepared.model_copy(
         update={
@@ -260,19 +241,6 @@ def _prepare_fold(
             "split_digests": {split: digest_of(digest, split) for split in indices},
         }
     )
-
-
-def _table(rows: LabelledTexts, chosen: NDArray[np.int64]) -> pa.Table:
-    import pyarrow as pa
-
-    columns = {
-        "row": pa.array(chosen + 1, pa.int64()),
-        "text": pa.array([rows.texts[index] for index in chosen], pa.string()),
-        "label": pa.array(rows.labels[chosen], pa.int64()),
-    }
-    if rows.pairs is not None:
-        columns["text_pair"] = pa.array([rows.pairs[index] for index in chosen], pa.string())
-    return pa.table(columns)
 
 
 def _log_nothing(metrics: dict[str, float], step: int) -> None:

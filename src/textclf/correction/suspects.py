@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from textclf.config.home import Home
 from textclf.config.schema import TrainConfig
-from textclf.config.sources import SPLITS, Split
-from textclf.correction.cross_fitting import LabelledTexts, model_probabilities, tfidf_probabilities
-from textclf.errors import StorageError
+from textclf.config.sources import Split
+from textclf.correction.cross_fitting import model_probabilities, tfidf_probabilities
+from textclf.data.prepared import SplitRows, read_splits
 from textclf.records import FetchedModel, PreparedData, Record
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def find_suspects(
     table = _read(prepared)
     texts = _different_texts(table)
     labels = _labels(texts, prepared.labels)
-    rows = _rows(table, texts, labels, len(prepared.labels))
+    rows = _first_rows(table, texts, labels, prepared.labels)
     if estimator == "tfidf":
         probabilities = tfidf_probabilities(rows, seed=seed)
     else:
@@ -202,19 +202,14 @@ def row_digest(original: int, label: str) -> str:
 
 
 def _read(prepared: PreparedData) -> pa.Table:
+    """Reads the rows of all splits into one table, with a column `split`."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    columns = ["row", "source", "id", "text", "text_pair", "label", "original", "fingerprint"]
+    columns = ("row", "source", "id", "text", "text_pair", "label", "original", "fingerprint")
     tables = []
-    try:
-        for split in SPLITS:
-            path = prepared.folder / f"{split}.parquet"
-            present = [name for name in columns if name in pq.read_schema(path).names]
-            table = pq.read_table(path, columns=present)
-            tables.append(table.append_column("split", pa.array([split] * table.num_rows, pa.string())))
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"The prepared data in {prepared.folder} cannot be read: {error}") from error
+    for split, rows in read_splits(prepared).items():
+        table = rows.table.select([name for name in columns if name in rows.table.column_names])
+        tables.append(table.append_column("split", pa.array([split] * len(rows), pa.string())))
     return pa.concat_tables(tables)
 
 
@@ -240,10 +235,12 @@ def _labels(texts: list[_Text], names: tuple[str, ...]) -> NDArray[np.int64]:
     return labels
 
 
-def _rows(table: pa.Table, texts: list[_Text], labels: NDArray[np.int64], num_labels: int) -> LabelledTexts:
+def _first_rows(table: pa.Table, texts: list[_Text], labels: NDArray[np.int64], names: tuple[str, ...]) -> SplitRows:
+    """Takes one row a text, with the label that it has in the fits."""
+    import pyarrow as pa
+
     firsts = table.take([min(positions[0] for positions in text.positions.values()) for text in texts])
-    pairs = firsts["text_pair"].to_pylist() if "text_pair" in firsts.column_names else None
-    return LabelledTexts(firsts["text"].to_pylist(), pairs, labels, num_labels)
+    return SplitRows("train", names, firsts.set_column(firsts.column_names.index("label"), "label", pa.array(labels)))
 
 
 @dataclass(frozen=True)
