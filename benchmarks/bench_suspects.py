@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -221,7 +222,7 @@ def claims_table(folder: Path) -> str:
         fetched = fetch_data(config.data.sources, home=home)
         prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, seed=42, home=home)
         keys = fingerprints(prepared.folder)
-        suspects = find_suspects(prepared, limit=2**31, seed=42, config=config, home=home)
+        suspects = find_suspects(prepared, estimate=partial(tfidf_probabilities, seed=42), limit=2**31)
     ranked = [keys[suspect.split, suspect.row][0] for suspect in suspects.suspects]
     others = [key for key, suspect in zip(ranked, suspects.suspects, strict=True) if not suspect.conflict]
     # A list of limited length gives at most half of itself to conflicts.

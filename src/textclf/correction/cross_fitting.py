@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from textclf.config.home import Home
 from textclf.config.schema import TrainConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows
 from textclf.errors import DataError
 from textclf.records import FetchedModel, PreparedData
-from textclf.store import digest_of, storage_error
+from textclf.store import digest_of, temporary_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,12 +69,11 @@ def model_probabilities(
     config: TrainConfig,
     model: FetchedModel | None,
     seed: int,
-    home: Home,
+    folder: Path,
 ) -> NDArray[np.float64]:
     """Cross-fits the configured model: fine-tunes it once a fold, on all rows outside the fold.
 
-    A tenth of those rows picks the checkpoint. What the trainings write goes into a temporary folder below the home,
-    and is gone when the function returns.
+    A tenth of those rows picks the checkpoint. What the trainings write goes into temporary folders.
 
     Args:
         rows: Different texts; label -1 marks those that take no part in fits.
@@ -84,7 +81,7 @@ def model_probabilities(
         config: The whole configuration of the training.
         model: The model to start from; None makes a new one.
         seed: Deals the folds.
-        home: Where the temporary folder is made.
+        folder: Where the temporary folders are made.
 
     Returns:
         float64[texts, labels]; each row sums to 1.
@@ -102,27 +99,22 @@ def model_probabilities(
 
     probabilities = np.zeros((len(rows.texts), len(rows.label_names)))
     for number, (others, held_out) in enumerate(folds(rows, seed)):
-        try:
-            home.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".suspects-", dir=home.root) as temporary:
-                folder = Path(temporary)
-                part = _prepare_fold(rows, others, prepared, folder / "data", seed=seed, number=number)
-                encoded = encode(part, model, model=config.model, encoding=config.encoding, folder=folder / "encoded")
-                trained = train(
-                    encoded,
-                    model,
-                    config=config,
-                    labels=prepared.labels,
-                    run_id=f"fold-{number}",
-                    folder=folder / "checkpoints",
-                    log_metrics=_log_nothing,
-                )
-                classifier = Classifier.load(trained.folder, mixed_precision=config.training.mixed_precision)
-                asked = rows.take(held_out)
-                batch_size = config.training.per_device_eval_batch_size
-                probabilities[held_out] = classifier.predict(asked.texts, asked.pairs, batch_size=batch_size)
-        except OSError as error:
-            raise storage_error(home.root, error) from error
+        with temporary_folder(folder, "suspects") as draft:
+            part = _prepare_fold(rows, others, prepared, draft / "data", seed=seed, number=number)
+            encoded = encode(part, model, model=config.model, encoding=config.encoding, folder=draft / "encoded")
+            trained = train(
+                encoded,
+                model,
+                config=config,
+                labels=prepared.labels,
+                run_id=f"fold-{number}",
+                folder=draft / "checkpoints",
+                log_metrics=_log_nothing,
+            )
+            classifier = Classifier.load(trained.folder, mixed_precision=config.training.mixed_precision)
+            asked = rows.take(held_out)
+            batch_size = config.training.per_device_eval_batch_size
+            probabilities[held_out] = classifier.predict(asked.texts, asked.pairs, batch_size=batch_size)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return probabilities
 
