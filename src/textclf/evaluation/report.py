@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SPLITS = {"test": "Test", "test_leakfree": "Test texts that stand in no other split", "validation": "Validation"}
+SUMMARY_FILE = "summary.md"
 UNTRAINED = "before fine-tuning"
 SUMMARY_METRICS = {
     "accuracy": "Accuracy",
@@ -106,7 +107,7 @@ def write_report(
     errors = errors_table(predictions.rows, predictions.texts, *arguments)
     csv = errors.to_csv(index=False, float_format="%.4f", lineterminator="\r\n").encode("utf-8-sig")
     contents = {
-        "summary.md": _summary(predictions, metrics, examples, len(errors)).encode(),
+        SUMMARY_FILE: _summary(predictions, metrics, examples, len(errors)).encode(),
         "errors.csv": csv,
         "predictions.parquet": _parquet(predictions),
     }
