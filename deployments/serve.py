@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.deployments.runner import RunnerDeployment
-from prefect.flows import EntrypointType
 from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
 from prefect.settings import get_current_settings
 from prefect.states import AwaitingRetry
+from prefect.types.entrypoint import EntrypointType
 
 from flows.predict_flow import predict
 from flows.train_flow import train
@@ -37,9 +38,10 @@ examples:
   python deployments/serve.py --predict-config my.yaml --predict-cron "15 6 * * 1-5" --timezone Europe/Berlin
 """
 
-HOW_TO_START_A_SERVER = """\
+# In that directory the server finds prefect.toml, which keeps other web pages out.
+HOW_TO_START_A_SERVER = f"""\
 Start one in another terminal, and say here where it is:
-  prefect server start
+  cd {shlex.quote(str(CONFIGS.parent))} && prefect server start
   export PREFECT_API_URL=http://127.0.0.1:4200/api"""
 
 
@@ -58,7 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _parse(arguments)
     # A script that starts this program in its background makes it deaf to interrupts, which is how it is stopped.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         home = Home.from_environment()
         train_config = load_config(TrainConfig, options.train_config)
@@ -72,39 +75,46 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     files = anchor(predict_config, home.root)
-    print(
-        f"Serving two deployments until this program is stopped; home directory {home.root}.\n"
-        f"  train/{NAME}    cron {options.train_cron!r}, {options.timezone}: {options.train_config}\n"
-        f"  predict/{NAME}  cron {options.predict_cron!r}, {options.timezone}: {options.predict_config}, "
-        f"from {files.input} to {files.output}\n"
-        f"Runs, and forms to start one now: {get_current_settings().ui_url}",
-        flush=True,
-    )
     # The schedules stay on when this program stops: the next start catches up on what was missed.
     runner = _LocalRunner(pause_on_shutdown=False)
-    for deployment in deployments:
-        runner.add_deployment(deployment)
     try:
+        print(
+            f"Serving two deployments until this program is stopped; home directory {home.root}.\n"
+            f"  train/{NAME}    cron {options.train_cron!r}, {options.timezone}: {options.train_config}\n"
+            f"  predict/{NAME}  cron {options.predict_cron!r}, {options.timezone}: {options.predict_config}, "
+            f"from {files.input} to {files.output}\n"
+            f"Runs, and forms to start one now: {get_current_settings().ui_url}",
+            flush=True,
+        )
+        for deployment in deployments:
+            runner.add_deployment(deployment)
         asyncio.run(runner.start())
     except KeyboardInterrupt:
-        _put_back_runs()
+        _put_back(runner.going_on)
         print("Stopped. Runs that are due or were going on wait for the next start; pause a schedule on its page.")
     return 0
 
 
 class _LocalRunner(Runner):
+    going_on: frozenset[UUID] = frozenset()
+    """The runs that this program had started when it was stopped, and no others of the same deployments."""
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        # Prefect forgets them while it ends their processes.
+        self.going_on = frozenset(self._scheduled_run_poller._submitting_flow_run_ids)
+        await super().__aexit__(*exc_info)
+
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         # asyncio unwinds after an interrupt; Prefect's own handler jumps out of the middle of it.
         signal.raise_signal(signal.SIGINT)
 
 
-def _put_back_runs() -> None:
+def _put_back(runs: Collection[UUID]) -> None:
     # Their processes ended with this one, but the server believes them running, and others would wait for them.
-    going_on = FlowRunFilter(state={"type": {"any_": [StateType.RUNNING, StateType.PENDING]}})
-    ours = DeploymentFilter(name={"any_": [NAME]}, tags={"all_": [TAG]})
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=going_on, deployment_filter=ours):
-            client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+        for run in runs:
+            if client.read_flow_run(run).state_type in (StateType.RUNNING, StateType.PENDING):
+                client.set_flow_run_state(run, AwaitingRetry(), force=True)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

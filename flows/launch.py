@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,14 +15,16 @@ from prefect.runtime import flow_run
 from prefect.settings import (
     PREFECT_LOGGING_EXTRA_LOGGERS,
     PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+    PREFECT_SERVER_CSRF_PROTECTION_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
 
 from flows.stopping import stopping
-from textclf.config import Environment, Home, parse_command_line
+from textclf.config import Environment, Home, anchor, parse_command_line
 from textclf.config.sources import StrictModel
-from textclf.errors import TextclfError
+from textclf.errors import TextclfError, redacted_traceback
 
 Config = TypeVar("Config", bound=StrictModel)
 
@@ -36,6 +37,7 @@ def launch(
     default_file: Path,
     examples: str,
     closing: Callable[[Config, Any, Home], str],
+    check: Callable[[Config], object] = lambda config: None,
 ) -> int:
     """Reads the command line, runs the flow, and prints what came of it.
 
@@ -45,7 +47,8 @@ def launch(
         program: How the user calls the program.
         default_file: The configuration without `--config`.
         examples: Command lines for `--help`.
-        closing: Words the result.
+        closing: Formats the closing message.
+        check: Raises what can be told before Prefect starts; gets the configuration with absolute paths.
 
     Returns:
         The exit code: 0, or 2 for the user's mistake, 1 for a failure. Ctrl-C and SIGTERM end the process with 130
@@ -62,13 +65,14 @@ def launch(
             default_file=default_file,
         )
         home = Home.from_environment()
+        check(anchor(config, home.root))
         with stopping(), temporary_settings(_settings()):
             setup_logging(incremental=False)
             _quiet(debug)
             result = flow(config)
     except TextclfError as error:
         if debug:
-            traceback.print_exc()
+            print(redacted_traceback(error), file=sys.stderr)
         print(f"\n{error}", file=sys.stderr)
         return error.exit_code
     print(f"\n{closing(config, result, home)}")
@@ -87,6 +91,9 @@ def _settings() -> dict[Any, Any]:
         # The first start of the temporary server creates a database: 30 s on a slow machine; the default is 20.
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        # No page belongs to the temporary server; by default any web page that is open could start runs on it.
+        PREFECT_SERVER_CORS_ALLOWED_ORIGINS: "http://127.0.0.1",
+        PREFECT_SERVER_CSRF_PROTECTION_ENABLED: True,
         PREFECT_LOGGING_EXTRA_LOGGERS: ["textclf"],
     }
 

@@ -10,8 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect.server.api.server import SubprocessASGIServer
-
 SECONDS_TO_STOP = 8.0
 
 
@@ -56,7 +54,10 @@ def _watch(reader: socket.socket, received: list[int], ended: threading.Event) -
 
 
 def _leave(exit_code: int) -> None:
-    SubprocessASGIServer().stop()
+    # Only a run with a temporary server has loaded this, and it takes seconds to load.
+    server = getattr(sys.modules.get("prefect.server.api.server"), "SubprocessASGIServer", None)
+    if server is not None:
+        server().stop()
     print("Stopped. The same command goes on where it stopped.", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

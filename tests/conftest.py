@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -78,10 +79,17 @@ class Server:
     elsewhere: Path
     """A directory that has nothing to do with the repository."""
 
+    @cached_property
+    def csrf_headers(self) -> dict[str, str]:
+        """What a request that changes something must show: a page of another origin cannot read the token."""
+        token = self.api("/csrf-token?client=tests")
+        return {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token["token"]}
+
     def api(self, path: str, content: Any = None) -> Any:
         """Reads a path of the API, or posts to it."""
         body = None if content is None else json.dumps(content).encode()
-        request = Request(f"{self.address}/api{path}", body, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"} | (self.csrf_headers if body else {})
+        request = Request(f"{self.address}/api{path}", body, headers)
         deadline = time.monotonic() + 120
         while True:
             try:
@@ -211,7 +219,7 @@ def command_settings(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real `prefect server start` with a database of its own."""
+    """A real `prefect server start` in the repository root, with its settings (`prefect.toml`) and its own database."""
     folder = tmp_path_factory.mktemp("server")
     for name in ("home", "elsewhere"):
         (folder / name).mkdir()
@@ -222,7 +230,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
     }
     start = [str(Path(sys.executable).with_name("prefect")), "server", "start"]
     elsewhere, log = folder / "elsewhere", folder / "server.log"
-    with serving(start, folder=elsewhere, environment=environment, log=log, health="/api/health") as address:
+    with serving(start, folder=ROOT, environment=environment, log=log, health="/api/health") as address:
         yield Server(address, {**environment, "PREFECT_API_URL": f"{address}/api"}, folder / "home", elsewhere)
 
 

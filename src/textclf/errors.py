@@ -7,6 +7,7 @@ command line a `TextclfError` becomes one message and an exit code; a traceback 
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Sequence
 
 
@@ -67,13 +68,22 @@ class TrackingError(TransientError):
 
 
 def redacted(text: str) -> str:
-    """Takes user names, passwords and tokens out of the addresses in a text.
+    """Takes user names, passwords and queries, which may hold tokens and signatures, out of the addresses in a text.
 
     Example:
         >>> redacted("postgresql://mlflow:secret@database/mlflow is locked")
         'postgresql://***@database/mlflow is locked'
+        >>> redacted("404 for https://cdn.example/file?Signature=secret&Expires=1")
+        '404 for https://cdn.example/file?***'
     """
-    return re.sub(r"://[^/\s]*@", "://***@", text)
+    # SQLAlchemy takes a slash in a password. Libraries print the query without the host, too.
+    text = re.sub(r"://(?:[^/\s]*|[^/:\s]*:[^\s'\"]*)@", "://***@", text)
+    return re.sub(r"[?#][\w.~%+-]+=[^\s'\"<>)]*", "?***", text)
+
+
+def redacted_traceback(error: BaseException) -> str:
+    """Writes out an exception with all that led to it, for `--debug`."""
+    return redacted("".join(traceback.format_exception(error)))
 
 
 def first_lines(problems: Sequence[str], limit: int = 10) -> str:

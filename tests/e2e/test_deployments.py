@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -77,8 +79,6 @@ class TestWorkPool:
                     assert "minimum" in kind or "exclusiveMinimum" in kind, name
 
     def test_refuses_a_value_outside_its_limits(self, deployed: Any) -> None:
-        from urllib.error import HTTPError
-
         config = {"input": "inbox", "output": "outbox", "batch_size": 0}
         with pytest.raises(HTTPError) as caught:
             deployed.server.run("predict", config)
@@ -169,6 +169,21 @@ def served(deployed: Any) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
             process.kill()
 
 
+@pytest.fixture(scope="module")
+def long_run(served: Any, tiny_config: Path) -> str:
+    """A training of the first `serve.py` that goes on for longer than the tests."""
+    server, _, _ = served
+    config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
+    config["training"] |= {"num_train_epochs": 100, "per_device_train_batch_size": 1}
+    deployment = server.deployment("train", "local")["id"]
+    run = server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
+    deadline = time.monotonic() + 120
+    while server.api(f"/flow_runs/{run}")["state"]["name"] != "Running":
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    return str(run)
+
+
 class TestServe:
     def test_registers_both_flows_and_says_what_runs_when(self, served: Any) -> None:
         server, _, greeting = served
@@ -191,7 +206,18 @@ class TestServe:
         assert "| morning.csv | done before | 3 |" in server.artifacts(run["id"])["predictions"]["data"]
         assert server.log_lines(run["id"], "textclf.")
 
-    def test_stops_on_sigterm_and_leaves_the_schedules_on(self, served: Any) -> None:
+    def test_leaves_the_runs_of_another_one_alone(self, served: Any, long_run: str) -> None:
+        server, _, _ = served
+        with serve(environment={**server.environment, "PYTHONUNBUFFERED": "1"}, folder=server.elsewhere) as second:
+            assert second.stdout is not None
+            for _ in range(4):
+                second.stdout.readline()
+            second.send_signal(signal.SIGTERM)
+            second.communicate(timeout=60)
+        assert second.returncode == 0
+        assert server.api(f"/flow_runs/{long_run}")["state"]["name"] == "Running"
+
+    def test_stops_on_sigterm_and_leaves_the_schedules_on(self, served: Any, long_run: str) -> None:
         server, process, _ = served
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=60)
@@ -199,10 +225,52 @@ class TestServe:
         assert output.startswith("Stopped.")
         assert "Traceback" not in errors
         assert "Warning" not in errors
+        assert server.api(f"/flow_runs/{long_run}")["state"]["name"] == "AwaitingRetry"
         for flow in CRONS:
             deployment = server.deployment(flow, "local")
             assert not deployment["paused"]
             assert [schedule["active"] for schedule in deployment["schedules"]] == [True]
+
+
+class TestOtherPages:
+    """What a browser lets a web page of another origin do: nothing."""
+
+    def ask(self, server: Any, origin: str, **headers: str) -> tuple[int, str | None]:
+        """The status of a POST that starts a run, and the origin that may read the answer."""
+        deployment = server.deployment("predict")["id"]
+        address = f"{server.address}/api/deployments/{deployment}/create_flow_run"
+        request = Request(address, b'{"parameters": 1}', {"Content-Type": "text/plain", "Origin": origin, **headers})
+        with pytest.raises(HTTPError) as caught:
+            urlopen(request, timeout=60)
+        with caught.value as answer:
+            return answer.code, answer.headers["Access-Control-Allow-Origin"]
+
+    def preflight(self, server: Any, origin: str) -> tuple[int, str | None]:
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "prefect-csrf-token"}
+        request = Request(f"{server.address}/api/flow_runs/filter", None, {"Origin": origin, **asked}, method="OPTIONS")
+        try:
+            with urlopen(request, timeout=60) as answer:
+                return answer.status, answer.headers["Access-Control-Allow-Origin"]
+        except HTTPError as error:
+            with error:
+                return error.code, error.headers["Access-Control-Allow-Origin"]
+
+    @pytest.mark.parametrize("origin", ["https://elsewhere.example", "http://localhost:4201", "null"])
+    def test_are_refused(self, deployed: Any, origin: str) -> None:
+        server = deployed.server
+        assert self.preflight(server, origin) == (400, None)
+        # A form can be sent without a preflight; it has no token.
+        assert self.ask(server, origin) == (403, None)
+        token = Request(f"{server.address}/api/csrf-token?client=page", None, {"Origin": origin})
+        with urlopen(token, timeout=60) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] is None
+
+    @pytest.mark.parametrize("origin", ["http://localhost:4200", "http://127.0.0.1:4200"])
+    def test_the_page_of_prefect_is_none_of_them(self, deployed: Any, origin: str) -> None:
+        server = deployed.server
+        assert self.preflight(server, origin) == (200, origin)
+        # The parameters are refused, the page is not.
+        assert self.ask(server, origin, **server.csrf_headers) == (422, origin)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +297,6 @@ def test_serve_says_what_is_missing(
     assert message in errors
     assert "Traceback" not in errors
     if "PREFECT_API_URL" in errors:
-        assert "prefect server start\n" in errors
+        assert f"cd {ROOT} && prefect server start\n" in errors
         assert "export PREFECT_API_URL=http://127.0.0.1:4200/api" in errors
     assert not output

@@ -49,6 +49,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Redirect:
+    """Sends the client to another address."""
+
+    location: str
+
+
+@dataclass(frozen=True)
 class Cut:
     """Closes the connection after so many bytes of the body."""
 
@@ -67,7 +74,7 @@ class Slow:
     seconds_per_chunk: float
 
 
-Action = Hangup | Stall | Answer | Cut | WrongBytes | Slow
+Action = Hangup | Stall | Answer | Redirect | Cut | WrongBytes | Slow
 
 
 @dataclass
@@ -88,6 +95,7 @@ class Request:
     query: dict[str, str]
     range: str | None
     authorization: str | None
+    cookie: str | None
     host: str
 
 
@@ -216,7 +224,13 @@ class _Handler(BaseHTTPRequestHandler):
         headers = self.headers
         self.hub.requests.append(
             Request(
-                self.command, path, query, headers.get("Range"), headers.get("Authorization"), headers.get("Host", "")
+                self.command,
+                path,
+                query,
+                headers.get("Range"),
+                headers.get("Authorization"),
+                headers.get("Cookie"),
+                headers.get("Host", ""),
             )
         )
         matched = f"{path}?{query['FilePath']}" if "FilePath" in query else path
@@ -233,6 +247,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.hub.stopping.wait()
             case Answer(status=status, retry_after=retry_after, body=body):
                 self._send(status, body.encode(), {"Retry-After": retry_after} if retry_after else {})
+            case Redirect(location=location):
+                self._send(302, b"", {"Location": location})
             case _:
                 self._route(path, query)
 

@@ -200,46 +200,6 @@ def test_what_is_not_found_is_said(
         fetch_model([model_source(provider)], home=home, environment=environment)
 
 
-@pytest.mark.parametrize(
-    ("provider", "variable"), [("huggingface", "HF_TOKEN"), ("modelscope", "MODELSCOPE_API_TOKEN")]
-)
-def test_a_private_repository_needs_the_token(
-    provider: str, variable: str, hub: Any, home: Home, environment: Environment, model_folder: Path
-) -> None:
-    hub.add(MODEL, model_folder, token="secret")
-    with pytest.raises(HubError, match=f"set {variable} to a token"):
-        fetch_model([model_source(provider)], home=home, environment=environment)
-    wrong = make_environment(hub.endpoint, hf_token="wrong", modelscope_api_token="wrong")
-    with pytest.raises(HubError, match=f"token in {variable} is not accepted") as failure:
-        fetch_model([model_source(provider)], home=home, environment=wrong)
-    assert "secret" not in str(failure.value)
-    hub.requests.clear()
-    right = make_environment(hub.endpoint, hf_token="secret", modelscope_api_token="secret")
-    fetch_model([model_source(provider)], home=home, environment=right)
-    elsewhere = [request for request in hub.requests if request.host.startswith("localhost")]
-    assert all(request.authorization is None for request in elsewhere)
-    assert bool(elsewhere) == (provider == "huggingface")
-
-
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_passwords_kept_for_git_are_not_sent(
-    provider: str,
-    hub: Any,
-    home: Home,
-    environment: Environment,
-    model_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password old\n", encoding="utf-8")
-    (tmp_path / "netrc").chmod(0o600)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    hub.add(MODEL, model_folder)
-    fetch_model([model_source(provider)], home=home, environment=environment)
-    files = [request for request in hub.requests if "vocab.txt" in str(request)]
-    assert [request.authorization for request in files] == [None]
-
-
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_page_that_is_no_hub_is_recognised(provider: str, hub: Any, home: Home, environment: Environment) -> None:
     hub.fail("*", server.Answer(200, body="<html>log in to this network</html>"))

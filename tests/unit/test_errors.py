@@ -19,6 +19,8 @@ from textclf.errors import (
     TrackingError,
     TransientError,
     first_lines,
+    redacted,
+    redacted_traceback,
 )
 
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
@@ -40,6 +42,32 @@ def test_only_what_may_pass_is_retried() -> None:
     assert not issubclass(IntegrityError, TransientError)
     assert not issubclass(StorageError, TransientError)
     assert issubclass(HubUnreachableError, HubError)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://mlflow:se/cr@t@database/mlflow is locked", "postgresql://***@database/mlflow is locked"),
+        ("http://me:x@a/b, https://you@c?token=x&y=1 (why)", "http://***@a/b, https://***@c?*** (why)"),
+        ("Max retries exceeded with url: /f?X-Amz-Signature=x&E=1 (Caused", "Max retries exceeded with url: /f?*** (Caused"),
+        ("a/b@main at https://hf-mirror.com:443/x", "a/b@main at https://hf-mirror.com:443/x"),
+        ("is it 1? yes: a=1 #2", "is it 1? yes: a=1 #2"),
+    ],
+)
+def test_addresses_show_no_secret(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def test_a_traceback_shows_no_secret() -> None:
+    try:
+        try:
+            raise OSError("http://me:hunter2@tracking refused")
+        except OSError as cause:
+            raise TrackingError("MLflow failed") from cause
+    except TrackingError as error:
+        lines = redacted_traceback(error)
+    assert "OSError: http://***@tracking refused" in lines
+    assert "TrackingError: MLflow failed" in lines
 
 
 def test_many_problems_make_one_message() -> None:

@@ -6,11 +6,10 @@ import argparse
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 from textclf import __version__
-from textclf.errors import TextclfError
+from textclf.errors import TextclfError, redacted_traceback
 
 EXAMPLES = """\
 examples:
@@ -45,7 +44,7 @@ def main() -> int:
         return 130
     except TextclfError as error:
         if "--debug" in arguments:
-            traceback.print_exc()
+            print(redacted_traceback(error), file=sys.stderr)
         print(error, file=sys.stderr)
         return error.exit_code
 

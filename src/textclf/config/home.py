@@ -32,6 +32,9 @@ class Environment(BaseSettings):
     hf_token: SecretStr | None = Field(default=None, description="Access token for the Hugging Face hub.")
     modelscope_endpoint: str | None = Field(default=None, description="Address of ModelScope.")
     modelscope_api_token: SecretStr | None = Field(default=None, description="Access token for ModelScope.")
+    textclf_trusted_endpoints: str | None = Field(
+        default=None, description="More addresses of hubs and mirrors that may see the tokens, separated by commas."
+    )
     prefect_api_url: str | None = Field(default=None, description="The Prefect server; without it, a temporary one.")
     prefect_ui_url: str | None = Field(default=None, description="Where people open the Prefect UI, for links.")
 
@@ -77,7 +80,7 @@ class Home:
                 "Set TEXTCLF_HOME to a directory that you may write to."
             )
         uri = environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow.db'}"
-        page = environment.mlflow_ui_url or (_without_credentials(uri) if uri.startswith("http") else None)
+        page = environment.mlflow_ui_url or (without_credentials(uri) if uri.startswith("http") else None)
         return cls(root=root, tracking_uri=uri, mlflow_page=page)
 
     @property
@@ -111,7 +114,8 @@ class Home:
         return self.root / "predictions"
 
 
-def _without_credentials(uri: str) -> str:
+def without_credentials(uri: str) -> str:
+    """Takes user and password out of an address."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 

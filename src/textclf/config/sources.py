@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from textclf.errors import redacted
 
 Split = Literal["train", "validation", "test"]
+# No user, password or query: a configuration is logged and stored.
+_ENDPOINT = r"^https?://[^/@\s?#]+(/[^@\s?#]*)?$"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -33,11 +38,20 @@ class HubSource(StrictModel):
     )
     endpoint: str | None = Field(
         default=None,
-        # Without user and password: a configuration is logged, tokens belong into the environment.
-        pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$",
+        json_schema_extra={"pattern": _ENDPOINT},
         description="Address of the hub or mirror; without it, HF_ENDPOINT or MODELSCOPE_ENDPOINT, else the hub's own.",
         examples=["https://hf-mirror.com"],
     )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _holds_no_secret(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not re.fullmatch(_ENDPOINT, endpoint):
+            raise ValueError(
+                "expected an address such as https://hf-mirror.com, without user, password, query or fragment "
+                f"(tokens belong in the environment: HF_TOKEN, MODELSCOPE_API_TOKEN), found {redacted(endpoint)!r}"
+            )
+        return endpoint
 
 
 class LocalSource(StrictModel):

@@ -20,6 +20,7 @@ from textclf.config.sources import (
     ModelSource,
 )
 from textclf.errors import ConfigError, HubError, HubUnreachableError, IntegrityError, StorageError, redacted
+from textclf.fetching.access import endpoint_of
 from textclf.fetching.cache import Cache, DamagedEntryError, Entry
 from textclf.fetching.expectations import (
     AnyHubSource,
@@ -31,7 +32,7 @@ from textclf.fetching.expectations import (
 )
 from textclf.fetching.local import local_data_exists, local_entry, splits_of
 from textclf.fetching.patience import Patience
-from textclf.fetching.providers import Listing, RepositoryKind, endpoint_of, list_repository
+from textclf.fetching.providers import Listing, RepositoryKind, list_repository
 from textclf.fetching.selection import find_splits, select_model_files
 from textclf.fetching.transfer import download
 from textclf.records import Attempt, FetchedData, FetchedModel
@@ -150,9 +151,11 @@ def _fetch(
         try:
             found = _try_source(cache, kind, source, offline, environment, patience)
         except HubError as error:
+            # The clients and the libraries below them name addresses as they were asked, signed ones of a CDN too.
+            failure = redacted(str(error))
             failures.append(error)
-            attempts.append(Attempt(source=name, seconds=time.monotonic() - begun, failure=str(error)))
-            logger.warning("%s failed: %s", name, error)
+            attempts.append(Attempt(source=name, seconds=time.monotonic() - begun, failure=failure))
+            logger.warning("%s failed: %s", name, failure)
             if isinstance(source, HubSource):
                 patience.next_source()
         else:

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from textclf.config.home import Environment
+from textclf.config.home import Environment, without_credentials
 from textclf.config.sources import HubSource
 from textclf.errors import HubError, HubUnreachableError
+from textclf.fetching.access import Access, access_to
 from textclf.fetching.patience import ANSWER_SECONDS, Patience, pause, within
-from textclf.fetching.transfer import Access, RemoteFile, connection_problem, token_advice
+from textclf.fetching.transfer import RemoteFile, connection_problem
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -23,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 RepositoryKind = Literal["model", "dataset"]
 
-_HUGGINGFACE = "https://huggingface.co"
-_MODELSCOPE = "https://modelscope.cn"
 _BUSY_STATUS = (429, 500, 502, 503, 504)
 
 
@@ -43,13 +42,6 @@ class Listing:
     access: Access
 
 
-def endpoint_of(source: HubSource, environment: Environment) -> str:
-    """The address that is asked: of the source, else of the environment, else the hub's own."""
-    if source.provider == "huggingface":
-        return (source.endpoint or environment.hf_endpoint or _HUGGINGFACE).rstrip("/")
-    return (source.endpoint or environment.modelscope_endpoint or _MODELSCOPE).rstrip("/")
-
-
 def list_repository(source: HubSource, kind: RepositoryKind, environment: Environment, patience: Patience) -> Listing:
     """Asks a hub for the files of a repository.
 
@@ -64,12 +56,13 @@ def list_repository(source: HubSource, kind: RepositoryKind, environment: Enviro
         HubError: There is no such repository or revision, access is not granted, or the answer is not a hub's.
     """
     ask = _ask_huggingface if source.provider == "huggingface" else _ask_modelscope
+    access = access_to(source, environment)
     end = time.monotonic() + patience.limit(ANSWER_SECONDS)
     while True:
         asked = time.monotonic()
         limit = max(0.5, end - asked)
         try:
-            listing = within(limit, partial(ask, source, kind, environment, limit))
+            listing = within(limit, partial(ask, source, kind, access, limit))
         except TimeoutError as error:
             patience.waited(time.monotonic() - asked)
             raise HubUnreachableError(f"it gave no answer within {limit:.0f} s") from error
@@ -102,7 +95,7 @@ class _BusyHubError(Exception):
         self.delay_seconds = delay_seconds
 
 
-def _ask_huggingface(source: HubSource, kind: RepositoryKind, environment: Environment, limit: float) -> Listing:
+def _ask_huggingface(source: HubSource, kind: RepositoryKind, access: Access, limit: float) -> Listing:
     from httpx2 import HTTPError, TimeoutException
     from huggingface_hub import HfApi, constants, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -110,14 +103,8 @@ def _ask_huggingface(source: HubSource, kind: RepositoryKind, environment: Envir
     # Otherwise the client first asks huggingface.co, whatever the endpoint, for a list that serves its telemetry.
     constants.HF_HUB_DISABLE_TELEMETRY = True
     logging.getLogger("httpx2").setLevel(logging.WARNING)
-    endpoint = endpoint_of(source, environment)
-    token = environment.hf_token.get_secret_value() if environment.hf_token else False
-    access = Access(
-        token_variable="HF_TOKEN",
-        headers={"Authorization": f"Bearer {token}"} if token else {},
-    )
     try:
-        api = HfApi(endpoint=endpoint, token=token, library_name="textclf")
+        api = HfApi(endpoint=access.address, token=access.token or False, library_name="textclf")
         describe = api.model_info if kind == "model" else api.dataset_info
         info = describe(source.name, revision=source.revision, files_metadata=True, timeout=limit)
     except HfHubHTTPError as error:
@@ -136,7 +123,7 @@ def _ask_huggingface(source: HubSource, kind: RepositoryKind, environment: Envir
         large = sibling.lfs
         files[sibling.rfilename] = RemoteFile(
             path=sibling.rfilename,
-            url=hf_hub_url(source.name, sibling.rfilename, repo_type=kind, revision=revision, endpoint=endpoint),
+            url=hf_hub_url(source.name, sibling.rfilename, repo_type=kind, revision=revision, endpoint=access.endpoint),
             revision=revision,
             size_bytes=large.size if large else sibling.size,
             sha256=large.sha256 if large else None,
@@ -156,13 +143,13 @@ def _huggingface_failure(error: HfHubHTTPError, source: HubSource, access: Acces
     if isinstance(error, RevisionNotFoundError):
         return HubError(f"it has no revision {source.revision!r} of this repository")
     if isinstance(error, GatedRepoError) or status in (401, 403):
-        return HubError(f"access is not granted ({status}), or there is no such repository; {token_advice(access)}")
+        return HubError(f"access is not granted ({status}), or there is no such repository; {access.advice}")
     if isinstance(error, RepositoryNotFoundError) or status == 404:
         return HubError(f"it has no such repository, or a private one ({status}); check the name")
     return HubError(f"unexpected answer {status}: {error}")
 
 
-def _ask_modelscope(source: HubSource, kind: RepositoryKind, environment: Environment, limit: float) -> Listing:
+def _ask_modelscope(source: HubSource, kind: RepositoryKind, access: Access, limit: float) -> Listing:
     # modelscope_hub is the part of modelscope that talks to the hub; modelscope itself imports torch.
     from modelscope_hub import HubApi, HubConfig
     from modelscope_hub.errors import (
@@ -177,25 +164,20 @@ def _ask_modelscope(source: HubSource, kind: RepositoryKind, environment: Enviro
     )
 
     logging.getLogger("modelscope_hub").setLevel(logging.ERROR)
-    token = environment.modelscope_api_token.get_secret_value() if environment.modelscope_api_token else ""
-    access = Access(
-        token_variable="MODELSCOPE_API_TOKEN",
-        headers={"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"} if token else {},
-    )
     revision = source.revision or "master"
     # The client keeps a session id and reads pickled cookies where its configuration lies: give it an empty place.
     with tempfile.TemporaryDirectory(prefix="textclf-modelscope-", ignore_cleanup_errors=True) as folder:
         config = HubConfig(
-            endpoint=endpoint_of(source, environment),
+            endpoint=access.address,
             cache_dir=Path(folder),
             config_dir=Path(folder),
-            token=token,
+            token=access.token,
         )
         api = HubApi(config)
         try:
             entries = api.list_repo_files(source.name, kind, revision=revision)
         except (AuthenticationError, PermissionDeniedError) as error:
-            raise HubError(f"access is not granted ({error.status_code}); {token_advice(access)}") from error
+            raise HubError(f"access is not granted ({error.status_code}); {access.advice}") from error
         except NotExistError as error:
             raise HubError(f"it has no such repository, or no revision {revision!r} of it; check the name") from error
         except (RateLimitError, ServerError) as error:
@@ -212,7 +194,7 @@ def _ask_modelscope(source: HubSource, kind: RepositoryKind, environment: Enviro
         files = {
             entry.path: RemoteFile(
                 path=entry.path,
-                url=api.legacy.get_download_url(source.name, kind, entry.path, revision),
+                url=without_credentials(api.legacy.get_download_url(source.name, kind, entry.path, revision)),
                 revision=revision,
                 # The client turns a missing size into 0; with a hash, a wrong 0 would be found but never resumed.
                 size_bytes=entry.size or None,

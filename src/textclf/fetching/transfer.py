@@ -12,11 +12,12 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf.errors import HubError, HubUnreachableError, IntegrityError
+from textclf.fetching.access import Access
 from textclf.fetching.patience import ANSWER_SECONDS, STALL_SECONDS, Patience, pause
 from textclf.store import digest_of, storage_error
 
@@ -55,19 +56,6 @@ class RemoteFile:
     def part_name(self) -> str:
         """Name of its partial file: another content never continues it."""
         return f"{digest_of(self.path, self.size_bytes, self.sha256 or self.git_sha1 or self.revision)}.part"
-
-
-@dataclass(frozen=True)
-class Access:
-    """How a hub is asked for files.
-
-    Attributes:
-        token_variable: The environment variable that holds its token.
-        headers: Sent with each request to the hub, and dropped when it redirects to another host.
-    """
-
-    token_variable: str
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class _CutShortError(Exception):
@@ -240,9 +228,9 @@ def _check_status(file: RemoteFile, response: requests.Response, access: Access)
         value = response.headers.get("Retry-After", "")
         raise _BusyError(status, float(value) if value.isdigit() else None)
     if status in (401, 403):
-        raise HubError(f"access to {file.path} is not granted ({status}); {token_advice(access)}")
+        raise HubError(f"access to {file.path} is not granted ({status}); {access.advice}")
     if status in (404, 410):
-        raise HubError(f"{file.path} was listed but is not found at {response.url}")
+        raise HubError(f"{file.path} was listed but is not found ({status})")
     if status not in (200, 206):
         raise HubError(f"{file.path}: unexpected answer {status} {response.reason}")
 
@@ -271,13 +259,6 @@ def _writing(part: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise storage_error(part, error) from error
-
-
-def token_advice(access: Access) -> str:
-    """Says what to do about a refused access."""
-    if access.headers:
-        return f"the token in {access.token_variable} is not accepted for it"
-    return f"set {access.token_variable} to a token that may read it"
 
 
 def connection_problem(error: BaseException) -> str:
