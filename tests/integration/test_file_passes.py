@@ -72,7 +72,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.mark.parametrize("work", ["prepared", "checked", "predicted"])
 def test_a_csv_is_opened_three_times_and_read_twice(files: list[Path], work: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, work, *map(str, files)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", PROGRAM, work, *map(str, files)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -78,11 +78,13 @@ class Contract:
         cleaning: The rule for texts and their greatest length.
 
     Attributes:
+        columns: The columns that it looks at.
         labels: Label names by value. Without `data.labels` it is None, and every label is accepted, until the caller
             has found the names in the training rows and sets it.
     """
 
     def __init__(self, data: DataConfig, cleaning: CleaningConfig) -> None:
+        self.columns = tuple(data.columns.values())
         self.labels: Mapping[str, str] | None = data.labels
         self._data = data
         self._cleaning = cleaning

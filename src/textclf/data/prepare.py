@@ -6,13 +6,11 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import closing
 from itertools import compress, islice
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 import textclf
 from textclf.config.data import CleaningConfig, DataConfig
@@ -21,10 +19,11 @@ from textclf.config.sources import SPLITS, Split
 from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest
 from textclf.data.labels import check_training_labels, label_names
 from textclf.data.quarantine import Quarantine, describe_kinds
+from textclf.data.repeated_ids import RepeatedIds
+from textclf.data.rows import RowReader
 from textclf.data.splits import Rows, content_digest, cut, fingerprint, leak_free, text_digest
 from textclf.data.versions import lineage_of, version_of
 from textclf.errors import ConfigError, DataError
-from textclf.reading.data_file import DataFile
 from textclf.records import FetchedData, PreparedData
 from textclf.store import building, digest_of, find, publish
 
@@ -91,16 +90,15 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
         logger.info("%s", file.summary(fetched.folder))
     with building(folder) as draft:
         try:
-            with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as stream:
-                quarantine = Quarantine(stream)
-                splits, names = _read_splits(fetched, files, data, Contract(data, cleaning), quarantine)
+            with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as stream, closing(RepeatedIds()) as ids:
+                contract, quarantine = Contract(data, cleaning), Quarantine(stream)
+                reader = RowReader(files, contract, quarantine, ids)
+                splits, names = _read_splits(fetched, data, contract, quarantine, reader)
         except _TooManyBrokenError as error:
             kept = home.quarantine / f"{digest}.jsonl"
             kept.parent.mkdir(parents=True, exist_ok=True)
             (draft / QUARANTINE_FILE).replace(kept)
             raise DataError(f"{error}\nThe broken rows read so far are in {kept}.") from None
-        for file in files.values():
-            file.check_unchanged()
         if missing:
             splits |= cut(splits["train"], missing, seed)
         flags = leak_free(splits)
@@ -129,21 +127,20 @@ def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, se
 
 
 def _read_splits(
-    fetched: FetchedData,
-    files: Mapping[str, DataFile],
-    data: DataConfig,
-    contract: Contract,
-    quarantine: Quarantine,
+    fetched: FetchedData, data: DataConfig, contract: Contract, quarantine: Quarantine, reader: RowReader
 ) -> tuple[dict[Split, Rows], dict[str, str]]:
     """Reads all splits, the training rows first: they say which labels there are, if the contract does not."""
-    ids: dict[str, str] = {}
     splits: dict[Split, Rows] = {}
     names = dict(data.labels or {})
     for split in SPLITS:
         if split not in fetched.splits:
             continue
-        rows = _read(fetched, files, split, data, contract, quarantine, ids)
+        rows = Rows()
+        for source, number, row in reader.read(split, fetched.splits[split]):
+            _append(rows, source, number, row)
         kept, broken = len(rows), quarantine.rows(split)
+        kinds = ", ".join(f"{kind.rows:,} {kind.reason}" for kind in quarantine.kinds([split])) or "none"
+        logger.info("Read %s: %s rows kept, quarantined: %s.", split, f"{kept:,}", kinds)
         if not rows or broken > data.contract.max_quarantined_share * (kept + broken):
             raise _broken(fetched, split, kept, data, contract, quarantine)
         if split == "train" and data.labels is None:
@@ -151,38 +148,6 @@ def _read_splits(
             contract.labels = names
         splits[split] = rows
     return splits, names
-
-
-def _read(
-    fetched: FetchedData,
-    files: Mapping[str, DataFile],
-    split: Split,
-    data: DataConfig,
-    contract: Contract,
-    quarantine: Quarantine,
-    ids: dict[str, str],
-) -> Rows:
-    rows = Rows()
-    with tqdm(desc=f"reading {split}", unit=" rows", disable=None, delay=2) as progress:
-        for source in fetched.splits[split]:
-            for batch in files[source].batches(columns=data.columns.values()):
-                broken: list[tuple[int, str, object]] = [(row.number, row.reason, row.content) for row in batch.broken]
-                for number, row in zip(batch.numbers, batch.rows, strict=True):
-                    checked = contract.check(row)
-                    if isinstance(checked, ContractRow) and checked.id is not None:
-                        place = f"{source}, row {number:,}"
-                        if (earlier := ids.setdefault(checked.id, place)) != place:
-                            checked = f"repeated id: {checked.id!r}, as in {earlier}"
-                    if isinstance(checked, str):
-                        broken.append((number, checked, row))
-                    else:
-                        _append(rows, source, number, checked)
-                for number, reason, content in sorted(broken, key=itemgetter(0)):
-                    quarantine.add(split, source, number, reason, content)
-                progress.update(len(batch.rows) + len(batch.broken))
-    kinds = ", ".join(f"{kind.rows:,} {kind.reason}" for kind in quarantine.kinds([split])) or "none"
-    logger.info("Read %s: %s rows kept, quarantined: %s.", split, f"{len(rows):,}", kinds)
-    return rows
 
 
 def _append(rows: Rows, source: str, number: int, row: ContractRow) -> None:
