@@ -30,7 +30,7 @@ from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import ConfigError, DataError, ModelError, StorageError
 from textclf.prediction.job import list_inputs, pending_files, predict_files
-from textclf.reading.data_file import iter_batches
+from textclf.reading.data_file import DataFile
 from textclf.records import PredictedFile
 
 MODEL = {"model_name": "textclf-reviews", "model_version": 3}
@@ -153,7 +153,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Reads an output whole; no row of it may be broken."""
     rows: list[dict[str, Any]] = []
-    for batch in iter_batches(path):
+    for batch in DataFile.open(path).batches():
         assert not batch.broken
         rows.extend(batch.rows)
     return rows

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf.config.schema import PredictConfig
-from textclf.errors import ConfigError, DataError, first_lines
-from textclf.reading.data_file import detect_encoding, file_format, iter_batches
-from textclf.reading.detection import FORMATS, FileFormat, reading
-from textclf.store import file_sha256
+from textclf.errors import ConfigError, first_lines
+from textclf.reading.compression import reading
+from textclf.reading.data_file import DataFile, ReadingOptions
+from textclf.reading.detection import FORMATS
+from textclf.reading.parquet import parquet_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,110 +93,63 @@ def quarantine_path(output: Path) -> Path:
     return output.with_name(output.name + QUARANTINE_ENDING)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An input file as it was found at the start.
+def open_input(path: Path, config: PredictConfig) -> DataFile:
+    """Opens an input file.
 
-    Attributes:
-        path: Where it lies.
-        format: `csv`, `tsv`, `jsonl` or `parquet`.
-        sha256: Digest of its bytes.
-        state: Size, modification time and inode, by which a later change is noticed.
+    Raises:
+        DataError: It cannot be used as what its ending says, or was changed meanwhile.
+        StorageError: It cannot be read.
     """
+    return DataFile.open(path, ReadingOptions(file_encoding=config.file_encoding, column_names=config.column_names))
 
-    path: Path
-    format: FileFormat
-    sha256: str
-    state: tuple[int, int, int]
 
-    @classmethod
-    def examine(cls, path: Path) -> Source:
-        """Looks at a file and digests it, without reading it into memory at once.
+def wants_byte_order_mark(file: DataFile) -> bool:
+    """Tells whether a CSV or TSV output begins with U+FEFF.
 
-        Raises:
-            DataError: It is missing, empty, of another format than its ending says, or changed meanwhile.
-            StorageError: It cannot be read.
-        """
-        format_ = file_format(path)
-        with reading(path):
-            source = cls(path=path, format=format_, sha256="", state=_state(path))
-            source = cls(path=path, format=format_, sha256=file_sha256(path), state=source.state)
-        source.check_unchanged()
-        return source
+    True if the input does, and for an input in GB18030: whoever works in a program that writes it (Excel on a Chinese
+    system) could not read UTF-8 there without the mark.
+    """
+    return file.has_byte_order_mark or file.encoding == "gb18030"
 
-    def check_unchanged(self) -> None:
-        """Makes sure that the rows read so far are those of the digest.
 
-        Raises:
-            DataError: The file is another one than at the start, or gone.
-            StorageError: It cannot be read.
-        """
-        with reading(self.path):
-            if _state(self.path) != self.state:
-                raise DataError(
-                    f"The input file {self.path} was changed while it was being read; no output was written.\n"
-                    "Start again when the file is complete: write it under another name and rename it when it is."
-                )
+def output_schema(file: DataFile) -> pa.Schema:
+    """Names and types of an input's columns in the output.
 
-    def wants_byte_order_mark(self, config: PredictConfig) -> bool:
-        """Tells whether a CSV or TSV output begins with U+FEFF.
+    Returns:
+        Parquet's own types; text for CSV and TSV; for JSON lines, of which all rows are read because any may bring new
+        keys, a column's type if all its values are of one (null aside), else text, into which other values go as JSON.
 
-        True if the input does, and for an input in GB18030: whoever works in a program that writes it (Excel on a
-        Chinese system) could not read UTF-8 there without the mark.
-        """
-        if self.format == "parquet":
-            return False
-        with reading(self.path), self.path.open("rb") as file:
-            if file.read(3) == codecs.BOM_UTF8:
-                return True
-        encoding = detect_encoding(self.path) if config.file_encoding == "auto" else config.file_encoding
-        return encoding == "gb18030"
+    Raises:
+        DataError: The file cannot be read as what it is.
+        StorageError: It cannot be read.
+    """
+    import pyarrow as pa
 
-    def schema(self, config: PredictConfig, columns: list[str]) -> pa.Schema:
-        """Names and types of the columns.
+    if file.format == "parquet":
+        return pa.schema(
+            [
+                pa.field(column.name, getattr(column.type, "storage_type", column.type), column.nullable)
+                for column in parquet_schema(file.path)
+            ]
+        )
+    if file.format != "jsonl":
+        return pa.schema([pa.field(name, pa.string()) for name in file.columns])
+    kinds: dict[str, set[str]] = {}
+    for batch in file.batches():
+        for row in batch.rows:
+            for name, value in row.items():
+                kinds.setdefault(name, set()).add(_kind(value))
+    return pa.schema([pa.field(name, _arrow_type(found - {"null"})) for name, found in kinds.items()])
 
-        Args:
-            config: Says how to read the file.
-            columns: The columns as `read_columns` returns them; for JSON lines, which may bring new keys in any row,
-                all rows are read instead.
 
-        Returns:
-            Parquet's own types; text for CSV and TSV; for JSON lines, a column's type if all its values are of one
-            (null aside), else text, into which other values go as JSON.
+def row_count(file: DataFile) -> int | None:
+    """The number of rows where the file says so (Parquet), else None."""
+    if file.format != "parquet":
+        return None
+    import pyarrow.parquet as pq
 
-        Raises:
-            DataError: The file cannot be read as what it is.
-            StorageError: It cannot be read.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if self.format == "parquet":
-            with reading(self.path):
-                fields = list(pq.read_schema(self.path).remove_metadata())
-            return pa.schema(
-                [
-                    pa.field(field.name, getattr(field.type, "storage_type", field.type), field.nullable)
-                    for field in fields
-                ]
-            )
-        if self.format != "jsonl":
-            return pa.schema([pa.field(name, pa.string()) for name in columns])
-        kinds: dict[str, set[str]] = {}
-        for batch in iter_batches(self.path, file_encoding=config.file_encoding):
-            for row in batch.rows:
-                for name, value in row.items():
-                    kinds.setdefault(name, set()).add(_kind(value))
-        return pa.schema([pa.field(name, _arrow_type(found - {"null"})) for name, found in kinds.items()])
-
-    def row_count(self) -> int | None:
-        """The number of rows where the file says so (Parquet), else None."""
-        if self.format != "parquet":
-            return None
-        import pyarrow.parquet as pq
-
-        with reading(self.path):
-            return int(pq.read_metadata(self.path).num_rows)
+    with reading(file.path):
+        return int(pq.read_metadata(file.path).num_rows)
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -215,11 +167,6 @@ def _files_in(folder: Path) -> list[Path]:
     if others:
         logger.info("%d files in %s are left alone: other endings than %s.", others, folder, ", ".join(FORMATS))
     return found
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _kind(value: object) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import ConfigError, DataError, first_lines
-from textclf.prediction.inputs import Source, list_inputs
+from textclf.prediction.inputs import list_inputs, open_input
 from textclf.prediction.ledger import Ledger, job_key
 from textclf.prediction.shards import FileJob, Run
 from textclf.reading.detection import FORMATS
@@ -53,7 +53,7 @@ def finished_file(
         DataError: The input is missing, empty or of another format than its ending says.
         StorageError: It cannot be read.
     """
-    key = job_key(Source.examine(path), output, config, model_name=model_name, model_version=model_version)
+    key = job_key(open_input(path, config), output, config, model_name=model_name, model_version=model_version)
     found = Ledger(home, key, output).finished()
     return found and found.model_copy(update={"input": path})
 
@@ -174,7 +174,7 @@ def _text_pair_column(config: PredictConfig, classifier: Classifier, model: str)
 
 
 def _predict_file(run: Run, path: Path, output: Path, home: Home) -> PredictedFile:
-    source = Source.examine(path)
+    source = open_input(path, run.config)
     key = job_key(source, output, run.config, model_name=run.model_name, model_version=run.model_version)
     ledger = Ledger(home, key, output)
     with ledger.locked():

@@ -29,7 +29,7 @@ from textclf import __version__, store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import StorageError
-from textclf.prediction.inputs import Source
+from textclf.reading.data_file import DataFile
 from textclf.reading.detection import FORMATS
 from textclf.records import PredictedFile, Record
 
@@ -66,7 +66,7 @@ class FinishedRecord(Record):
     finished_at: datetime
 
 
-def job_key(source: Source, output: Path, config: PredictConfig, *, model_name: str, model_version: int) -> str:
+def job_key(source: DataFile, output: Path, config: PredictConfig, *, model_name: str, model_version: int) -> str:
     """Digests what the predicted rows depend on: content, not place, of the input; model; settings; code."""
     return store.digest_of(
         source.sha256,

@@ -16,10 +16,10 @@ from textclf import store
 from textclf.config.schema import PredictConfig
 from textclf.data.cleaning import clean_value
 from textclf.errors import DataError, ModelError, StorageError
-from textclf.prediction.inputs import Source, quarantine_path
+from textclf.prediction.inputs import output_schema, quarantine_path, row_count, wants_byte_order_mark
 from textclf.prediction.ledger import FinishedRecord, Ledger, ShardRecord
 from textclf.prediction.outputs import Row, added_columns, make_sink, to_json
-from textclf.reading.data_file import RowBatch, iter_batches, read_columns
+from textclf.reading.data_file import DataFile, RowBatch
 from textclf.reading.detection import FORMATS
 from textclf.records import PredictedFile
 
@@ -95,14 +95,13 @@ class FileJob:
         StorageError: It cannot be read.
     """
 
-    def __init__(self, run: Run, source: Source, ledger: Ledger, output: Path) -> None:
+    def __init__(self, run: Run, source: DataFile, ledger: Ledger, output: Path) -> None:
         self._run = run
         self._source = source
         self._ledger = ledger
         self._output = output
         config = run.config
-        columns = read_columns(source.path, file_encoding=config.file_encoding, column_names=config.column_names)
-        schema = source.schema(config, columns)
+        schema = output_schema(source)
         _check_columns(source.path, schema.names, run)
         self._with_row = config.id_column is None and "id" not in schema.names
         self._sink = make_sink(
@@ -113,7 +112,7 @@ class FileJob:
                 with_row=self._with_row,
                 probability_labels=run.classifier.labels if config.probabilities else (),
             ),
-            byte_order_mark=source.wants_byte_order_mark(config),
+            byte_order_mark=wants_byte_order_mark(source),
         )
 
     def predict_shards(self) -> ShardTotals:
@@ -130,14 +129,9 @@ class FileJob:
         shards = rows_read = rows_predicted = rows_escaped = reused = 0
         labels = Counter(dict.fromkeys(self._run.classifier.labels, 0))
         reasons: Counter[str] = Counter()
-        batches = iter_batches(
-            path,
-            file_encoding=config.file_encoding,
-            column_names=config.column_names,
-            rows_per_batch=config.rows_per_shard,
-        )
+        batches = self._source.batches(rows_per_batch=config.rows_per_shard)
         progress: tqdm[Any]
-        with tqdm(total=self._source.row_count(), desc=path.name, unit="row", disable=None) as progress:
+        with tqdm(total=row_count(self._source), desc=path.name, unit="row", disable=None) as progress:
             for batch in batches:
                 size = _check_numbers(path, batch, first_row=rows_read + 1)
                 record = self._ledger.committed(shards)
