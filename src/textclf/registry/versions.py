@@ -16,6 +16,7 @@ from textclf.errors import ModelNotFoundError, redacted
 from textclf.evaluation.measure import comparison_tags
 from textclf.heads.metrics import classification_metrics
 from textclf.model.classifier import Classifier, read_settings
+from textclf.model.devices import AskedPrecision
 from textclf.quiet import quiet_mlflow
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.tracking.runs import connect, reporting
@@ -165,7 +166,7 @@ def choose_model(name: str, alias: str, *, home: Home) -> ChosenModel:
     )
 
 
-def load_classifier(chosen: ChosenModel, *, home: Home, mixed_precision: str = "auto") -> Classifier:
+def load_classifier(chosen: ChosenModel, *, home: Home, mixed_precision: AskedPrecision = "auto") -> Classifier:
     """Loads a registered classifier.
 
     Raises:
