@@ -260,9 +260,7 @@ class FileJob:
             *map(list, zip(*position, strict=True)), batch_size=run.config.batch_size, progress=progress
         )
         _check_probabilities(probabilities, len(position), run)
-        labels = [run.classifier.labels[index] for index in probabilities.argmax(axis=1)]
-        # The shortest digits that give back the same float32, instead of float64's long tail.
-        scores = [[float(str(value)) for value in row] for row in probabilities]
+        decisions = run.classifier.head.decide(probabilities)
         constants = (run.model.name, run.model.version, run.predicted_at, run.run_id)
         values: list[list[object]] = []
         for number, text in zip(numbers, texts, strict=True):
@@ -270,13 +268,18 @@ class FileJob:
             values.append(
                 [
                     *([number] if self._with_row else []),
-                    labels[at],
-                    max(scores[at]),
-                    *(scores[at] if run.config.probabilities else []),
+                    decisions.labels[at],
+                    _shortest(decisions.scores[at]),
+                    *(map(_shortest, probabilities[at]) if run.config.probabilities else []),
                     *constants,
                 ]
             )
-        return [labels[position[text]] for text in texts], values
+        return [decisions.labels[position[text]] for text in texts], values
+
+
+def _shortest(value: np.float32) -> float:
+    """The shortest digits that give back the same float32, instead of float64's long tail."""
+    return float(str(value))
 
 
 def _size(batch: RowBatch) -> int:

@@ -17,6 +17,7 @@ from textclf.errors import ModelNotFoundError, redacted
 from textclf.evaluation.measure import comparison_tags
 from textclf.heads.metrics import classification_metrics
 from textclf.model.classifier import Classifier, read_settings
+from textclf.model.devices import AskedPrecision
 from textclf.quiet import quiet_mlflow
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.store import digest_of
@@ -182,7 +183,7 @@ def _model_id(version: ModelVersion) -> str:
     return digest_of(version.run_id, source, version.creation_timestamp)
 
 
-def load_classifier(chosen: ChosenModel, *, home: Home, mixed_precision: str = "auto") -> Classifier:
+def load_classifier(chosen: ChosenModel, *, home: Home, mixed_precision: AskedPrecision = "auto") -> Classifier:
     """Loads a registered classifier.
 
     Raises:
