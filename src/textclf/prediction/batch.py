@@ -119,7 +119,7 @@ def predict_files(
     if failures.messages:
         raise DataError(
             f"{len(failures.messages)} of {len(pairs)} files in {config.input} could not be predicted; the others are "
-            f"done.\n{first_lines(failures.messages)}\nFix these files or move them away, and start again."
+            f"done.\n{first_lines(sorted(failures.messages))}\nFix these files or move them away, and start again."
         )
     return tuple(done[path] for path, _ in pairs)
 

@@ -136,6 +136,8 @@ class Ledger:
         self._locks = folder / "locks"
         self._output_key = store.digest_of(str(output))
         self._done = folder / "done" / f"{self._output_key}.json"
+        # Another home that writes to the same output must not use the same temporary file.
+        self._suffix = f".{store.digest_of(str(folder))[:8]}.partial"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
