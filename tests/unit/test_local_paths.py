@@ -11,7 +11,7 @@ from textclf.config.sources import LocalDataSource
 from textclf.errors import DataError, HubError, StorageError
 from textclf.fetching.fetch import fetch_data
 from textclf.fetching.local import local_data_exists, local_files
-from textclf.reading.data_file import iter_batches
+from textclf.reading.data_file import DataFile
 from textclf.store import file_sha256
 
 
@@ -67,7 +67,9 @@ class TestCommandLine:
             "test": ("z/test.csv.gz",),
         }
         assert fetched.folder == tmp_path
-        assert next(iter_batches(fetched.folder / "x/train-a.csv")).rows == [{"text": "x/train-a.csv", "label": "1"}]
+        assert next(DataFile.open(fetched.folder / "x/train-a.csv").batches()).rows == [
+            {"text": "x/train-a.csv", "label": "1"}
+        ]
 
     def test_some_names_that_tell_a_split_and_some_that_do_not(self, tmp_path):
         files(tmp_path, "train.csv", "test.csv", "评论.csv")

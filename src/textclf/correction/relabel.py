@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -19,19 +19,15 @@ from textclf.correction.columns import ColumnTypes
 from textclf.correction.suspects import row_digest
 from textclf.correction.table import CORRECT_LABEL, Correction, read_corrections
 from textclf.data.cleaning import clean_text
-from textclf.data.contract import reading_options
+from textclf.data.contract import check_columns
 from textclf.data.labels import label_value
 from textclf.data.quarantine import Quarantine
 from textclf.data.splits import fingerprint, text_digest
 from textclf.data.versions import LINEAGE_FILE
 from textclf.errors import DataError, StorageError, first_lines
-from textclf.reading.data_file import RowBatch, iter_batches
-from textclf.reading.detection import data_format
+from textclf.reading.parquet import parquet_schema
 from textclf.records import FetchedData, PreparedData, Record
 from textclf.store import building, digest_of, file_sha256, find, publish, storage_error, write_text
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -193,25 +189,12 @@ class _RawData:
         self, fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, names: Mapping[str, str]
     ) -> None:
         self.splits = fetched.splits
-        self.folder = fetched.folder
+        self.files = check_columns(fetched, data)
         self.names = names
         self.label_column = data.label_column
         self._data = data
         self._cleaning = cleaning
         self._text_columns = [data.text_column, *([data.text_pair_column] if data.text_pair_column else [])]
-
-    def batches(self, source: str) -> Iterator[RowBatch]:
-        """Reads a file."""
-        return iter_batches(self.folder / source, **reading_options(self._data))
-
-    def parquet_schema(self, source: str) -> pa.Schema | None:
-        """The columns of a Parquet file; None for other files."""
-        import pyarrow.parquet as pq
-
-        path = self.folder / source
-        # Looked at by the reader first, which knows what to say of a damaged file.
-        self.batches(source)
-        return pq.read_schema(path) if data_format(path, file_encoding=self._data.file_encoding) == "parquet" else None
 
     def label(self, row: Mapping[str, object]) -> str | None:
         """The value of a row's label; None if it has none that is known."""
@@ -275,7 +258,7 @@ def _decide(
     places: dict[_Key, str] = {}
     for source in sorted(known & wanted.keys()):
         missing = dict(wanted[source])
-        for batch in raw.batches(source):
+        for batch in raw.files[source].batches():
             for number, row in zip(batch.numbers, batch.rows, strict=True):
                 for item in missing.pop(number, []):
                     label = raw.label(row)
@@ -351,7 +334,7 @@ class _Writer:
         with ExitStack() as stack, tqdm(desc=f"writing {split}", unit=" rows", disable=None, delay=2) as progress:
             writers = {name: stack.enter_context(types.writer(draft / f"{name}.parquet")) for name in rows}
             for source in self._raw.splits[split]:
-                for batch in self._raw.batches(source):
+                for batch in self._raw.files[source].batches():
                     for broken in batch.broken:
                         quarantine.add(split, source, broken.number, broken.reason, broken.content)
                     kept: dict[Split, list[dict[str, object]]] = {name: [] for name in rows}
@@ -369,10 +352,11 @@ class _Writer:
         """Looks through the files of a split for the type of each column."""
         types = ColumnTypes()
         for source in self._raw.splits[split]:
-            if schema := self._raw.parquet_schema(source):
-                types.add_schema(schema)
+            file = self._raw.files[source]
+            if file.format == "parquet":
+                types.add_schema(parquet_schema(file.path))
             else:
-                for batch in self._raw.batches(source):
+                for batch in file.batches():
                     types.add_rows(batch.rows)
         types.must_hold(self._raw.label_column, {label for label in self._decisions.values() if label is not None})
         return types

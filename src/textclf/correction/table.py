@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from textclf.correction.suspects import Suspect, Suspects
 from textclf.errors import ConfigError, DataError, first_lines
-from textclf.reading.data_file import iter_batches, read_columns
+from textclf.reading.data_file import DataFile
 from textclf.store import write_output
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def check_target(path: Path) -> None:
 
 def _is_filled_in(path: Path) -> bool:
     try:
-        return any(_text(row.get(CORRECT_LABEL)) for batch in iter_batches(path) for row in batch.rows)
+        return any(_text(row.get(CORRECT_LABEL)) for batch in DataFile.open(path).batches() for row in batch.rows)
     except DataError:
         # No table at all.
         return False
@@ -159,7 +159,8 @@ def read_corrections(path: Path, labels: Mapping[str, str]) -> list[Correction]:
         DataError: The file is no such table, or cells cannot be understood; the message lists every bad row.
         StorageError: The file cannot be read.
     """
-    columns = {column.strip().casefold(): column for column in read_columns(path)}
+    file = DataFile.open(path)
+    columns = {column.strip().casefold(): column for column in file.columns}
     missing = [name for name in _NEEDED if name not in columns]
     if missing:
         raise DataError(
@@ -169,7 +170,7 @@ def read_corrections(path: Path, labels: Mapping[str, str]) -> list[Correction]:
     read = _Reader(labels)
     corrections: list[Correction] = []
     problems: list[str] = []
-    for batch in iter_batches(path):
+    for batch in file.batches():
         # The first row of a sheet is the header.
         problems += [f"row {row.number + 1:,}: {row.reason}" for row in batch.broken if row.content.strip(" ,;\t\r\n")]
         for number, row in zip(batch.numbers, batch.rows, strict=True):

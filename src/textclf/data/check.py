@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.sources import SPLITS, Split
-from textclf.data.contract import Contract, check_columns, reading_options
+from textclf.data.contract import Contract, check_columns
 from textclf.data.labels import MAX_LABELS, check_training_labels, label_names
 from textclf.data.quarantine import EXAMPLES_OF_A_KIND, Quarantine, describe_kinds
 from textclf.data.repeated_ids import RepeatedIds
 from textclf.errors import DataError
-from textclf.reading.data_file import FileDescription, iter_batches
+from textclf.reading.data_file import DataFile
 from textclf.records import FetchedData, Quarantined, Record
 from textclf.store import appearing, storage_error
 from textclf.tables import align, shorten
@@ -91,7 +91,7 @@ class _Check:
     def __init__(
         self,
         fetched: FetchedData,
-        files: tuple[FileDescription, ...],
+        files: Mapping[str, DataFile],
         data: DataConfig,
         cleaning: CleaningConfig,
         quarantine: Quarantine,
@@ -126,7 +126,7 @@ class _Check:
         self._check_labels(counts)
         return CheckedData(
             origin=self._fetched.origin,
-            files=tuple(file.summary(self._fetched.folder) for file in self._files),
+            files=tuple(file.summary(self._fetched.folder) for file in self._files.values()),
             rows=rows,
             quarantined=self._quarantine.kinds(),
             labels=counts,
@@ -138,8 +138,7 @@ class _Check:
         for source in self._fetched.splits[split]:
             self._begins.append((self._read, split, source))
             begin = self._read
-            columns = self._data.columns.values()
-            batches = iter_batches(self._fetched.folder / source, columns=columns, **reading_options(self._data))
+            batches = self._files[source].batches(columns=self._data.columns.values())
             with tqdm(desc=f"checking {source}", unit=" rows", disable=None, delay=2, leave=False) as progress:
                 for batch in batches:
                     broken: list[tuple[int, str, object]] = [

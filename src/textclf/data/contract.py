@@ -9,13 +9,12 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
 
-from textclf.config.data import CleaningConfig, DataConfig, Delimiter, Encoding
+from textclf.config.data import CleaningConfig, DataConfig
 from textclf.data.cleaning import clean_value
 from textclf.data.labels import label_value
 from textclf.errors import DataError, first_lines
-from textclf.reading.data_file import FileDescription, describe_file
+from textclf.reading.data_file import DataFile, ReadingOptions
 from textclf.records import FetchedData
 from textclf.store import digest_of
 
@@ -201,40 +200,38 @@ def parse_day(value: object) -> str | None:
         return None
 
 
-class ReadingOptions(TypedDict):
-    """How the files of a data set are to be read: keyword arguments of `iter_batches` and `describe_file`."""
-
-    file_encoding: Encoding
-    delimiter: Delimiter
-    sheet: str | None
-    column_names: tuple[str, ...] | None
-
-
-def reading_options(data: DataConfig) -> ReadingOptions:
-    """Takes from a contract how its files are to be read."""
-    return ReadingOptions(
-        file_encoding=data.file_encoding, delimiter=data.delimiter, sheet=data.sheet, column_names=data.column_names
-    )
-
-
-def check_columns(fetched: FetchedData, data: DataConfig) -> tuple[FileDescription, ...]:
-    """Makes sure that every file has the columns that the contract names.
+def check_columns(fetched: FetchedData, data: DataConfig) -> dict[str, DataFile]:
+    """Opens every file and makes sure that it has the columns that the contract names.
 
     Returns:
-        How each file is read.
+        The files, by their paths inside the raw data set.
 
     Raises:
-        DataError: Columns are missing, in all files at once, with the ones that may be meant; or a file cannot be
-            used at all.
+        DataError: Columns are missing, in all files at once, with the ones that may be meant; a file cannot be used at
+            all; or it is another one than was fetched.
         StorageError: A file could not be read.
     """
+    options = ReadingOptions(
+        file_encoding=data.file_encoding, delimiter=data.delimiter, sheet=data.sheet, column_names=data.column_names
+    )
+    digests = {file.path: file.sha256 for file in fetched.files}
+    files: dict[str, DataFile] = {}
+    for name in dict.fromkeys(path for paths in fetched.splits.values() for path in paths):
+        files[name] = file = DataFile.open(fetched.folder / name, options)
+        if digests.get(name, file.sha256) != file.sha256:
+            raise DataError(
+                f"{file.path} was changed after it was fetched; nothing was written.\n"
+                "Start again when the file is complete: write it under another name and rename it when it is."
+            )
+    _check_names({name: list(file.columns) for name, file in files.items()}, data)
+    return files
+
+
+def _check_names(columns_by_file: Mapping[str, list[str]], data: DataConfig) -> None:
     wanted = {f"data.{field}": column for field, column in data.columns.items()}
     problems: list[str] = []
     hints: dict[str, None] = {}
-    files = []
-    for name in dict.fromkeys(path for paths in fetched.splits.values() for path in paths):
-        files.append(describe_file(fetched.folder / name, **reading_options(data)))
-        columns = list(files[-1].columns)
+    for name, columns in columns_by_file.items():
         absent = {setting: column for setting, column in wanted.items() if column not in columns}
         if absent:
             problems.append(f"{name} lacks {', '.join(map(repr, absent.values()))}; it has the columns {columns}")
@@ -248,7 +245,6 @@ def check_columns(fetched: FetchedData, data: DataConfig) -> tuple[FileDescripti
             + "".join(f"{hint}\n" for hint in hints)
             + "Set these fields to names that exist; for CSV and TSV files without header line, set data.column_names."
         )
-    return tuple(files)
 
 
 def _meant(absent: Mapping[str, str], columns: list[str], taken: set[str]) -> Iterator[tuple[str, str]]:

@@ -6,8 +6,8 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from itertools import compress
+from collections.abc import Iterator, Mapping
+from itertools import compress, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,15 +18,15 @@ import textclf
 from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.home import Home
 from textclf.config.sources import SPLITS, Split
-from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest, reading_options
+from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest
 from textclf.data.labels import check_training_labels, label_names
 from textclf.data.quarantine import Quarantine, describe_kinds
 from textclf.data.splits import Rows, content_digest, cut, fingerprint, leak_free, text_digest
 from textclf.data.versions import lineage_of, version_of
 from textclf.errors import ConfigError, DataError
-from textclf.reading.data_file import iter_batches
+from textclf.reading.data_file import DataFile
 from textclf.records import FetchedData, PreparedData
-from textclf.store import building, digest_of, file_sha256, find, publish
+from textclf.store import building, digest_of, find, publish
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,19 +86,21 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
         # The same bytes may have come from elsewhere this time.
         source = {"origin": fetched.origin, "uri": fetched.uri, "revision": fetched.revision, "files": fetched.files}
         return record.model_copy(update={**source, "name": data.name, "relabelled_from": lineage_of(fetched.folder)})
-    for description in check_columns(fetched, data)[:_FILES_LOGGED]:
-        logger.info("%s", description.summary(fetched.folder))
+    files = check_columns(fetched, data)
+    for file in islice(files.values(), _FILES_LOGGED):
+        logger.info("%s", file.summary(fetched.folder))
     with building(folder) as draft:
         try:
-            with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as file:
-                quarantine = Quarantine(file)
-                splits, names = _read_splits(fetched, data, Contract(data, cleaning), quarantine)
+            with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as stream:
+                quarantine = Quarantine(stream)
+                splits, names = _read_splits(fetched, files, data, Contract(data, cleaning), quarantine)
         except _TooManyBrokenError as error:
             kept = home.quarantine / f"{digest}.jsonl"
             kept.parent.mkdir(parents=True, exist_ok=True)
             (draft / QUARANTINE_FILE).replace(kept)
             raise DataError(f"{error}\nThe broken rows read so far are in {kept}.") from None
-        _check_unchanged(fetched)
+        for file in files.values():
+            file.check_unchanged()
         if missing:
             splits |= cut(splits["train"], missing, seed)
         flags = leak_free(splits)
@@ -111,16 +113,6 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
 
 class _TooManyBrokenError(DataError):
     """More rows break the contract than may."""
-
-
-def _check_unchanged(fetched: FetchedData) -> None:
-    """Makes sure that the rows are those of the digest under which they will be found again."""
-    for file in fetched.files:
-        if file_sha256(fetched.folder / file.path) != file.sha256:
-            raise DataError(
-                f"{fetched.folder / file.path} was changed while it was read; nothing was kept.\n"
-                "Start again when the file is complete: write it under another name and rename it when it is."
-            )
 
 
 def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, seed: int | None) -> str:
@@ -137,7 +129,11 @@ def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, se
 
 
 def _read_splits(
-    fetched: FetchedData, data: DataConfig, contract: Contract, quarantine: Quarantine
+    fetched: FetchedData,
+    files: Mapping[str, DataFile],
+    data: DataConfig,
+    contract: Contract,
+    quarantine: Quarantine,
 ) -> tuple[dict[Split, Rows], dict[str, str]]:
     """Reads all splits, the training rows first: they say which labels there are, if the contract does not."""
     ids: dict[str, str] = {}
@@ -146,7 +142,7 @@ def _read_splits(
     for split in SPLITS:
         if split not in fetched.splits:
             continue
-        rows = _read(fetched, split, data, contract, quarantine, ids)
+        rows = _read(fetched, files, split, data, contract, quarantine, ids)
         kept, broken = len(rows), quarantine.rows(split)
         if not rows or broken > data.contract.max_quarantined_share * (kept + broken):
             raise _broken(fetched, split, kept, data, contract, quarantine)
@@ -159,6 +155,7 @@ def _read_splits(
 
 def _read(
     fetched: FetchedData,
+    files: Mapping[str, DataFile],
     split: Split,
     data: DataConfig,
     contract: Contract,
@@ -168,8 +165,7 @@ def _read(
     rows = Rows()
     with tqdm(desc=f"reading {split}", unit=" rows", disable=None, delay=2) as progress:
         for source in fetched.splits[split]:
-            columns = data.columns.values()
-            for batch in iter_batches(fetched.folder / source, columns=columns, **reading_options(data)):
+            for batch in files[source].batches(columns=data.columns.values()):
                 broken: list[tuple[int, str, object]] = [(row.number, row.reason, row.content) for row in batch.broken]
                 for number, row in zip(batch.numbers, batch.rows, strict=True):
                     checked = contract.check(row)

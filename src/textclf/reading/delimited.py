@@ -12,7 +12,7 @@ from pathlib import Path
 
 from textclf.config.data import Delimiter
 from textclf.errors import DataError
-from textclf.reading.detection import MAX_LINE_BYTES
+from textclf.reading.encoding import MAX_LINE_BYTES
 from textclf.reading.lines import Broken, Item, Line, Lines
 
 logger = logging.getLogger(__name__)
