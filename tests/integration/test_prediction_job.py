@@ -104,7 +104,9 @@ def main() -> None:
     home = Home(root=Path(wanted["home"]), tracking_uri="")
     config = PredictConfig.model_validate(wanted["config"])
     try:
-        predict_files(config, model(), lambda: classifier, run_id=wanted.get("run_id", "process"), folder=home.predictions)
+        predict_files(
+            config, model(), lambda: classifier, run_id=wanted.get("run_id", "process"), folder=home.predictions
+        )
     except StorageError as error:
         sys.exit(str(error))
     # getrusage would count the parent's memory, too, as it was when this process was forked.

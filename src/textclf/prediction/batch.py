@@ -13,7 +13,6 @@ Ids are not looked at: two rows with the same id, or with none, are two predicte
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -60,9 +59,7 @@ def predict_batch(config: PredictConfig, *, home: Home, run_id: str) -> Predicti
     logger.info("Predict: %s@%s is version %d.", model.name, config.alias, model.version)
     load = partial(load_classifier, model, home=home, mixed_precision=config.mixed_precision)
     files = predict_files(config, model, load, run_id=run_id, folder=home.predictions)
-    return PredictionSummary(
-        model=model.name, version=model.version, files=files, seconds=time.monotonic() - started
-    )
+    return PredictionSummary(model=model.name, version=model.version, files=files, seconds=time.monotonic() - started)
 
 
 def predict_files(
@@ -95,7 +92,7 @@ def predict_files(
     pairs = list_inputs(config)
     if not pairs:
         logger.info("Nothing to predict: %s has no file that ends in %s.", config.input, ", ".join(FORMATS))
-    failures = _Failures(of_folder=os.path.isdir(config.input.expanduser()))
+    failures = _Failures(of_folder=config.input.expanduser().is_dir())
     done: dict[Path, PredictedFile] = {}
     pending: list[tuple[DataFile, Ledger]] = []
     with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:

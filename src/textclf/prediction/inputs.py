@@ -46,45 +46,10 @@ def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
             folder is needed or the other way round, the output must not be written to.
         StorageError: The input folder cannot be listed.
     """
-    # Unlike Path.resolve, realpath accepts a loop of symbolic links.
-    source, target = (Path(os.path.realpath(path.expanduser())) for path in (config.input, config.output))
-    endings = ", ".join(FORMATS)
-    problems = [
-        f"{field} {printable(path)} is not valid UTF-8: rename it"
-        for field, path in (("input", source), ("output", target))
-        if not _is_utf8(path)
-    ]
-    pairs: list[tuple[Path, Path]] = []
-    if os.path.isdir(source):
-        if target == source or source in target.parents:
-            problems.append(f"output {target} is the input folder or lies inside it: choose a folder elsewhere")
-        elif os.path.isfile(target) or (not os.path.exists(target) and target.suffix.lower() in FORMATS):
-            problems.append(f"output {target} is a file, but input {source} is a folder: name a folder")
-        pairs = [(path, target / path.name) for path in _files_in(source)]
-        problems += [f"output {output} is a folder: remove it" for _, output in pairs if os.path.isdir(output)]
-    elif os.path.isfile(source):
-        if source.suffix.lower() not in FORMATS:
-            problems.append(f"input {source} has the ending '{source.suffix}': expected one of {endings}")
-        if os.path.isdir(target):
-            problems.append(f"output {target} is a folder, but input {source} is a file: name a file")
-        elif target.suffix.lower() not in FORMATS:
-            problems.append(f"output {target} has the ending '{target.suffix}': expected one of {endings}")
-        elif target.name.endswith(QUARANTINE_ENDING):
-            problems.append(f"output {target} has the ending {QUARANTINE_ENDING}, which is kept for quarantine files")
-        pairs = [(source, target)]
-    else:
-        problems.append(f"input {source} does not exist")
-    problems += [
-        f"output {output} is the same file as the input: choose another name"
-        for path, output in pairs
-        if _same_file(path, output)
-    ]
-    folder = target if os.path.isdir(source) else target.parent
-    existing = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))
-    if not problems and not existing.is_dir():
-        problems.append(f"output {target} cannot be made: {existing} is a file")
-    if not problems and not os.access(existing, os.W_OK | os.X_OK):
-        problems.append(f"output {target} cannot be written: no permission to write to {existing}")
+    try:
+        pairs, problems = _pair_paths(config)
+    except OSError as error:
+        pairs, problems = [], [f"{error.filename} cannot be used: {error.strerror}"]
     if problems:
         raise ConfigError(printable(f"The prediction cannot start:\n{first_lines(problems)}"))
     return pairs
@@ -203,6 +168,49 @@ def row_count(file: DataFile) -> int | None:
         return int(pq.read_metadata(file.path).num_rows)
 
 
+def _pair_paths(config: PredictConfig) -> tuple[list[tuple[Path, Path]], list[str]]:
+    # Unlike Path.resolve, realpath accepts a loop of symbolic links.
+    source, target = (Path(os.path.realpath(path.expanduser())) for path in (config.input, config.output))
+    endings = ", ".join(FORMATS)
+    problems = [
+        f"{field} {printable(path)} is not valid UTF-8: rename it"
+        for field, path in (("input", source), ("output", target))
+        if not _is_utf8(path)
+    ]
+    pairs: list[tuple[Path, Path]] = []
+    if source.is_dir():
+        if target == source or source in target.parents:
+            problems.append(f"output {target} is the input folder or lies inside it: choose a folder elsewhere")
+        elif target.is_file() or (not target.exists() and target.suffix.lower() in FORMATS):
+            problems.append(f"output {target} is a file, but input {source} is a folder: name a folder")
+        pairs = [(path, target / path.name) for path in _files_in(source)]
+        problems += [f"output {output} is a folder: remove it" for _, output in pairs if output.is_dir()]
+    elif source.is_file():
+        if source.suffix.lower() not in FORMATS:
+            problems.append(f"input {source} has the ending '{source.suffix}': expected one of {endings}")
+        if target.is_dir():
+            problems.append(f"output {target} is a folder, but input {source} is a file: name a file")
+        elif target.suffix.lower() not in FORMATS:
+            problems.append(f"output {target} has the ending '{target.suffix}': expected one of {endings}")
+        elif target.name.endswith(QUARANTINE_ENDING):
+            problems.append(f"output {target} has the ending {QUARANTINE_ENDING}, which is kept for quarantine files")
+        pairs = [(source, target)]
+    else:
+        problems.append(f"input {source} does not exist")
+    problems += [
+        f"output {output} is the same file as the input: choose another name"
+        for path, output in pairs
+        if _same_file(path, output)
+    ]
+    folder = target if source.is_dir() else target.parent
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not problems and not existing.is_dir():
+        problems.append(f"output {target} cannot be made: {existing} is a file")
+    if not problems and not os.access(existing, os.W_OK | os.X_OK):
+        problems.append(f"output {target} cannot be written: no permission to write to {existing}")
+    return pairs, problems
+
+
 def _is_utf8(path: Path) -> bool:
     return printable(path) == str(path)
 
@@ -213,8 +221,7 @@ def _files_in(folder: Path) -> list[Path]:
     with reading(folder):
         paths = sorted(folder.iterdir())
     for path in paths:
-        is_broken_link = path.is_symlink() and not os.path.exists(path)
-        if path.name.startswith((".", "~$")) or not (os.path.isfile(path) or is_broken_link):
+        if path.name.startswith((".", "~$")) or not _is_file_or_unknown(path):
             continue
         if path.suffix.lower() in FORMATS and not path.name.endswith(QUARANTINE_ENDING):
             found.append(path)
@@ -225,11 +232,19 @@ def _files_in(folder: Path) -> list[Path]:
     return found
 
 
+def _is_file_or_unknown(path: Path) -> bool:
+    try:
+        return path.is_file() or (path.is_symlink() and not path.exists())
+    except OSError:
+        # That it cannot be read is told when its turn comes.
+        return True
+
+
 def _same_file(path: Path, output: Path) -> bool:
     try:
         return path.samefile(output)
     except OSError:
-        # One of them is not there; an input that cannot be read is told of when its turn comes.
+        # One of them is not there, or cannot be read, which is told when its turn comes.
         return False
 
 

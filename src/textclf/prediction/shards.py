@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from textclf.config.schema import PredictConfig
 from textclf.data.cleaning import clean_value
 from textclf.errors import ModelError, StorageError
-from textclf.prediction.inputs import check_columns, output_schema, quarantine_path, reading_input, row_count
-from textclf.prediction.inputs import wants_byte_order_mark
+from textclf.prediction.inputs import (
+    check_columns,
+    output_schema,
+    quarantine_path,
+    reading_input,
+    row_count,
+    wants_byte_order_mark,
+)
 from textclf.prediction.ledger import Ledger, ShardRecord
 from textclf.prediction.outputs import Row, added_columns, make_sink, to_json
 from textclf.reading.data_file import DataFile, RowBatch
@@ -144,9 +150,7 @@ class FileJob:
                 progress.update(totals.rows_read - progress.n)
         self._check_unchanged()
         if reused:
-            logger.info(
-                "%d of the %d shards of %s had been committed by an earlier run.", reused, totals.shards, path
-            )
+            logger.info("%d of the %d shards of %s had been committed by an earlier run.", reused, totals.shards, path)
         return totals
 
     def _batches(self) -> Iterator[RowBatch]:
