@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from textclf.config.schema import PredictConfig
 from textclf.errors import ConfigError, DataError, StorageError, first_lines
-from textclf.reading.compression import reading
+from textclf.reading.compression import Digested, reading
 from textclf.reading.data_file import DataFile, ReadingOptions
-from textclf.reading.detection import FORMATS
+from textclf.reading.delimited import find_delimiter, table_columns
+from textclf.reading.detection import FORMATS, check_content
+from textclf.reading.encoding import HEAD_BYTES, byte_chunks, find_encoding
+from textclf.reading.lines import Lines
 from textclf.reading.parquet import parquet_schema
 
 if TYPE_CHECKING:
@@ -53,6 +57,45 @@ def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
     if problems:
         raise ConfigError(printable(f"The prediction cannot start:\n{first_lines(problems)}"))
     return pairs
+
+
+def check_inputs(config: PredictConfig) -> None:
+    """Finds what paths and the first bytes of a single input file can tell of a prediction that cannot work.
+
+    The files of a folder are left to the prediction, which does the others when one cannot be used.
+
+    Raises:
+        ConfigError: The paths cannot be used.
+        DataError: The input file is of another format than its ending says, its header line cannot be read, or it has
+            no column of a configured name. The columns of JSON lines are not looked at: each row may have others.
+        StorageError: It cannot be read.
+    """
+    pairs = list_inputs(config)
+    if config.input.expanduser().is_dir():
+        return
+    ((path, _),) = pairs
+    ending = path.suffix.lower()
+    with reading(path), path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    check_content(path, ending, head, config.file_encoding)
+    if FORMATS[ending] == "parquet":
+        check_columns(path, parquet_schema(path).names, config, config.text_pair_column)
+    elif FORMATS[ending] != "jsonl":
+        tsv, names = FORMATS[ending] == "tsv", config.column_names
+        if len(head) == HEAD_BYTES:
+            # The last line may end in the middle.
+            head = head[: head.rfind(b"\n") + 1]
+        stream = io.BytesIO(head)
+        try:
+            encoding = find_encoding(path, Digested(stream), head, config.file_encoding)
+        except DataError:
+            # The rest of the file may speak for an encoding that the beginning speaks against.
+            return
+        stream.seek(0)
+        lines = Lines(byte_chunks(stream), encoding)
+        delimiter = find_delimiter(path, lines, "auto", names, tsv=tsv)
+        columns = table_columns(path, lines, delimiter, names, tsv=tsv)
+        check_columns(path, columns, config, config.text_pair_column)
 
 
 def printable(name: str | Path) -> str:

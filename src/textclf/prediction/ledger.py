@@ -15,6 +15,7 @@ nothing runs.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -28,7 +29,7 @@ from typing import BinaryIO
 
 from textclf import __version__, store
 from textclf.config.schema import PredictConfig
-from textclf.errors import StorageError
+from textclf.errors import DataError, StorageError
 from textclf.reading.data_file import DataFile
 from textclf.reading.detection import FORMATS
 from textclf.records import PredictedFile, Record
@@ -137,7 +138,7 @@ class Ledger:
         self._output_key = store.digest_of(str(output))
         self._done = folder / "done" / f"{self._output_key}.json"
         # Another home that writes to the same output must not use the same temporary file.
-        self._suffix = f".{store.digest_of(str(folder))[:8]}.partial"
+        self._suffix = f".{store.digest_of(str(folder))[:8]}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -248,15 +249,10 @@ class Ledger:
             StorageError: The disk is full or the home cannot be written to; the shards before stay committed.
         """
         folder = self.shard_folder(index)
-        with store.building(folder) as temporary:
-            with (temporary / "rows").open("wb") as rows, (temporary / "quarantine").open("wb") as quarantine:
+        with store.building(folder) as draft:
+            with (draft / "rows").open("wb") as rows, (draft / "quarantine").open("wb") as quarantine:
                 record = write(rows, quarantine)
-                for stream in (rows, quarantine):
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            store.publish(temporary, folder, record)
-            _sync_folder(folder.parent)
-        return record
+            return store.publish(draft, folder, record)
 
     @contextmanager
     def replacing(self, path: Path, *, size_bytes: int) -> Iterator[BinaryIO]:
@@ -268,19 +264,12 @@ class Ledger:
 
         Raises:
             StorageError: The disk is full or the folder cannot be written to. Nothing half-written stays.
+            DataError: The name is too long.
         """
-        temporary = path.with_name(f".{path.name}{self._suffix}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("wb") as stream:
-                    yield stream
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                temporary.replace(path)
-                _sync_folder(path.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with store.appearing(path, suffix=self._suffix) as temporary, temporary.open("wb") as stream:
+                yield stream
         except OSError as error:
             raise _output_error(path, size_bytes, error) from error
 
@@ -325,7 +314,9 @@ def _told(path: Path) -> Iterator[None]:
         raise store.storage_error(path, error) from error
 
 
-def _output_error(path: Path, size_bytes: int, error: OSError) -> StorageError:
+def _output_error(path: Path, size_bytes: int, error: OSError) -> DataError | StorageError:
+    if error.errno == errno.ENAMETOOLONG:
+        return DataError(f"The name of {path} is too long for the file system.\nGive the input a shorter name.")
     existing = next(parent for parent in path.parents if parent.exists())
     free = shutil.disk_usage(existing).free
     return StorageError(
@@ -333,14 +324,3 @@ def _output_error(path: Path, size_bytes: int, error: OSError) -> StorageError:
         f"{free / _MEGABYTE:,.1f} MB are free there.\n"
         "Free some space or name another output, and start the same command again: what was predicted is kept."
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes renames in a folder survive a power failure, where the system lets folders be opened."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
