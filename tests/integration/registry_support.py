@@ -13,7 +13,7 @@ import training_support as data_support
 from textclf.config import Home, TrainConfig
 from textclf.evaluation.measure import comparison_tags
 from textclf.model.build import build_classifier
-from textclf.model.classifier import Classifier, ClassifierSettings
+from textclf.model.classifier import ClassifierSettings, save_classifier
 from textclf.records import EncodedData, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.registry.versions import register
 from textclf.tracking.runs import connect, experiment_id, run_folder
@@ -62,8 +62,8 @@ def make_place(
     return Place(home, config, prepared, encoded)
 
 
-def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
-    """A tiny classifier with random weights, or one that gives every text the same label."""
+def save_tiny(place: Place, folder: Path, *, always: str | None = None) -> None:
+    """Saves a tiny classifier with random weights, or one that gives every text the same label."""
     import torch
 
     labels = place.prepared.labels
@@ -81,7 +81,7 @@ def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
         cleaning=place.config.cleaning,
         pairs=place.config.data.text_pair_column is not None,
     )
-    return Classifier(model, load_tokenizer(place.encoded.tokenizer_folder), settings)
+    save_classifier(folder, model, load_tokenizer(place.encoded.tokenizer_folder), settings)
 
 
 def make_trained(place: Place, metrics: Mapping[str, float], *, always: str | None = None) -> TrainedModel:
@@ -93,7 +93,7 @@ def make_trained(place: Place, metrics: Mapping[str, float], *, always: str | No
     for tag, digest in comparison_tags(place.prepared).items():
         client.set_tag(run_id, tag, digest)
     folder = run_folder(place.home, run_id) / "model"
-    make_classifier(place, always=always).save(folder)
+    save_tiny(place, folder, always=always)
     return TrainedModel(
         run_id=run_id, folder=folder, best_metric=0.5, epochs=1.0, steps=4, seconds=1.0, resumed_from_step=None
     )

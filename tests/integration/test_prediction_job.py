@@ -29,11 +29,17 @@ from textclf.config.data import CleaningConfig
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import ConfigError, DataError, ModelError, StorageError
-from textclf.prediction.job import list_inputs, pending_files, predict_files
+from textclf.heads.single_label import SingleLabel
+from textclf.prediction.batch import predict_files
+from textclf.prediction.inputs import list_inputs
 from textclf.reading.data_file import DataFile
 from textclf.records import PredictedFile
+from textclf.registry.versions import ChosenModel
 
-MODEL = {"model_name": "textclf-reviews", "model_version": 3}
+
+def model(version: int = 3) -> ChosenModel:
+    name = "textclf-reviews"
+    return ChosenModel(name, version, run_id="", source=f"models:/{name}/{version}", model_id=f"m-{version}")
 
 
 class WordClassifier:
@@ -46,6 +52,7 @@ class WordClassifier:
     """
 
     labels = ("负面", "正面")
+    head = SingleLabel(labels)
     max_length = 128
 
     def __init__(
@@ -95,9 +102,10 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["largest_file"], wanted["largest_file"]))
     classifier = WordClassifier(Path(wanted["log"]), kill_at_call=wanted.get("kill_at_call", 0))
     home = Home(root=Path(wanted["home"]), tracking_uri="")
+    config = PredictConfig.model_validate(wanted["config"])
     try:
         predict_files(
-            PredictConfig.model_validate(wanted["config"]), classifier=classifier, run_id="process", home=home, **MODEL
+            config, model(), lambda: classifier, run_id=wanted.get("run_id", "process"), folder=home.predictions
         )
     except StorageError as error:
         sys.exit(str(error))
@@ -116,20 +124,23 @@ def predict(
 ) -> tuple[PredictedFile, ...]:
     return predict_files(
         PredictConfig(input=source, output=output, **settings),
-        classifier=classifier or WordClassifier(),
-        model_name="textclf-reviews",
-        model_version=version,
+        model(version),
+        lambda: classifier or WordClassifier(),
         run_id="run-1",
-        home=home,
+        folder=home.predictions,
     )
 
 
 def start(home: Home, source: Path, output: Path, log: Path, **wanted: Any) -> subprocess.CompletedProcess[str]:
-    config = {"input": str(source), "output": str(output), "rows_per_shard": 100}
+    config = {"input": str(source), "output": str(output), "rows_per_shard": 100, **wanted.pop("config", {})}
     request = {"config": config, "home": str(home.root), "log": str(log), **wanted}
     return subprocess.run(
         [sys.executable, __file__, json.dumps(request)], capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def not_loaded() -> Any:
+    raise AssertionError("there is nothing to predict")
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -215,7 +226,7 @@ def test_bad_rows_go_to_the_quarantine_and_never_stop_the_job(tmp_path: Path, ho
     assert file.quarantine == tmp_path / "out.csv.quarantine.jsonl"
     bad = read_quarantine(file.quarantine)
     assert [entry["row"] for entry in bad] == [2, 3, 4, 5, 6, 7, 8, 9]
-    assert bad[0] == {"row": 2, "reason": "missing text", "content": {"id": 2, "text": None}}
+    assert bad[0] == {"source": "in.jsonl", "row": 2, "reason": "missing text", "content": {"id": 2, "text": None}}
     assert bad[4]["content"] == lines[5]
     assert bad[7]["content"]["text"] == "长" * 200_000
     assert "max_characters" in bad[7]["reason"]
@@ -461,14 +472,13 @@ def test_the_next_run_takes_only_new_and_changed_files(tmp_path: Path, home: Hom
     write_rows(folder / "monday.csv", [{"text": "好一"}])
     write_rows(folder / "tuesday.csv", [{"text": "好二"}])
     predict(home, folder, output)
-    config = PredictConfig(input=folder, output=output)
-    pending, finished = pending_files(config, home=home, **MODEL)
-    assert (pending, [file.input.name for file in finished]) == ([], ["monday.csv", "tuesday.csv"])
+    files = predict_files(
+        PredictConfig(input=folder, output=output), model(), not_loaded, run_id="run-2", folder=home.predictions
+    )
+    assert [(file.input.name, file.skipped) for file in files] == [("monday.csv", True), ("tuesday.csv", True)]
 
     write_rows(folder / "tuesday.csv", [{"text": "好三"}])
     write_rows(folder / "wednesday.csv", [{"text": "好四"}])
-    pending, _ = pending_files(config, home=home, **MODEL)
-    assert [path.name for path, _ in pending] == ["tuesday.csv", "wednesday.csv"]
     classifier = WordClassifier()
     files = predict(home, folder, output, classifier=classifier)
     assert [file.skipped for file in files] == [True, False, False]
@@ -483,9 +493,10 @@ def test_one_bad_file_in_a_folder_does_not_hold_up_the_others(tmp_path: Path, ho
     with pytest.raises(DataError, match=r"(?s)2 of 3 files.*a\.csv.*text_column 'text'.*c\.csv.*empty"):
         predict(home, folder, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.csv"]
-    pending, finished = pending_files(PredictConfig(input=folder, output=tmp_path / "out"), home=home, **MODEL)
-    assert [path.name for path, _ in pending] == ["a.csv", "c.csv"]
-    assert [file.input.name for file in finished] == ["b.csv"]
+    classifier = WordClassifier()
+    with pytest.raises(DataError, match="2 of 3 files"):
+        predict(home, folder, tmp_path / "out", classifier=classifier)
+    assert classifier.texts == []
 
 
 def test_an_empty_folder_has_nothing_to_predict(tmp_path: Path, home: Home) -> None:

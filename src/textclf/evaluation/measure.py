@@ -17,6 +17,7 @@ from textclf.evaluation.report import Predictions, write_report
 from textclf.heads.metrics import classification_metrics
 from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier, ClassifierSettings
+from textclf.model.engine import TorchEngine
 from textclf.model.tokens import load_tokenizer
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.store import digest_of
@@ -159,7 +160,7 @@ def _untrained(
         cleaning=config.cleaning,
         pairs=config.data.text_pair_column is not None,
     )
-    return Classifier(model, load_tokenizer(encoded.tokenizer_folder), settings)
+    return Classifier(TorchEngine(model), load_tokenizer(encoded.tokenizer_folder), settings)
 
 
 def _all_metrics(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf.config.schema import PredictConfig
-from textclf.errors import ConfigError, first_lines
-from textclf.reading.compression import reading
+from textclf.errors import ConfigError, DataError, StorageError, first_lines
+from textclf.reading.compression import Digested, reading
 from textclf.reading.data_file import DataFile, ReadingOptions
-from textclf.reading.detection import FORMATS
+from textclf.reading.delimited import find_delimiter, table_columns
+from textclf.reading.detection import FORMATS, check_content
+from textclf.reading.encoding import HEAD_BYTES, byte_chunks, find_encoding
+from textclf.reading.lines import Lines
 from textclf.reading.parquet import parquet_schema
 
 if TYPE_CHECKING:
@@ -44,42 +50,70 @@ def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
             folder is needed or the other way round, the output must not be written to.
         StorageError: The input folder cannot be listed.
     """
-    source, target = (path.expanduser().resolve() for path in (config.input, config.output))
-    endings = ", ".join(FORMATS)
-    problems = []
-    pairs: list[tuple[Path, Path]] = []
-    if source.is_dir():
-        if target == source or source in target.parents:
-            problems.append(f"output {target} is the input folder or lies inside it: choose a folder elsewhere")
-        elif target.is_file() or (not target.exists() and target.suffix.lower() in FORMATS):
-            problems.append(f"output {target} is a file, but input {source} is a folder: name a folder")
-        pairs = [(path, target / path.name) for path in _files_in(source)]
-    elif source.is_file():
-        if source.suffix.lower() not in FORMATS:
-            problems.append(f"input {source} has the ending '{source.suffix}': expected one of {endings}")
-        if target.is_dir():
-            problems.append(f"output {target} is a folder, but input {source} is a file: name a file")
-        elif target.suffix.lower() not in FORMATS:
-            problems.append(f"output {target} has the ending '{target.suffix}': expected one of {endings}")
-        elif target.name.endswith(QUARANTINE_ENDING):
-            problems.append(f"output {target} has the ending {QUARANTINE_ENDING}, which is kept for quarantine files")
-        pairs = [(source, target)]
-    else:
-        problems.append(f"input {source} does not exist")
-    problems += [
-        f"output {output} is the same file as the input: choose another name"
-        for path, output in pairs
-        if output.exists() and path.samefile(output)
-    ]
-    folder = target if source.is_dir() else target.parent
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not problems and not existing.is_dir():
-        problems.append(f"output {target} cannot be made: {existing} is a file")
-    if not problems and not os.access(existing, os.W_OK | os.X_OK):
-        problems.append(f"output {target} cannot be written: no permission to write to {existing}")
+    try:
+        pairs, problems = _pair_paths(config)
+    except OSError as error:
+        pairs, problems = [], [f"{error.filename} cannot be used: {error.strerror}"]
     if problems:
-        raise ConfigError(f"The prediction cannot start:\n{first_lines(problems)}")
+        raise ConfigError(printable(f"The prediction cannot start:\n{first_lines(problems)}"))
     return pairs
+
+
+def check_inputs(config: PredictConfig) -> None:
+    """Finds what paths and the first bytes of a single input file can tell of a prediction that cannot work.
+
+    The files of a folder are left to the prediction, which does the others when one cannot be used.
+
+    Raises:
+        ConfigError: The paths cannot be used.
+        DataError: The input file is of another format than its ending says, its header line cannot be read, or it has
+            no column of a configured name. The columns of JSON lines are not looked at: each row may have others.
+        StorageError: It cannot be read.
+    """
+    pairs = list_inputs(config)
+    if config.input.expanduser().is_dir():
+        return
+    ((path, _),) = pairs
+    ending = path.suffix.lower()
+    with reading(path), path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    check_content(path, ending, head, config.file_encoding)
+    if FORMATS[ending] == "parquet":
+        check_columns(path, parquet_schema(path).names, config, config.text_pair_column)
+    elif FORMATS[ending] != "jsonl":
+        tsv, names = FORMATS[ending] == "tsv", config.column_names
+        if len(head) == HEAD_BYTES:
+            # The last line may end in the middle.
+            head = head[: head.rfind(b"\n") + 1]
+        stream = io.BytesIO(head)
+        try:
+            encoding = find_encoding(path, Digested(stream), head, config.file_encoding)
+        except DataError:
+            # The rest of the file may speak for an encoding that the beginning speaks against.
+            return
+        stream.seek(0)
+        lines = Lines(byte_chunks(stream), encoding)
+        delimiter = find_delimiter(path, lines, "auto", names, tsv=tsv)
+        columns = table_columns(path, lines, delimiter, names, tsv=tsv)
+        check_columns(path, columns, config, config.text_pair_column)
+
+
+def printable(name: str | Path) -> str:
+    r"""Writes a name so that it can be logged and stored: its bytes that are not UTF-8 as `\xNN`."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+class InputError(StorageError):
+    """An input file cannot be read, which concerns no other file."""
+
+
+@contextmanager
+def reading_input() -> Iterator[None]:
+    """Turns a failure to read, inside the block, into an `InputError`."""
+    try:
+        yield
+    except StorageError as error:
+        raise InputError(str(error)) from error
 
 
 def quarantine_path(output: Path) -> Path:
@@ -97,19 +131,44 @@ def open_input(path: Path, config: PredictConfig) -> DataFile:
     """Opens an input file.
 
     Raises:
-        DataError: It cannot be used as what its ending says, or was changed meanwhile.
-        StorageError: It cannot be read.
+        DataError: It cannot be used as what its ending says, its name is not UTF-8, or it was changed meanwhile.
+        InputError: It cannot be read.
     """
-    return DataFile.open(path, ReadingOptions(file_encoding=config.file_encoding, column_names=config.column_names))
+    if not _is_utf8(path):
+        raise DataError(f"The name of the input file {printable(path)} is not valid UTF-8.\nRename it.")
+    with reading_input():
+        return DataFile.open(path, ReadingOptions(file_encoding=config.file_encoding, column_names=config.column_names))
+
+
+def check_columns(path: Path, columns: Sequence[str], config: PredictConfig, text_pair_column: str | None) -> None:
+    """Makes sure that an input has the columns that are to be read.
+
+    Raises:
+        DataError: It lacks one; the message names the field to set and the columns that there are.
+    """
+    wanted = {
+        "text_column": config.text_column,
+        "text_pair_column": text_pair_column,
+        "id_column": config.id_column,
+    }
+    missing = [f"{field} '{name}'" for field, name in wanted.items() if name is not None and name not in columns]
+    if missing:
+        raise DataError(
+            f"{path} does not have the configured {' and '.join(missing)}; its columns are "
+            f"{', '.join(map(repr, columns)) or 'none'}.\n"
+            f"{'The model classifies pairs of texts. ' if text_pair_column else ''}"
+            "Name the right column in the configuration, or, for a CSV or TSV file without a header line, give "
+            "column_names."
+        )
 
 
 def wants_byte_order_mark(file: DataFile) -> bool:
     """Tells whether a CSV or TSV output begins with U+FEFF.
 
-    True if the input does, and for an input in GB18030: whoever works in a program that writes it (Excel on a Chinese
-    system) could not read UTF-8 there without the mark.
+    True if the input does, and for an input in another encoding than UTF-8: whoever works in a program that writes it
+    (Excel on a Chinese system) could not read UTF-8 there without the mark.
     """
-    return file.has_byte_order_mark or file.encoding == "gb18030"
+    return file.has_byte_order_mark or file.encoding in ("gb18030", "big5", "utf-16")
 
 
 def output_schema(file: DataFile) -> pa.Schema:
@@ -152,13 +211,60 @@ def row_count(file: DataFile) -> int | None:
         return int(pq.read_metadata(file.path).num_rows)
 
 
+def _pair_paths(config: PredictConfig) -> tuple[list[tuple[Path, Path]], list[str]]:
+    # Unlike Path.resolve, realpath accepts a loop of symbolic links.
+    source, target = (Path(os.path.realpath(path.expanduser())) for path in (config.input, config.output))
+    endings = ", ".join(FORMATS)
+    problems = [
+        f"{field} {printable(path)} is not valid UTF-8: rename it"
+        for field, path in (("input", source), ("output", target))
+        if not _is_utf8(path)
+    ]
+    pairs: list[tuple[Path, Path]] = []
+    if source.is_dir():
+        if target == source or source in target.parents:
+            problems.append(f"output {target} is the input folder or lies inside it: choose a folder elsewhere")
+        elif target.is_file() or (not target.exists() and target.suffix.lower() in FORMATS):
+            problems.append(f"output {target} is a file, but input {source} is a folder: name a folder")
+        pairs = [(path, target / path.name) for path in _files_in(source)]
+        problems += [f"output {output} is a folder: remove it" for _, output in pairs if output.is_dir()]
+    elif source.is_file():
+        if source.suffix.lower() not in FORMATS:
+            problems.append(f"input {source} has the ending '{source.suffix}': expected one of {endings}")
+        if target.is_dir():
+            problems.append(f"output {target} is a folder, but input {source} is a file: name a file")
+        elif target.suffix.lower() not in FORMATS:
+            problems.append(f"output {target} has the ending '{target.suffix}': expected one of {endings}")
+        elif target.name.endswith(QUARANTINE_ENDING):
+            problems.append(f"output {target} has the ending {QUARANTINE_ENDING}, which is kept for quarantine files")
+        pairs = [(source, target)]
+    else:
+        problems.append(f"input {source} does not exist")
+    problems += [
+        f"output {output} is the same file as the input: choose another name"
+        for path, output in pairs
+        if _same_file(path, output)
+    ]
+    folder = target if source.is_dir() else target.parent
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not problems and not existing.is_dir():
+        problems.append(f"output {target} cannot be made: {existing} is a file")
+    if not problems and not os.access(existing, os.W_OK | os.X_OK):
+        problems.append(f"output {target} cannot be written: no permission to write to {existing}")
+    return pairs, problems
+
+
+def _is_utf8(path: Path) -> bool:
+    return printable(path) == str(path)
+
+
 def _files_in(folder: Path) -> list[Path]:
     found = []
     others = 0
     with reading(folder):
         paths = sorted(folder.iterdir())
     for path in paths:
-        if path.name.startswith((".", "~$")) or not path.is_file():
+        if path.name.startswith((".", "~$")) or not _is_file_or_unknown(path):
             continue
         if path.suffix.lower() in FORMATS and not path.name.endswith(QUARANTINE_ENDING):
             found.append(path)
@@ -167,6 +273,22 @@ def _files_in(folder: Path) -> list[Path]:
     if others:
         logger.info("%d files in %s are left alone: other endings than %s.", others, folder, ", ".join(FORMATS))
     return found
+
+
+def _is_file_or_unknown(path: Path) -> bool:
+    try:
+        return path.is_file() or (path.is_symlink() and not path.exists())
+    except OSError:
+        # That it cannot be read is told when its turn comes.
+        return True
+
+
+def _same_file(path: Path, output: Path) -> bool:
+    try:
+        return path.samefile(output)
+    except OSError:
+        # One of them is not there, or cannot be read, which is told when its turn comes.
+        return False
 
 
 def _kind(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
@@ -16,8 +17,10 @@ from textclf.errors import ModelNotFoundError, redacted
 from textclf.evaluation.measure import comparison_tags
 from textclf.heads.metrics import classification_metrics
 from textclf.model.classifier import Classifier, read_settings
+from textclf.model.devices import AskedPrecision
 from textclf.quiet import quiet_mlflow
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
+from textclf.store import digest_of
 from textclf.tracking.runs import connect, reporting
 
 if TYPE_CHECKING:
@@ -132,12 +135,15 @@ class ChosenModel:
         version: The version behind the alias now.
         run_id: The MLflow run that made it.
         source: Its model URI.
+        model_id: MLflow's id of the logged model, by which no two models are the same, whatever their store, name and
+            version; a digest of the version's origin and time where it was not made of a logged model.
     """
 
     name: str
     version: int
     run_id: str
     source: str
+    model_id: str
 
 
 def choose_model(name: str, alias: str, *, home: Home) -> ChosenModel:
@@ -161,11 +167,23 @@ def choose_model(name: str, alias: str, *, home: Home) -> ChosenModel:
             f"Train one with `python flows/train_flow.py`, or give an alias by hand in `mlflow ui` under Models."
         )
     return ChosenModel(
-        name=name, version=int(found.version), run_id=found.run_id or "", source=f"models:/{name}/{found.version}"
+        name=name,
+        version=int(found.version),
+        run_id=found.run_id or "",
+        source=f"models:/{name}/{found.version}",
+        model_id=_model_id(found),
     )
 
 
-def load_classifier(chosen: ChosenModel, *, home: Home, mixed_precision: str = "auto") -> Classifier:
+def _model_id(version: ModelVersion) -> str:
+    # MLflow 3.17 leaves `version.model_id` empty and has the id in the source.
+    source = str(version.source)
+    if re.fullmatch(r"models:/m-\w+", source):
+        return source.removeprefix("models:/")
+    return digest_of(version.run_id, source, version.creation_timestamp)
+
+
+def load_classifier(chosen: ChosenModel, *, home: Home, mixed_precision: AskedPrecision = "auto") -> Classifier:
     """Loads a registered classifier.
 
     Raises:
@@ -276,7 +294,11 @@ def _champion_metric(
     import pyarrow.parquet as pq
 
     chosen = ChosenModel(
-        champion.name, int(champion.version), champion.run_id or "", f"models:/{champion.name}/{champion.version}"
+        champion.name,
+        int(champion.version),
+        champion.run_id or "",
+        f"models:/{champion.name}/{champion.version}",
+        _model_id(champion),
     )
     classifier = load_classifier(chosen, home=home)
     path = prepared.folder / "test.parquet"
