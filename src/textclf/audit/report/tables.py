@@ -45,7 +45,7 @@ def counts_table(findings: Findings, words: Words) -> Table:
         words("leak_near"): lambda split: shared[split].near if split in shared else None,
         words("near_rows"): lambda split: None if near is None else near.rows.get(split, 0),
         words("cut_head", length=findings.lengths["train"].max_length): lambda split: findings.lengths[split].cut,
-        words("section.personal"): lambda split: sum(findings.personal_data.get(split, {}).values()),
+        words("personal_head"): lambda split: sum(findings.personal_data.get(split, {}).values()),
         words("damaged_head"): lambda split: findings.damaged[split],
     }
     rows = [[name, *(count(figure(split)) for split in findings.rows)] for name, figure in figures.items()]
