@@ -1,6 +1,6 @@
-"""What the tests of whole commands share: a tiny configuration, and a real Prefect server with finished runs.
+"""What tests share: how they are spread over processes, a tiny configuration, a real Prefect server with finished runs.
 
-All of it is made once a session, and only when a test asks for it.
+Everything is made once per process, and only when a test asks for it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,8 +21,14 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
+from port_support import free_port
+
+# Before torch is imported, and for all programs that tests start: threads that share a busy core spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
+PATIENCE_SECONDS = 300
+"""How long a test waits for a program before it fails; busy machines are slow."""
 FINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 TINY = {
@@ -45,6 +50,16 @@ TINY = {
 def pytest_sessionstart() -> None:
     """Lets the processes that tests start see Ctrl-C, also where a shell started pytest in its background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Names what one process runs (`--dist loadgroup`): a file, and all tests that need the Prefect server.
+
+    So each module's fixtures, and the server, are made once.
+    """
+    for item in items:
+        group = "prefect_server" if "prefect_server" in getattr(item, "fixturenames", ()) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -82,10 +97,10 @@ class Server:
         """Reads a path of the API, or posts to it."""
         body = None if content is None else json.dumps(content).encode()
         request = Request(f"{self.address}/api{path}", body, {"Content-Type": "application/json"})
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                with urlopen(request, timeout=120) as response:
+                with urlopen(request, timeout=PATIENCE_SECONDS) as response:
                     return json.load(response)
             except HTTPError as error:
                 # The server says so when its SQLite is locked for a moment, and Prefect's clients then ask again.
@@ -102,7 +117,7 @@ class Server:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_SECONDS,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -115,7 +130,7 @@ class Server:
         """Starts a deployment as its form does, and waits for the end of the run."""
         deployment = self.deployment(flow, name)["id"]
         run = self.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while run["state"]["type"] not in FINAL_STATES:
             assert time.monotonic() < deadline, f"still {run['state']}:\n" + "\n".join(self.log_lines(run["id"]))
             time.sleep(0.5)
@@ -125,7 +140,7 @@ class Server:
     def log_lines(self, run: str, name_prefix: str = "") -> list[str]:
         """Reads what a run logged, oldest first; the last lines arrive after the run has ended."""
         wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             found = [line for line in self.api("/logs/filter", wanted) if line["name"].startswith(name_prefix)]
             if found or time.monotonic() > deadline:
@@ -162,15 +177,13 @@ def serving(
     command: Sequence[str], *, folder: Path, environment: dict[str, str], log: Path, health: str
 ) -> Iterator[str]:
     """Runs a program that takes `--port`, and gives its address when it answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     # The page of Prefect calls the server at the address that the server itself finds there.
     environment = {**environment, "PREFECT_API_URL": f"{address}/api"}
     command = [*command, "--port", str(port)]
     with background(command, folder=folder, environment=environment, log=log) as process:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 with urlopen(address + health, timeout=5):
