@@ -222,6 +222,12 @@ def command_settings(tmp_path: Path) -> dict[str, str]:
     return command_environment(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def new_user(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same for all tests of a module."""
+    return command_environment(tmp_path_factory.mktemp("user"))
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real `prefect server start` with a database of its own."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from textclf.audit.damage import looks_damaged
