@@ -12,7 +12,7 @@ train: $(VENV)/.installed
 	$(BIN)/python flows/train_flow.py
 
 test: checks
-	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS)
 
 checks: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

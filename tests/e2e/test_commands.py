@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
 import re
-import signal
-import sqlite3
 import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[2]
-TRAIN = [sys.executable, str(ROOT / "flows" / "train_flow.py")]
-PREDICT = [sys.executable, str(ROOT / "flows" / "predict_flow.py")]
-TEXTCLF = [str(Path(sys.executable).with_name("textclf"))]
-PATIENCE_SECONDS = 400
-
-
-@dataclass(frozen=True)
-class User:
-    """Someone with a home, in a directory of their own."""
-
-    folder: Path
-    environment: dict[str, str]
-
-    @property
-    def home(self) -> Path:
-        return Path(self.environment["TEXTCLF_HOME"])
-
-    def types(self, command: list[str], *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end."""
-        return subprocess.run(
-            [*command, *map(str, arguments)],
-            cwd=self.folder,
-            env={**self.environment, **variables},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-        )
-
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Reads MLflow's store."""
-        with contextlib.closing(sqlite3.connect(self.home / "mlflow.db")) as connection:
-            return connection.execute(statement).fetchall()
+from user_support import PREDICT, ROOT, TEXTCLF, TRAIN, User
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +19,6 @@ def user(prefect_server: Any, tmp_path_factory: pytest.TempPathFactory) -> User:
     """Shares one Prefect server among the commands: a temporary one for each would take most of the time."""
     folder = tmp_path_factory.mktemp("user")
     return User(folder, {**prefect_server.environment, "TEXTCLF_HOME": str(folder / "home")})
-
-
-@pytest.fixture
-def alone(command_settings: dict[str, str], tmp_path: Path) -> User:
-    """A user without a Prefect server and with an empty home."""
-    return User(tmp_path, command_settings)
 
 
 def written(folder: Path, content: dict[str, Any], name: str = "my.yaml") -> Path:
@@ -242,63 +196,3 @@ def test_an_unreachable_mlflow_server_is_told(user: User, tiny_config: Path) -> 
     assert done.returncode == 1
     assert "MLflow" in done.stderr and "http://127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-
-
-# Stopping
-
-
-def stopped_in_training(user: User, command: list[str], number: int, *, beyond_step: int) -> tuple[int, str]:
-    """Starts a training alone, as a terminal does, and sends a signal to it and all that it started.
-
-    Returns:
-        The exit code, and what was printed.
-    """
-    log = user.folder / "output.txt"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=user.folder, env=user.environment, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        while max(steps_on_disk(user), default=0) <= beyond_step:
-            assert process.poll() is None, log.read_text(encoding="utf-8")
-            time.sleep(0.1)
-        os.killpg(process.pid, number)
-        code = process.wait(PATIENCE_SECONDS)
-        # The group is empty: no Prefect server is left behind.
-        with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return code, log.read_text(encoding="utf-8")
-
-
-def steps_on_disk(user: User) -> list[int]:
-    states = user.home.glob("checkpoints/*/checkpoint-*/trainer_state.json")
-    return [int(state.parent.name.removeprefix("checkpoint-")) for state in states]
-
-
-def test_a_stopped_training_ends_soon_and_the_same_command_goes_on(alone: User, tiny_config: Path) -> None:
-    command = [*TRAIN, "--config", str(tiny_config), "--training.num_train_epochs", "80"]
-    command += ["--training.early_stopping_patience", "null", "--no-evaluation.baselines"]
-    code, output = stopped_in_training(alone, command, signal.SIGINT, beyond_step=0)
-    assert code == 130, output
-    assert "same command" in output, "the way on is told"
-    assert "Traceback" not in output
-    [(run_id, state)] = alone.query("select run_uuid, status from runs")
-    assert state == "KILLED"
-
-    step = max(steps_on_disk(alone))
-    code, output = stopped_in_training(alone, command, signal.SIGTERM, beyond_step=step)
-    assert code == 143, output
-    assert run_id in output
-    assert re.search(rf"from step {step}\b", output)
-    assert alone.query("select run_uuid, status from runs") == [(run_id, "KILLED")]
-
-    done = alone.types(command)
-    assert done.returncode == 0, done.stderr
-    assert run_id in done.stdout + done.stderr
-    assert alone.query("select run_uuid, status from runs") == [(run_id, "FINISHED")]
-    steps = alone.query("select step from metrics where key = 'train/loss' order by step")
-    assert steps == sorted(set(steps)), "no step is measured twice"
