@@ -127,7 +127,7 @@ def test_several_processes_at_once(tmp_path: Path, before: str) -> None:
     target = tmp_path / "digest"
     command = [sys.executable, "-c", PROGRAM, str(target)]
     if before == "damaged":
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
         (target / "b.bin").write_bytes(b"damage")
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
     outputs = [process.communicate(timeout=120)[1].decode() for process in processes]
@@ -166,7 +166,7 @@ def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     # The limit makes the operating system refuse the bytes beyond it, as a full disk does.
     limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n" + PROGRAM
     command = [sys.executable, "-c", limited, str(tmp_path / "digest")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert "StorageError: Writing to" in done.stderr
     assert "MB are free there" in done.stderr and "TEXTCLF_HOME" in done.stderr
     assert list(tmp_path.iterdir()) == []
