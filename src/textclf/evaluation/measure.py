@@ -154,12 +154,7 @@ def _untrained(
     fetched: FetchedModel | None, encoded: EncodedData, prepared: PreparedData, config: TrainConfig
 ) -> Classifier:
     model = build_classifier(fetched, encoded, model=config.model, labels=prepared.labels, seed=config.training.seed)
-    settings = ClassifierSettings(
-        labels=prepared.labels,
-        max_length=encoded.max_length,
-        cleaning=config.cleaning,
-        pairs=config.data.text_pair_column is not None,
-    )
+    settings = ClassifierSettings.of(config, prepared.labels)
     return Classifier(TorchEngine(model), load_tokenizer(encoded.tokenizer_folder), settings)
 
 
