@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import registry_support as support
+from training_support import connect
 
-from textclf.evaluation.measure import evaluate
-from textclf.tracking.runs import connect
+from textclf.tracking.runs import run_folder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def measure(place: Any) -> Any:
     trained = support.make_trained(place, {})
-    return evaluate(trained, place.prepared, place.encoded, None, config=place.config, home=place.home)
+    return support.measure(place, trained)
 
 
 @pytest.fixture(scope="module")
@@ -200,5 +200,5 @@ def test_baselines_and_the_untrained_model_can_be_left_out(place: Any) -> None:
     evaluated = measure(type(place)(place.home, config, place.prepared, place.encoded))
     assert evaluated.baselines == {}
     assert not [name for name in evaluated.metrics if name.startswith("untrained")]
-    summary = (evaluated.report_folder / "summary.md").read_text(encoding="utf-8")
+    summary = (run_folder(place.home, evaluated.run_id) / "report" / "summary.md").read_text(encoding="utf-8")
     assert "after fine-tuning" in summary and "before fine-tuning" not in summary

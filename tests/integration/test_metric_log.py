@@ -17,11 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from training_support import connect
 
 from textclf.config import Home
 from textclf.errors import TrackingError
 from textclf.tracking.metric_log import METRICS_FILE, MetricLog
-from textclf.tracking.runs import connect, run_folder
+from textclf.tracking.runs import run_folder
+from textclf.tracking.store import TrackingStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -58,7 +60,7 @@ def open_run(home: Home) -> str:
 
 
 def metric_log(home: Home, run_id: str, patience_seconds: float) -> MetricLog:
-    return MetricLog(home, run_id, run_folder(home, run_id), patience_seconds=patience_seconds)
+    return MetricLog(TrackingStore.open(home), run_id, run_folder(home, run_id), patience_seconds=patience_seconds)
 
 
 def points(home: Home, run_id: str, name: str = "train/loss") -> list[tuple[int, float]]:

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import registry_support as support
+from training_support import connect
 
 from textclf.errors import ModelError, ModelNotFoundError
-from textclf.registry.versions import choose_model, load_classifier
-from textclf.tracking.runs import connect
+from textclf.registry.versions import choose_model
+from textclf.tracking.store import TrackingStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -137,13 +138,13 @@ def test_registering_a_run_twice_makes_one_version(place: Any) -> None:
 
 def test_without_the_alias_the_message_names_what_there_is(place: Any) -> None:
     with pytest.raises(ModelNotFoundError, match=r"Registered models: none\.") as caught:
-        choose_model(NAME, "champion", home=place.home)
+        choose_model(TrackingStore.open(place.home), NAME, "champion")
     assert "python flows/train_flow.py" in str(caught.value)
     support.make_version(place, 0.6)
     with pytest.raises(ModelNotFoundError, match=rf"alias production.*\n.*{NAME} \(aliases: champion\)"):
-        choose_model(NAME, "production", home=place.home)
+        choose_model(TrackingStore.open(place.home), NAME, "production")
     with pytest.raises(ModelNotFoundError, match="model textclf-other with the alias champion"):
-        choose_model("textclf-other", "champion", home=place.home)
+        choose_model(TrackingStore.open(place.home), "textclf-other", "champion")
 
 
 # What a version contains
@@ -194,7 +195,7 @@ def test_every_way_of_loading_gives_the_same_labels(registered: Any, logged: Pat
     import pandas as pd
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-    classifier = load_classifier(choose_model(NAME, "champion", home=registered.home), home=registered.home)
+    classifier = support.load_champion(registered)
     expected = classifier.predict(TEXTS)
     labels = [classifier.labels[index] for index in expected.argmax(axis=1)]
 
@@ -223,7 +224,7 @@ def test_a_damaged_version_is_reported(place: Any) -> None:
     inner = next(place.home.root.rglob("MLmodel")).parent / "data" / "model"
     (inner / "textclf.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelError, match=r"Expected config\.json, model\.safetensors, a tokenizer and textclf\.json"):
-        load_classifier(choose_model(NAME, "champion", home=place.home), home=place.home)
+        support.load_champion(place)
 
 
 ELSEWHERE = """
@@ -272,7 +273,7 @@ def test_a_version_loads_where_textclf_is_not_installed_and_without_a_network(
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["connections"] == []
     assert Path(found["code"]).is_relative_to(copy / "code")
-    classifier = load_classifier(choose_model(NAME, "champion", home=registered.home), home=registered.home)
+    classifier = support.load_champion(registered)
     expected = classifier.predict(TEXTS)
     assert found["label"] == [classifier.labels[index] for index in expected.argmax(axis=1)]
     assert found["score"] == pytest.approx(expected.max(axis=1), abs=1e-6)

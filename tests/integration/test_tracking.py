@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import registry_support as support
 import yaml
+from training_support import connect
 
 from textclf import __version__
 from textclf.config import Home, TrainConfig
 from textclf.errors import TrackingError
-from textclf.tracking.runs import connect, run_folder, run_link, training_run
+from textclf.tracking.runs import run_folder, training_run
+from textclf.tracking.store import TrackingStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -227,4 +229,4 @@ def test_a_damaged_store_is_reported(tmp_path: Path) -> None:
 
 def test_a_local_store_has_no_page_to_link_to(place: Any) -> None:
     with opened(place) as run_id:
-        assert run_link(place.home, run_id) is None
+        assert TrackingStore.open(place.home).run_link(run_id) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,27 +11,30 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from textclf import __version__
-from textclf.config.home import Home
-from textclf.config.schema import TrainConfig
-from textclf.evaluation.baselines import fit_baselines
+from textclf.config.schema import EvaluationConfig, ModelConfig, TrainingConfig
+from textclf.evaluation.baselines import BASELINES, fit_baselines
 from textclf.evaluation.report import Predictions, write_report
 from textclf.heads.metrics import classification_metrics
 from textclf.model.build import build_classifier
-from textclf.model.classifier import Classifier, ClassifierSettings
+from textclf.model.classifier import Classifier, read_settings
+from textclf.model.devices import resolve_precision
 from textclf.model.tokens import load_tokenizer
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
-from textclf.store import digest_of
-from textclf.tracking.runs import connect, experiment_id, reporting, run_folder
+from textclf.store import digest_of, write_output
+from textclf.tracking.runs import run_folder
+from textclf.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     import numpy as np
-    from mlflow import MlflowClient
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
 # Part of what a baseline is found again by: raise it when the baselines change.
 BASELINES_VERSION = 1
+RECORD_FILE, REPORT_FOLDER = "evaluated.json", "report"
+# On a run: which runtime and precision its metrics were measured with.
+ENGINE_TAG = "textclf.engine"
 
 
 @dataclass(frozen=True)
@@ -55,22 +59,28 @@ def evaluate(
     encoded: EncodedData,
     fetched: FetchedModel | None,
     *,
-    config: TrainConfig,
-    home: Home,
+    evaluation: EvaluationConfig,
+    model: ModelConfig,
+    training: TrainingConfig,
+    name: str,
+    store: TrackingStore,
 ) -> EvaluatedModel:
     """Measures the trained model and logs metrics, plots and tables to its MLflow run.
 
     Metrics are named `validation/…`, `test/…` and `test_leakfree/…` (test texts that stand in no other split), and
     `untrained/test/…` for the model before fine-tuning. Each baseline gets a run of its own with the same names.
+    Called again after a kill, it measures only what was not measured, and MLflow keeps each value once.
 
     Args:
         trained: The fine-tuned model.
         prepared: The data.
         encoded: The tokenised data, for the tokenizer.
         fetched: The model that fine-tuning started from, to measure it untrained.
-        config: `evaluation`, `model`, `data`, `cleaning` and `training` are used. Its example sentences are left out
-            where pairs are classified.
-        home: Where MLflow's store and the run's folder lie.
+        evaluation: What is measured. Its example sentences are left out where pairs are classified.
+        model: How the untrained model is built.
+        training: Its precision, batch size and seed are used.
+        name: The experiment that the baselines belong to.
+        store: MLflow's store.
 
     Returns:
         All metrics.
@@ -80,34 +90,21 @@ def evaluate(
         ModelError: The model cannot be loaded.
         StorageError: The disk is full or must not be written to.
     """
-    client = connect(home)
-    rows = {split: _read_rows(prepared.folder / f"{split}.parquet") for split in ("validation", "test")}
-    batch_size = config.training.per_device_eval_batch_size
-    classifier = Classifier.load(trained.folder, mixed_precision=config.training.mixed_precision)
-    probabilities = {split: _predict(classifier, rows[split], batch_size, split) for split in rows}
-    metrics = _all_metrics(rows, probabilities, prepared.labels)
-    sentences = () if classifier.pairs else config.evaluation.examples
-    examples = [("after fine-tuning", classifier)]
-    if config.evaluation.untrained:
-        untrained = _untrained(fetched, encoded, prepared, config)
-        before = _predict(untrained, rows["test"], batch_size, "test, untrained")
-        found = classification_metrics(rows["test"].labels, before, prepared.labels)
-        metrics |= {f"untrained/test/{name}": value for name, value in found.items() if "/" not in name}
-        examples.insert(0, ("before fine-tuning", untrained))
-    baselines = _baselines(client, prepared, rows, config, home) if config.evaluation.baselines else {}
-    folder = run_folder(home, trained.run_id) / "report"
-    test = rows["test"]
-    write_report(
-        folder,
-        Predictions(test.numbers, test.shown, test.labels, probabilities["test"], prepared.labels),
-        metrics={"fine-tuned": metrics, **baselines},
-        examples=[(when, text, *_best(model, text)) for when, model in examples for text in sentences],
-    )
-    with reporting(home, "logging the evaluation"):
-        _log_metrics(client, trained.run_id, metrics, step=trained.steps)
-        for tag, digest in comparison_tags(prepared).items():
-            client.set_tag(trained.run_id, tag, digest)
-        client.log_artifacts(trained.run_id, str(folder), "evaluation")
+    folder = run_folder(store.home, trained.run_id)
+    report, record = folder / REPORT_FOLDER, folder / RECORD_FILE
+    if record.is_file():
+        logger.info("Evaluate: this run was measured before it was interrupted; its figures are logged now.")
+        evaluated = EvaluatedModel.model_validate_json(record.read_text(encoding="utf-8"))
+    else:
+        evaluated = _measure(trained, prepared, encoded, fetched, evaluation, model, training, name, store, report)
+        # Before anything is logged: whoever goes on after a kill logs the same values again, of the same time.
+        write_output(record, evaluated.model_dump_json(indent=1).encode())
+    with store.reporting("logging the evaluation"):
+        _log_metrics(store, trained.run_id, evaluated.metrics, step=trained.steps, timestamp_ms=evaluated.measured_ms)
+        for tag, value in (comparison_tags(prepared) | {ENGINE_TAG: evaluated.engine}).items():
+            store.client.set_tag(trained.run_id, tag, value)
+        store.client.log_artifacts(trained.run_id, str(report), "evaluation")
+    metrics = evaluated.metrics
     logger.info(
         "Evaluate: test accuracy %.4f, macro F1 %.4f; without leaked rows %.4f, %.4f.",
         metrics["test/accuracy"],
@@ -115,7 +112,7 @@ def evaluate(
         metrics.get("test_leakfree/accuracy", metrics["test/accuracy"]),
         metrics.get("test_leakfree/f1_macro", metrics["test/f1_macro"]),
     )
-    return EvaluatedModel(run_id=trained.run_id, metrics=metrics, baselines=baselines, report_folder=folder)
+    return evaluated
 
 
 def comparison_tags(prepared: PreparedData) -> dict[str, str]:
@@ -149,17 +146,50 @@ def _best(classifier: Classifier, text: str) -> tuple[str, float]:
     return classifier.labels[int(probabilities.argmax())], float(probabilities.max())
 
 
-def _untrained(
-    fetched: FetchedModel | None, encoded: EncodedData, prepared: PreparedData, config: TrainConfig
-) -> Classifier:
-    model = build_classifier(fetched, encoded, model=config.model, labels=prepared.labels, seed=config.training.seed)
-    settings = ClassifierSettings(
-        labels=prepared.labels,
-        max_length=encoded.max_length,
-        cleaning=config.cleaning,
-        pairs=config.data.text_pair_column is not None,
+def _measure(
+    trained: TrainedModel,
+    prepared: PreparedData,
+    encoded: EncodedData,
+    fetched: FetchedModel | None,
+    evaluation: EvaluationConfig,
+    model: ModelConfig,
+    training: TrainingConfig,
+    name: str,
+    store: TrackingStore,
+    report: Path,
+) -> EvaluatedModel:
+    rows = {split: _read_rows(prepared.folder / f"{split}.parquet") for split in ("validation", "test")}
+    test = rows["test"]
+    batch_size = training.per_device_eval_batch_size
+    precision = resolve_precision(training.mixed_precision)
+    classifier = Classifier.load(trained.folder, mixed_precision=precision)
+    probabilities = {split: _predict(classifier, rows[split], batch_size, split) for split in rows}
+    metrics = _all_metrics(rows, probabilities, prepared.labels)
+    models = [("after fine-tuning", classifier)]
+    if evaluation.untrained:
+        network = build_classifier(fetched, encoded, model=model, labels=prepared.labels, seed=training.seed)
+        tokenizer = load_tokenizer(encoded.tokenizer_folder)
+        untrained = Classifier(network, tokenizer, read_settings(trained.folder), precision)
+        before = _predict(untrained, test, batch_size, "test, untrained")
+        found = classification_metrics(test.labels, before, prepared.labels)
+        metrics |= {f"untrained/test/{name}": value for name, value in found.items() if "/" not in name}
+        models.insert(0, ("before fine-tuning", untrained))
+    baselines = _baselines(store, prepared, rows, name=name, seed=training.seed) if evaluation.baselines else {}
+    sentences = () if classifier.pairs else evaluation.examples
+    write_report(
+        report,
+        Predictions(test.numbers, test.shown, test.labels, probabilities["test"], prepared.labels),
+        metrics={"fine-tuned": metrics, **baselines},
+        examples=[(when, text, *_best(classifier, text)) for when, classifier in models for text in sentences],
     )
-    return Classifier(model, load_tokenizer(encoded.tokenizer_folder), settings)
+    return EvaluatedModel(
+        run_id=trained.run_id,
+        metrics=metrics,
+        baselines=baselines,
+        engine=f"torch-{'fp32' if precision == 'no' else precision}",
+        precision=precision,
+        measured_ms=int(time.time() * 1000),
+    )
 
 
 def _all_metrics(
@@ -178,63 +208,56 @@ def _all_metrics(
     return metrics
 
 
-def _log_metrics(client: MlflowClient, run_id: str, metrics: dict[str, float], *, step: int) -> None:
-    import time
-
+def _log_metrics(store: TrackingStore, run_id: str, metrics: dict[str, float], *, step: int, timestamp_ms: int) -> None:
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
-    values = [Metric(name, value, now, step) for name, value in metrics.items()]
+    values = [Metric(name, value, timestamp_ms, step) for name, value in metrics.items()]
     for start in range(0, len(values), 500):
-        client.log_batch(run_id, metrics=values[start : start + 500])
+        store.client.log_batch(run_id, metrics=values[start : start + 500])
 
 
 def _baselines(
-    client: MlflowClient, prepared: PreparedData, rows: dict[str, _Rows], config: TrainConfig, home: Home
+    store: TrackingStore, prepared: PreparedData, rows: dict[str, _Rows], *, name: str, seed: int
 ) -> dict[str, dict[str, float]]:
     import pyarrow.parquet as pq
 
     path = prepared.folder / "train.parquet"
-    weights = pq.read_table(path, columns=["weight"])["weight"].to_numpy() if _has(path, "weight") else None
     # The digests cover the weights; which test rows are leak-free also depends on rows that the audit has removed.
     rows_key = [prepared.split_digests, prepared.test_leakfree_digest]
     key = digest_of(BASELINES_VERSION, __version__, rows_key, prepared.labels)
-    experiment = experiment_id(client, home, f"textclf-{config.data.name}")
-    with reporting(home, "looking for baselines"):
-        runs = client.search_runs(
+    experiment = store.experiment(name)
+    with store.reporting("looking for baselines"):
+        runs = store.client.search_runs(
             [experiment], f"tags.`textclf.baseline_key` = '{key}' and attributes.status = 'FINISHED'"
         )
-    if runs:
+    measured = {run.data.tags["textclf.baseline"]: run.data.metrics for run in runs}
+    # A kill between two of them leaves one without the other.
+    missing = [baseline for baseline in BASELINES if baseline not in measured]
+    if not missing:
         logger.info("Evaluate: the baselines were measured on this data before.")
-        return {run.data.tags["textclf.baseline"]: run.data.metrics for run in runs}
+        return measured
     train = pq.read_table(path)
     fitted = fit_baselines(
         train["text"].to_pylist(),
         train["label"].to_numpy(),
-        train_pairs=train["text_pair"].to_pylist() if _has(path, "text_pair") else None,
-        train_weights=weights,
+        train_pairs=train["text_pair"].to_pylist() if "text_pair" in train.column_names else None,
+        train_weights=train["weight"].to_numpy() if "weight" in train.column_names else None,
         num_labels=len(prepared.labels),
-        seed=config.training.seed,
+        seed=seed,
+        names=missing,
     )
-    measured = {}
-    for name, baseline in fitted.items():
-        probabilities = {split: baseline.predict_proba(rows[split].texts, rows[split].text_pairs) for split in rows}
-        measured[name] = _all_metrics(rows, probabilities, prepared.labels)
+    for baseline, estimator in fitted.items():
+        probabilities = {split: estimator.predict_proba(rows[split].texts, rows[split].text_pairs) for split in rows}
+        measured[baseline] = _all_metrics(rows, probabilities, prepared.labels)
         tags = {
             "textclf.kind": "baseline",
-            "textclf.baseline": name,
+            "textclf.baseline": baseline,
             "textclf.baseline_key": key,
             "textclf.data_digest": prepared.digest,
             **comparison_tags(prepared),
         }
-        with reporting(home, f"logging the baseline {name}"):
-            run = client.create_run(experiment, run_name=f"baseline-{name}", tags=tags)
-            _log_metrics(client, run.info.run_id, measured[name], step=0)
-            client.set_terminated(run.info.run_id)
+        with store.reporting(f"logging the baseline {baseline}"):
+            run_id = store.client.create_run(experiment, run_name=f"baseline-{baseline}", tags=tags).info.run_id
+            _log_metrics(store, run_id, measured[baseline], step=0, timestamp_ms=int(time.time() * 1000))
+            store.client.set_terminated(run_id)
     return measured
-
-
-def _has(path: Path, column: str) -> bool:
-    import pyarrow.parquet as pq
-
-    return column in pq.read_schema(path).names

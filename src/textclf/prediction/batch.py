@@ -10,6 +10,7 @@ from textclf.config.schema import PredictConfig
 from textclf.prediction.job import pending_files, predict_files
 from textclf.records import PredictionSummary
 from textclf.registry.versions import choose_model, load_classifier
+from textclf.tracking.store import TrackingStore
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,12 @@ def predict_batch(config: PredictConfig, *, home: Home, run_id: str) -> Predicti
         TrackingError: MLflow's store failed.
     """
     started = time.monotonic()
-    chosen = choose_model(config.model, config.alias, home=home)
+    store = TrackingStore.open(home)
+    chosen = choose_model(store, config.model, config.alias)
     logger.info("Predict: %s@%s is version %d.", chosen.name, config.alias, chosen.version)
     pending, files = pending_files(config, model_name=chosen.name, model_version=chosen.version, home=home)
     if pending:
-        classifier = load_classifier(chosen, home=home, mixed_precision=config.mixed_precision)
+        classifier = load_classifier(store, chosen, mixed_precision=config.mixed_precision)
         files = list(
             predict_files(
                 config,
