@@ -16,7 +16,9 @@ from textclf.records import FetchedModel, PreparedData
 @task(name="audit", timeout_seconds=4 * 3600, **TASK_POLICY)
 def audit(prepared: PreparedData, model: FetchedModel | None, config: TrainConfig, home: Home) -> PreparedData:
     """Looks for duplicates, leaks, conflicts and more, and leaves out what must not be trained on."""
-    audited = audit_data(prepared, model, config=config, home=home)
+    audited = audit_data(
+        prepared, model, settings=config.audit, max_length=config.encoding.max_length, folder=home.prepared
+    )
     create_markdown_artifact(
         markdown_summary(read_findings(audited), language=config.audit.report_language),
         key="data-audit",

@@ -83,7 +83,7 @@ def trained(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     home = make_home(folder / "home")
     fetched = fetch_data(config.data.sources, home=home)
     prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, seed=7, home=home)
-    audited = audit(prepared, None, config=config, home=home)
+    audited = audit(prepared, None, settings=config.audit, max_length=128, folder=home.prepared)
     registered = train_and_register(audited, config, home)
     return Trained(home, config, served, f"{hub.endpoint}/datasets/{DATA}", fetched, prepared, audited, registered)
 
@@ -281,7 +281,7 @@ def test_corrected_labels_are_followed_from_either_end(tmp_path: Path, trained: 
 
     new = make_config(done.folder)
     child = prepare(fetch_data(new.data.sources, home=home), data=new.data, cleaning=new.cleaning, seed=7, home=home)
-    audited = audit(child, None, config=new, home=home)
+    audited = audit(child, None, settings=new.audit, max_length=128, folder=home.prepared)
     assert (child.relabelled_from, audited.relabelled_from) == (parent.version, parent.version)
     with training_run(home, config=new, prepared=audited, encoded=place.encoded, fetched=None, tags={}) as run_id:
         pass

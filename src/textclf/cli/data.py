@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from textclf.config import Home, TrainConfig, anchor, parse_command
@@ -124,7 +125,13 @@ def audit(arguments: Sequence[str]) -> int:
     fetched = _fetch(given.paths, config, home)
     _keep_inputs("--output", given.output, fetched)
     prepared = _prepare(fetched, config, home)
-    audited = audit_data(prepared, _model_at_hand(config, home), config=config, home=home)
+    audited = audit_data(
+        prepared,
+        _model_at_hand(config, home),
+        settings=config.audit,
+        max_length=config.encoding.max_length,
+        folder=home.prepared,
+    )
     findings = read_findings(audited)
     report = audited.folder / REPORT_FILE
     if given.output:
@@ -146,7 +153,8 @@ def suspects(arguments: Sequence[str]) -> int:
     Raises:
         TextclfError: The data cannot be used, or the table not be written.
     """
-    from textclf.correction.suspects import find_suspects
+    from textclf.correction.cross_fitting import model_probabilities, tfidf_probabilities
+    from textclf.correction.suspects import Estimate, find_suspects
     from textclf.correction.table import check_target, write_suspects
 
     config, given, home = _start("suspects", arguments)
@@ -154,20 +162,22 @@ def suspects(arguments: Sequence[str]) -> int:
     fetched = _fetch(given.paths, config, home)
     _keep_inputs("--output", given.output, fetched)
     prepared = _prepare(fetched, config, home)
-    model = None
-    if given.estimator == "model" and config.model.sources:
-        from textclf.fetching.fetch import fetch_model
+    estimate: Estimate = partial(tfidf_probabilities, seed=config.training.seed)
+    if given.estimator == "model":
+        model = None
+        if config.model.sources:
+            from textclf.fetching.fetch import fetch_model
 
-        model = fetch_model(config.model.sources, home=home, offline=config.offline)
-    found = find_suspects(
-        prepared,
-        limit=given.limit,
-        estimator=given.estimator,
-        seed=config.training.seed,
-        config=config,
-        model=model,
-        home=home,
-    )
+            model = fetch_model(config.model.sources, home=home, offline=config.offline)
+        estimate = partial(
+            model_probabilities,
+            prepared=prepared,
+            config=config,
+            model=model,
+            seed=config.training.seed,
+            folder=home.root,
+        )
+    found = find_suspects(prepared, estimate=estimate, limit=given.limit)
     write_suspects(found, given.output)
     advice = ""
     if found.issues > DOUBTFUL_MODEL * found.texts:
