@@ -14,7 +14,7 @@ from training_support import connect
 from textclf.config import Home, TrainConfig
 from textclf.evaluation.measure import ENGINE_TAG, comparison_tags, evaluate
 from textclf.model.build import build_classifier
-from textclf.model.classifier import Classifier, ClassifierSettings
+from textclf.model.classifier import Classifier, ClassifierSettings, save_classifier
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.registry.gate import register
 from textclf.registry.versions import choose_model, load_classifier
@@ -65,8 +65,8 @@ def make_place(
     return Place(home, config, prepared, encoded)
 
 
-def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
-    """A tiny classifier with random weights, or one that gives every text the same label."""
+def save_tiny(place: Place, folder: Path, *, always: str | None = None) -> None:
+    """Saves a tiny classifier with random weights, or one that gives every text the same label."""
     import torch
 
     labels = place.prepared.labels
@@ -84,7 +84,7 @@ def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
         cleaning=place.config.cleaning,
         pairs=place.config.data.text_pair_column is not None,
     )
-    return Classifier(model, load_tokenizer(place.encoded.tokenizer_folder), settings)
+    save_classifier(folder, model, load_tokenizer(place.encoded.tokenizer_folder), settings)
 
 
 def make_trained(place: Place, metrics: Mapping[str, float], *, always: str | None = None) -> TrainedModel:
@@ -97,7 +97,7 @@ def make_trained(place: Place, metrics: Mapping[str, float], *, always: str | No
     for tag, value in {**comparison_tags(place.prepared), ENGINE_TAG: "torch-fp32"}.items():
         client.set_tag(run_id, tag, value)
     folder = run_folder(place.home, run_id) / "model"
-    make_classifier(place, always=always).save(folder)
+    save_tiny(place, folder, always=always)
     return TrainedModel(
         run_id=run_id, folder=folder, best_metric=0.5, epochs=1.0, steps=4, seconds=1.0, resumed_from_step=None
     )

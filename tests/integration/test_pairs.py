@@ -211,7 +211,7 @@ def test_texts_that_do_not_suit_the_model_are_refused(trained: TrainedModel) -> 
 def test_a_folder_that_knows_nothing_of_pairs_takes_single_texts(tmp_path: Path) -> None:
     place = support.make_place(tmp_path / "place")
     folder = tmp_path / "model"
-    support.make_classifier(place).save(folder)
+    support.save_tiny(place, folder)
     expected = Classifier.load(folder).predict(["房间很好"])
     settings = json.loads((folder / "textclf.json").read_text(encoding="utf-8"))
     assert settings.pop("pairs") is False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,15 @@ from tqdm import tqdm
 
 from textclf import __version__
 from textclf.config.schema import EvaluationConfig, ModelConfig, TrainingConfig
+from textclf.config.sources import Split
+from textclf.data.prepared import SplitRows, read_split
 from textclf.evaluation.baselines import BASELINES, fit_baselines
 from textclf.evaluation.report import Predictions, write_report
-from textclf.heads.metrics import classification_metrics
+from textclf.heads.single_label import SingleLabel
 from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier, read_settings
 from textclf.model.devices import resolve_precision
+from textclf.model.engine import TorchEngine
 from textclf.model.tokens import load_tokenizer
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.store import digest_of, write_output
@@ -32,25 +34,10 @@ logger = logging.getLogger(__name__)
 
 # Part of what a baseline is found again by: raise it when the baselines change.
 BASELINES_VERSION = 1
+MEASURED: tuple[Split, ...] = ("validation", "test")
 RECORD_FILE, REPORT_FOLDER = "evaluated.json", "report"
 # On a run: which runtime and precision its metrics were measured with.
 ENGINE_TAG = "textclf.engine"
-
-
-@dataclass(frozen=True)
-class _Rows:
-    numbers: NDArray[np.int64]
-    texts: list[str]
-    text_pairs: list[str] | None
-    labels: NDArray[np.int64]
-    leakfree: NDArray[np.bool_]
-
-    @property
-    def shown(self) -> list[str]:
-        """Each text, or the two of a pair with BERT's mark between them, for the report."""
-        if self.text_pairs is None:
-            return self.texts
-        return [f"{text} [SEP] {pair}" for text, pair in zip(self.texts, self.text_pairs, strict=True)]
 
 
 def evaluate(
@@ -123,27 +110,21 @@ def comparison_tags(prepared: PreparedData) -> dict[str, str]:
     }
 
 
-def _read_rows(path: Path) -> _Rows:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
-    return _Rows(
-        numbers=table["row"].to_numpy(),
-        texts=table["text"].to_pylist(),
-        text_pairs=table["text_pair"].to_pylist() if "text_pair" in table.column_names else None,
-        labels=table["label"].to_numpy(),
-        leakfree=table["leakfree"].to_numpy(),
-    )
-
-
-def _predict(classifier: Classifier, rows: _Rows, batch_size: int, what: str) -> NDArray[np.float32]:
-    with tqdm(total=len(rows.texts), desc=f"Evaluate {what}", unit="texts", disable=None, leave=False) as bar:
-        return classifier.predict(rows.texts, rows.text_pairs, batch_size=batch_size, progress=bar)
+def _predict(classifier: Classifier, rows: SplitRows, batch_size: int, what: str) -> NDArray[np.float32]:
+    with tqdm(total=len(rows), desc=f"Evaluate {what}", unit="texts", disable=None, leave=False) as bar:
+        return classifier.predict(rows.texts, rows.pairs, batch_size=batch_size, progress=bar)
 
 
 def _best(classifier: Classifier, text: str) -> tuple[str, float]:
-    probabilities = classifier.predict([text])[0]
-    return classifier.labels[int(probabilities.argmax())], float(probabilities.max())
+    best = classifier.head.decide(classifier.predict([text]))
+    return best.labels[0], float(best.scores[0])
+
+
+def _shown(rows: SplitRows) -> list[str]:
+    """Each text, or the two of a pair with BERT's mark between them, for the report."""
+    if rows.pairs is None:
+        return rows.texts
+    return [f"{text} [SEP] {pair}" for text, pair in zip(rows.texts, rows.pairs, strict=True)]
 
 
 def _measure(
@@ -158,27 +139,27 @@ def _measure(
     store: TrackingStore,
     report: Path,
 ) -> EvaluatedModel:
-    rows = {split: _read_rows(prepared.folder / f"{split}.parquet") for split in ("validation", "test")}
+    rows = {split: read_split(prepared, split) for split in MEASURED}
     test = rows["test"]
     batch_size = training.per_device_eval_batch_size
     precision = resolve_precision(training.mixed_precision)
     classifier = Classifier.load(trained.folder, mixed_precision=precision)
     probabilities = {split: _predict(classifier, rows[split], batch_size, split) for split in rows}
-    metrics = _all_metrics(rows, probabilities, prepared.labels)
+    metrics = _all_metrics(rows, probabilities, classifier.head)
     models = [("after fine-tuning", classifier)]
     if evaluation.untrained:
         network = build_classifier(fetched, encoded, model=model, labels=prepared.labels, seed=training.seed)
         tokenizer = load_tokenizer(encoded.tokenizer_folder)
-        untrained = Classifier(network, tokenizer, read_settings(trained.folder), precision)
+        untrained = Classifier(TorchEngine(network, precision), tokenizer, read_settings(trained.folder))
         before = _predict(untrained, test, batch_size, "test, untrained")
-        found = classification_metrics(test.labels, before, prepared.labels)
+        found = untrained.head.metrics(test.labels, before)
         metrics |= {f"untrained/test/{name}": value for name, value in found.items() if "/" not in name}
         models.insert(0, ("before fine-tuning", untrained))
     baselines = _baselines(store, prepared, rows, name=name, seed=training.seed) if evaluation.baselines else {}
     sentences = () if classifier.pairs else evaluation.examples
     write_report(
         report,
-        Predictions(test.numbers, test.shown, test.labels, probabilities["test"], prepared.labels),
+        Predictions(test.numbers, _shown(test), test.labels, probabilities["test"], prepared.labels),
         metrics={"fine-tuned": metrics, **baselines},
         examples=[(when, text, *_best(classifier, text)) for when, classifier in models for text in sentences],
     )
@@ -186,25 +167,25 @@ def _measure(
         run_id=trained.run_id,
         metrics=metrics,
         baselines=baselines,
-        engine=f"torch-{'fp32' if precision == 'no' else precision}",
+        engine=classifier.engine.name,
         precision=precision,
         measured_ms=int(time.time() * 1000),
     )
 
 
 def _all_metrics(
-    rows: dict[str, _Rows], probabilities: dict[str, NDArray[np.float32]], labels: tuple[str, ...]
+    rows: dict[Split, SplitRows], probabilities: dict[Split, NDArray[np.float32]], head: SingleLabel
 ) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for split, split_rows in rows.items():
-        found = classification_metrics(split_rows.labels, probabilities[split], labels)
+        found = head.metrics(split_rows.labels, probabilities[split])
         metrics |= {f"{split}/{name}": value for name, value in found.items()}
     leakfree = rows["test"].leakfree
-    if leakfree.any():
-        found = classification_metrics(rows["test"].labels[leakfree], probabilities["test"][leakfree], labels)
+    if leakfree is not None and leakfree.any():
+        found = head.metrics(rows["test"].labels[leakfree], probabilities["test"][leakfree])
         metrics |= {f"test_leakfree/{name}": value for name, value in found.items()}
         metrics["test_leakfree/rows"] = float(leakfree.sum())
-    metrics["test/rows"] = float(len(leakfree))
+    metrics["test/rows"] = float(len(rows["test"]))
     return metrics
 
 
@@ -217,11 +198,8 @@ def _log_metrics(store: TrackingStore, run_id: str, metrics: dict[str, float], *
 
 
 def _baselines(
-    store: TrackingStore, prepared: PreparedData, rows: dict[str, _Rows], *, name: str, seed: int
+    store: TrackingStore, prepared: PreparedData, rows: dict[Split, SplitRows], *, name: str, seed: int
 ) -> dict[str, dict[str, float]]:
-    import pyarrow.parquet as pq
-
-    path = prepared.folder / "train.parquet"
     # The digests cover the weights; which test rows are leak-free also depends on rows that the audit has removed.
     rows_key = [prepared.split_digests, prepared.test_leakfree_digest]
     key = digest_of(BASELINES_VERSION, __version__, rows_key, prepared.labels)
@@ -236,19 +214,19 @@ def _baselines(
     if not missing:
         logger.info("Evaluate: the baselines were measured on this data before.")
         return measured
-    train = pq.read_table(path)
+    train = read_split(prepared, "train")
     fitted = fit_baselines(
-        train["text"].to_pylist(),
-        train["label"].to_numpy(),
-        train_pairs=train["text_pair"].to_pylist() if "text_pair" in train.column_names else None,
-        train_weights=train["weight"].to_numpy() if "weight" in train.column_names else None,
+        train.texts,
+        train.labels,
+        train_pairs=train.pairs,
+        train_weights=train.weights,
         num_labels=len(prepared.labels),
         seed=seed,
         names=missing,
     )
     for baseline, estimator in fitted.items():
-        probabilities = {split: estimator.predict_proba(rows[split].texts, rows[split].text_pairs) for split in rows}
-        measured[baseline] = _all_metrics(rows, probabilities, prepared.labels)
+        probabilities = {split: estimator.predict_proba(rows[split].texts, rows[split].pairs) for split in rows}
+        measured[baseline] = _all_metrics(rows, probabilities, SingleLabel(prepared.labels))
         tags = {
             "textclf.kind": "baseline",
             "textclf.baseline": baseline,

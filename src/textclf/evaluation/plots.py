@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from textclf.errors import DataError
 from textclf.evaluation.fonts import Typeface, typeface_for
 from textclf.heads.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
+from textclf.heads.single_label import SingleLabel
 from textclf.store import write_output
 from textclf.tables import display_width, shorten
 
@@ -88,7 +89,7 @@ def confusion_matrix(
 
     check_predictions(labels, probabilities, label_names)
     drawn = _Drawn.of(labels, label_names, subject)
-    predicted = probabilities.argmax(axis=1)
+    predicted = SingleLabel(tuple(label_names)).decide(probabilities).label_ids
     number = len(label_names)
     counts = np.bincount(labels * number + predicted, minlength=number**2).reshape(number, number)
     totals = counts.sum(axis=1)

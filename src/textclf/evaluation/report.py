@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from textclf.evaluation.plots import write_plots
 from textclf.heads.metrics import check_predictions, errors_table
+from textclf.heads.single_label import SingleLabel
 from textclf.store import write_output
 from textclf.tables import markdown_table, spreadsheet_safe
 
@@ -208,13 +209,13 @@ def _parquet(predictions: Predictions) -> bytes:
     import pyarrow.parquet as pq
 
     names = predictions.label_names
-    predicted = predictions.probabilities.argmax(axis=1)
+    predicted = SingleLabel(tuple(names)).decide(predictions.probabilities)
     columns = {
         "row": pa.array(predictions.rows, pa.int64()),
         "text": pa.array(predictions.texts, pa.string()),
         "label": pa.array([names[int(label)] for label in predictions.labels], pa.string()),
-        "predicted": pa.array([names[int(label)] for label in predicted], pa.string()),
-        "score": pa.array(predictions.probabilities.max(axis=1), pa.float32()),
+        "predicted": pa.array(predicted.labels, pa.string()),
+        "score": pa.array(predicted.scores, pa.float32()),
     }
     for index, name in enumerate(names):
         columns[f"probability/{name}"] = pa.array(predictions.probabilities[:, index], pa.float32())

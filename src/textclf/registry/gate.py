@@ -6,12 +6,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textclf.config.home import Home
+from textclf.data.prepared import read_split
 from textclf.evaluation.baselines import TFIDF
 from textclf.evaluation.measure import ENGINE_TAG, comparison_tags
-from textclf.heads.metrics import classification_metrics
 from textclf.records import Decision, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.registry.versions import ChosenModel, add_version, find_version, load_classifier
 from textclf.tracking.store import TrackingStore
@@ -119,21 +119,19 @@ def decision_sentence(decision: Decision) -> str:
 
 def warn_of_undefined_metric(prepared: PreparedData, metric: str) -> None:
     """Warns before training if the metric that decides will have no value over the test rows."""
-    import pyarrow.parquet as pq
-
     if metric not in NEEDS_TWO_CLASSES:
         return
-    table = pq.read_table(prepared.folder / "test.parquet", columns=["label", "leakfree"])
-    rows = table.filter(table["leakfree"])
-    labels = (rows if len(rows) else table)["label"].unique().to_pylist()
-    if len(labels) < 2:
+    test = read_split(prepared, "test")
+    if test.leakfree is not None and test.leakfree.any():
+        test = test.where(test.leakfree)
+    labels = set(test.labels.tolist())
+    if len(labels) == 1:
         logger.warning(
-            "registration.metric %s needs test rows of two labels, but all %s%d rows are %s: the new model will not "
-            "replace a champion. Add test rows, or choose f1_macro or accuracy.",
+            "registration.metric %s needs test rows of two labels, but all %d rows that count are %s: the new model "
+            "will not replace a champion. Add test rows, or choose f1_macro or accuracy.",
             metric,
-            "leak-free " if len(rows) else "",
-            len(rows) or len(table),
-            prepared.labels[labels[0]],
+            len(test),
+            prepared.labels[labels.pop()],
         )
 
 
@@ -220,8 +218,6 @@ def _champion_score(
     rows: str,
     metric: str,
 ) -> float | None:
-    import pyarrow.parquet as pq
-
     with store.reporting("reading the champion's metrics"):
         run = store.client.get_run(champion.run_id) if champion.run_id else None
     tag = f"textclf.{rows}_digest"
@@ -231,16 +227,13 @@ def _champion_score(
         if recorded is not None:
             return float(recorded)
     classifier = load_classifier(store, ChosenModel.of(champion), mixed_precision=evaluated.precision)
-    table: Any = pq.read_table(prepared.folder / "test.parquet")
-    if classifier.labels != prepared.labels or classifier.pairs != ("text_pair" in table.column_names):
+    test = read_split(prepared, "test")
+    if classifier.labels != prepared.labels or classifier.pairs != (test.pairs is not None):
         return None
     logger.info("Register: measuring the champion, version %s, on the new test rows.", champion.version)
-    if rows == "test_leakfree":
-        table = table.filter(table["leakfree"])
-    probabilities = classifier.predict(
-        table["text"].to_pylist(), table["text_pair"].to_pylist() if classifier.pairs else None
-    )
-    return classification_metrics(table["label"].to_numpy(), probabilities, prepared.labels)[metric]
+    if rows == "test_leakfree" and test.leakfree is not None:
+        test = test.where(test.leakfree)
+    return classifier.head.metrics(test.labels, classifier.predict(test.texts, test.pairs))[metric]
 
 
 def _record(store: TrackingStore, decision: Decision, reason: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
 from textclf.model.classifier import Classifier, read_settings
+from textclf.model.devices import AskedPrecision
 from textclf.quiet import quiet_mlflow
 from textclf.records import TrainedModel
 from textclf.tracking.store import TrackingStore
@@ -101,7 +102,9 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
     return ChosenModel.of(found)
 
 
-def load_classifier(store: TrackingStore, chosen: ChosenModel, *, mixed_precision: str = "auto") -> Classifier:
+def load_classifier(
+    store: TrackingStore, chosen: ChosenModel, *, mixed_precision: AskedPrecision = "auto"
+) -> Classifier:
     """Loads a registered classifier.
 
     Raises:

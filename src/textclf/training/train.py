@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textclf.config.schema import TrainConfig, TrainingConfig
-from textclf.heads.metrics import classification_metrics
+from textclf.heads.single_label import SingleLabel
 from textclf.model.build import build_classifier
-from textclf.model.classifier import Classifier, ClassifierSettings
+from textclf.model.classifier import ClassifierSettings, save_classifier
 from textclf.model.devices import resolve_precision
 from textclf.model.tokens import load_tokenizer
 from textclf.records import EncodedData, FetchedModel, TrainedModel
 from textclf.store import storage_error, write_text
 
 if TYPE_CHECKING:
-    from transformers import EvalPrediction, TrainingArguments
+    from transformers import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def _train(
             padding="max_length" if config.encoding.pad_to_max_length else "longest",
             max_length=encoded.max_length if config.encoding.pad_to_max_length else None,
         ),
-        compute_metrics=_validation_metrics(labels),
+        head=SingleLabel(labels),
         group_by_length=config.training.group_by_length,
     )
     progress = Progress(
@@ -126,7 +126,7 @@ def _train(
         pairs=config.data.text_pair_column is not None,
     )
     trained_model: Any = trainer.model
-    Classifier(trained_model, tokenizer, settings).save(folder / MODEL_FOLDER)
+    save_classifier(folder / MODEL_FOLDER, trained_model, tokenizer, settings)
     state = trainer.state
     record = TrainedModel(
         run_id=run_id,
@@ -212,15 +212,3 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def _global_step(checkpoint: Path) -> int:
     return int(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"])
-
-
-def _validation_metrics(labels: tuple[str, ...]) -> Callable[[EvalPrediction], dict[str, float]]:
-    def compute(prediction: EvalPrediction) -> dict[str, float]:
-        import torch
-
-        probabilities: Any = torch.softmax(torch.as_tensor(prediction.predictions), dim=-1).numpy()
-        label_ids: Any = prediction.label_ids
-        metrics = classification_metrics(label_ids, probabilities, labels)
-        return {name: value for name, value in metrics.items() if "/" not in name}
-
-    return compute

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from textclf.heads.single_label import SingleLabel
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class LengthGroupedSampler(Sampler[int]):
 class ClassifierTrainer(Trainer):
     """Trainer with reproducible length grouping and row weights, and without its own printing.
 
-    The loss of a step is the mean cross-entropy of its rows, over all batches that are added up for it. A row with a
+    The loss of a step is the mean of its rows, over all batches that are added up for it. A row with a
     weight (a column `weight` of the training rows) counts as if it stood there so many times.
     """
 
@@ -80,8 +82,9 @@ class ClassifierTrainer(Trainer):
     # would grow with gradient_accumulation_steps. Ours really is one.
     loss_is_scaled_for_ga = True
 
-    def __init__(self, *arguments: Any, group_by_length: bool, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, *, head: SingleLabel, group_by_length: bool, **named: Any) -> None:
+        super().__init__(compute_metrics=self._validation_metrics, **named)
+        self._head = head
         self._group_by_length = group_by_length
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
@@ -124,9 +127,14 @@ class ClassifierTrainer(Trainer):
             The loss; with `return_outputs`, loss and outputs.
         """
         outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "weight")})
-        losses = torch.nn.functional.cross_entropy(outputs.logits.float(), inputs["labels"], reduction="none")
-        loss = (_weights(inputs) * losses).sum() / num_items_in_batch
+        loss = self._head.loss(outputs.logits, inputs["labels"], _weights(inputs)) / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
+
+    def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        logits: Any = prediction.predictions
+        targets: Any = prediction.label_ids
+        metrics = self._head.metrics(targets, self._head.probabilities(logits))
+        return {name: value for name, value in metrics.items() if "/" not in name}
 
 
 def _weights(batch: Any) -> torch.Tensor:
