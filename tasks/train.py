@@ -11,7 +11,8 @@ from textclf.model.classifier import ClassifierSettings
 from textclf.records import EncodedData, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries import training_summary
 from textclf.tracking.metric_log import MetricLog
-from textclf.tracking.runs import run_folder, run_link
+from textclf.tracking.runs import run_folder
+from textclf.tracking.store import TrackingStore
 from textclf.training.train import train as fine_tune
 
 
@@ -25,8 +26,9 @@ def train(
     home: Home,
 ) -> TrainedModel:
     """Fine-tunes the classifier; after an interruption it goes on from the last checkpoint."""
+    store = TrackingStore.open(home)
     folder = run_folder(home, run_id)
-    with MetricLog(home, run_id, folder) as metrics:
+    with MetricLog(store, run_id, folder) as metrics:
         trained = fine_tune(
             encoded,
             model,
@@ -39,6 +41,6 @@ def train(
             log_metrics=metrics.log,
         )
     create_markdown_artifact(
-        training_summary(trained, run_link(home, run_id)), key="training", description="Duration and best score"
+        training_summary(trained, store.run_link(run_id)), key="training", description="Duration and best score"
     )
     return trained

@@ -110,6 +110,18 @@ def align(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
     return "\n".join(lines)
 
 
+def spreadsheet_safe(text: str) -> str:
+    """Puts an apostrophe before what a spreadsheet would take for a formula.
+
+    Example:
+        >>> spreadsheet_safe("=1+1"), spreadsheet_safe("-1.5")
+        ("'=1+1", '-1.5')
+    """
+    if text.startswith(("=", "@", "\t", "\r")) or (text.startswith(("+", "-")) and not _NUMBER.fullmatch(text)):
+        return f"'{text}"
+    return text
+
+
 def _columns(character: str) -> int:
     if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Cc", "Mn"):
         return 0
