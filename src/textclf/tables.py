@@ -67,7 +67,10 @@ def spreadsheet_safe(text: str) -> str:
         >>> spreadsheet_safe("=HYPERLINK(A1)"), spreadsheet_safe("-1.5")
         ("'=HYPERLINK(A1)", '-1.5')
     """
-    if text.startswith(("=", "@", "\t", "\r")) or (text.startswith(("+", "-")) and not _NUMBER.fullmatch(text)):
+    # Excel takes the wide signs of Chinese keyboards for the same (OWASP, "CSV injection").
+    if text.startswith(("=", "@", "\t", "\r", "\n", "＝", "＠", "＋", "－")):
+        return f"'{text}"
+    if text.startswith(("+", "-")) and not _NUMBER.fullmatch(text):
         return f"'{text}"
     return text
 
@@ -108,18 +111,6 @@ def align(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
         lines.append("  ".join(padded).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
-
-
-def spreadsheet_safe(text: str) -> str:
-    """Puts an apostrophe before what a spreadsheet would take for a formula.
-
-    Example:
-        >>> spreadsheet_safe("=1+1"), spreadsheet_safe("-1.5")
-        ("'=1+1", '-1.5')
-    """
-    if text.startswith(("=", "@", "\t", "\r")) or (text.startswith(("+", "-")) and not _NUMBER.fullmatch(text)):
-        return f"'{text}"
-    return text
 
 
 def _columns(character: str) -> int:
