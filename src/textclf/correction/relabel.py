@@ -99,7 +99,7 @@ def relabel(
     corrected name is written as the first of them. Values are what the readers give: from CSV and Excel, strings; from
     the rest with their types, but columns with nested values of JSON lines and columns with values of several kinds
     become text. A correction goes to all copies of the row (cleaned texts that are equal but for width and white space)
-    whose label has the same name. Each correction is held against the row that it names before anything is written.
+    whose label has the same name. Each correction is checked against the row that it names before anything is written.
     The same table for the same data gives the same folder.
 
     Args:
