@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,7 +75,7 @@ class ColumnTypes:
 
     @contextmanager
     def writer(self, path: Path) -> Iterator[pq.ParquetWriter]:
-        """Opens a new Parquet file with the columns; it is on disk when the block ends.
+        """Opens a new Parquet file with the columns.
 
         Yields:
             What takes the tables.
@@ -86,11 +85,8 @@ class ColumnTypes:
         """
         import pyarrow.parquet as pq
 
-        with path.open("wb") as stream:
-            with pq.ParquetWriter(stream, self.schema(), compression="zstd") as writer:
-                yield writer
-            stream.flush()
-            os.fsync(stream.fileno())
+        with pq.ParquetWriter(path, self.schema(), compression="zstd") as writer:
+            yield writer
 
     def _type(self, name: str) -> pa.DataType:
         import pyarrow as pa

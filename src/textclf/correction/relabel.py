@@ -21,10 +21,11 @@ from textclf.correction.table import CORRECT_LABEL, Correction, read_corrections
 from textclf.data.cleaning import clean_text
 from textclf.data.contract import check_columns
 from textclf.data.labels import label_value
+from textclf.data.prepared import read_split
 from textclf.data.quarantine import Quarantine
 from textclf.data.splits import fingerprint, text_digest
 from textclf.data.versions import LINEAGE_FILE
-from textclf.errors import DataError, StorageError, first_lines
+from textclf.errors import DataError, first_lines
 from textclf.reading.parquet import parquet_schema
 from textclf.records import FetchedData, PreparedData, Record
 from textclf.store import building, digest_of, file_sha256, find, publish, storage_error, write_text
@@ -94,7 +95,7 @@ def relabel(
     corrected name is written as the first of them. Values are what the readers give: from CSV and Excel, strings; from
     the rest with their types, but columns with nested values of JSON lines and columns with values of several kinds
     become text. A correction goes to all copies of the row (cleaned texts that are equal but for width and white space)
-    whose label has the same name. Each correction is held against the row that it names before anything is written.
+    whose label has the same name. Each correction is checked against the row that it names before anything is written.
     The same table for the same data gives the same folder.
 
     Args:
@@ -222,23 +223,15 @@ class _CutRows:
     """Which rows of the training files were cut off as validation or test."""
 
     def __init__(self, prepared: PreparedData, given: Container[Split]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         self.splits = [split for split in SPLITS if split not in given]
-        self._splits_by_row: dict[str, dict[int, Split]] = {}
-        try:
-            for split in self.splits:
-                with pq.ParquetFile(prepared.folder / f"{split}.parquet") as file:
-                    for batch in file.iter_batches(columns=["source", "row"]):
-                        for row in batch.to_pylist():
-                            self._splits_by_row.setdefault(row["source"], {})[row["row"]] = split
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"The prepared data in {prepared.folder} cannot be read: {error}") from error
+        self._splits_by_row: dict[tuple[str, int], Split] = {}
+        for split in self.splits:
+            rows = read_split(prepared, split)
+            self._splits_by_row |= dict.fromkeys(zip(rows.sources, rows.numbers.tolist(), strict=True), split)
 
     def split(self, source: str, number: int) -> Split:
         """The split of a row of a training file."""
-        return self._splits_by_row.get(source, {}).get(number, "train")
+        return self._splits_by_row.get((source, number), "train")
 
 
 def _decide(
