@@ -91,6 +91,10 @@ def test_an_obvious_column_is_suggested(tmp_path, header, hints):
 def test_the_contract_is_the_rules_and_not_the_way_files_are_read():
     first = contract_digest(DataConfig(), CleaningConfig())
     assert contract_digest(DataConfig(delimiter=";", file_encoding="gb18030", name="other"), CleaningConfig()) == first
+    assert contract_digest(DataConfig(split={"seed": 7}), CleaningConfig()) == first
+    tolerant = DataConfig(contract={"max_quarantined_share": 0.5})
+    assert contract_digest(tolerant, CleaningConfig()) == first, "it says when a run stops, not what a row is"
+    assert contract_digest(DataConfig(contract={"min_characters": 2}), CleaningConfig()) != first
     assert contract_digest(DataConfig(id_column="id"), CleaningConfig()) != first
     assert contract_digest(DataConfig(), CleaningConfig(rule="none")) != first
     forth, back = ({"0": "坏", "1": "好"}, {"1": "好", "0": "坏"})
@@ -113,9 +117,8 @@ def test_splits_share_no_text_and_no_group_and_do_not_depend_on_order_or_encodin
     for number, encoding in enumerate(("utf-8", "gb18030")):
         file = folder / f"{number}.tsv"
         file.write_bytes(("text\tlabel\tgroup\n" + "".join("\t".join(row) + "\n" for row in rows)).encode(encoding))
-        prepared = prepare(
-            local_files([file]), data=DataConfig(group_column="group"), cleaning=CleaningConfig(), seed=seed, home=home
-        )
+        data = DataConfig(group_column="group", split={"seed": seed})
+        prepared = prepare(local_files([file]), data=data, cleaning=CleaningConfig(), home=home)
         tables = [pq.read_table(prepared.folder / f"{split}.parquet") for split in prepared.rows]
         for column in ("group", "fingerprint", "text"):
             values = [set(table[column].to_pylist()) for table in tables]

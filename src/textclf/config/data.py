@@ -21,6 +21,13 @@ class SplitConfig(StrictModel):
     test_fraction: float = Field(
         default=0.1, gt=0, lt=0.5, description="Share of the training rows that becomes `test` if it is missing."
     )
+    seed: int = Field(
+        default=42,
+        ge=0,
+        lt=2**32,
+        description="Picks the rows of the splits that are cut. It is not the seed of training: another one there "
+        "leaves the splits as they are.",
+    )
 
 
 class ContractConfig(StrictModel):

@@ -18,8 +18,11 @@ from textclf.reading.data_file import DataFile, ReadingOptions
 from textclf.records import FetchedData
 from textclf.store import digest_of
 
-# How the bytes of a file are to be read, and where it comes from; neither changes what its rows are.
-_READING_FIELDS = {"sources", "name", "split", "column_names", "file_encoding", "delimiter", "sheet"}
+# How the bytes of a file are to be read, where it comes from, and when a run stops: none changes what its rows are.
+_NO_RULES: dict[str, set[str] | bool] = {
+    **dict.fromkeys(("sources", "name", "split", "column_names", "file_encoding", "delimiter", "sheet"), True),
+    "contract": {"max_quarantined_share"},
+}
 _DAY = re.compile(r"([0-9]{4})(?:([-/.])([0-9]{1,2})\2([0-9]{1,2})|年([0-9]{1,2})月([0-9]{1,2})日?)(?![0-9])")
 _DAY_IN_DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
 # What such columns are called where the configuration names none that exists.
@@ -167,7 +170,7 @@ class Contract:
 
 def contract_digest(data: DataConfig, cleaning: CleaningConfig) -> str:
     """Digests the rules that rows are held against; how their files are read is no part of it."""
-    rules = data.model_dump(mode="json", exclude=_READING_FIELDS)
+    rules = data.model_dump(mode="json", exclude=_NO_RULES)
     # The order of the labels is that of their ids.
     rules["labels"] = list(data.labels.items()) if data.labels else None
     return digest_of(rules, cleaning.model_dump(mode="json"))
