@@ -101,7 +101,8 @@ class DataConfig(StrictModel):
         "GB18030; Big5 only if it is named.",
     )
     delimiter: Delimiter = Field(
-        default="auto", description="What separates the columns of CSV files; `auto` finds it in the first lines."
+        default="auto",
+        description="What separates the columns of CSV and .txt files; `auto` finds it in the first lines.",
     )
     sheet: str | None = Field(default=None, description="Sheet of an Excel workbook; without it, the first one.")
     contract: ContractConfig = Field(default=ContractConfig(), description="What rows and labels must satisfy.")

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textclf.reading.excel import EXACT_IN_FLOAT
+
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-_EXACT_IN_FLOAT = 2**53
 _LARGEST_INTEGER = 2**63
 
 
@@ -120,7 +121,7 @@ def _kind(value: object) -> str:
     if isinstance(value, float):
         return "fraction"
     if isinstance(value, int):
-        if abs(value) <= _EXACT_IN_FLOAT:
+        if abs(value) <= EXACT_IN_FLOAT:
             return "whole"
         return "large" if -_LARGEST_INTEGER <= value < _LARGEST_INTEGER else "text"
     return "text"

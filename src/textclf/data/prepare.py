@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Part of every digest: raise it when the same input is prepared in another way than before.
-PREPARE_VERSION = 4
+PREPARE_VERSION = 5
 QUARANTINE_FILE = "quarantine.jsonl"
 _FILES_LOGGED = 10
 

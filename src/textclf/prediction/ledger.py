@@ -36,7 +36,7 @@ from textclf.records import PredictedFile, Record
 logger = logging.getLogger(__name__)
 
 # Raised when the same input and model would give other part files than before.
-_PART_FORMAT = 1
+_PART_FORMAT = 2
 _MEGABYTE = 1e6
 
 
