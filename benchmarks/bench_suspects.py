@@ -220,7 +220,7 @@ def claims_table(folder: Path) -> str:
     with tempfile.TemporaryDirectory() as temporary:
         home = Home(root=Path(temporary), tracking_uri="unused")
         fetched = fetch_data(config.data.sources, home=home)
-        prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, seed=42, home=home)
+        prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, home=home)
         keys = fingerprints(prepared.folder)
         suspects = find_suspects(prepared, estimate=partial(tfidf_probabilities, seed=42), limit=2**31)
     ranked = [keys[suspect.split, suspect.row][0] for suspect in suspects.suspects]

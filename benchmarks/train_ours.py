@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -
     home = Home(root=folder, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     fetched = fetch_model(config.model.sources, home=home, offline=True)
     data = fetch_data(config.data.sources, home=home, offline=True)
-    prepared = prepare(data, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home)
+    prepared = prepare(data, data=config.data, cleaning=config.cleaning, home=home)
     encoded = encode(prepared, fetched, model=config.model, encoding=config.encoding, folder=home.prepared)
     seconds: list[float] = []
 

@@ -34,7 +34,7 @@ class Classifier:
         return np.full((len(texts), 2), 0.5, np.float32)
 
 def prepared(fetched, path, home):
-    prepare(fetched, data=DATA, cleaning=CleaningConfig(), seed=1, home=home)
+    prepare(fetched, data=DATA, cleaning=CleaningConfig(), home=home)
 
 def checked(fetched, path, home):
     check_data(fetched, data=DATA, cleaning=CleaningConfig())

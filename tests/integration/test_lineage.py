@@ -82,7 +82,7 @@ def trained(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     config = make_config(served, data={"sources": [source]}, training={"num_train_epochs": 1})
     home = make_home(folder / "home")
     fetched = fetch_data(config.data.sources, home=home)
-    prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, seed=7, home=home)
+    prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, home=home)
     audited = audit(prepared, None, settings=config.audit, max_length=128, folder=home.prepared)
     registered = train_and_register(audited, config, home)
     return Trained(home, config, served, f"{hub.endpoint}/datasets/{DATA}", fetched, prepared, audited, registered)
@@ -166,7 +166,7 @@ def test_every_hub_gives_an_address_and_what_it_tells_of_the_revision(
         assert {file.path: file.sha256 for file in fetched.files} == {
             file.path: file.sha256 for file in trained.fetched.files
         }
-    prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, seed=7, home=home)
+    prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, home=home)
     assert (prepared.uri, prepared.revision) == (fetched.uri, fetched.revision)
     assert prepared.version == trained.prepared.version, "the same rows, whoever serves them"
 
@@ -233,9 +233,7 @@ def test_a_prefix_of_no_version_or_of_several_comes_with_those_there_are(trained
     versions: dict[str, str] = {}
     for number in range(17):
         cleaning = trained.config.cleaning.model_copy(update={"max_characters": 1000 + number})
-        found = prepare(
-            local_files([trained.served]), data=trained.config.data, cleaning=cleaning, seed=7, home=home
-        ).version
+        found = prepare(local_files([trained.served]), data=trained.config.data, cleaning=cleaning, home=home).version
         other = versions.setdefault(found[0], found)
         if other != found:
             break
@@ -279,7 +277,7 @@ def test_corrected_labels_are_followed_from_either_end(tmp_path: Path, trained: 
     assert (done.version, done.corrected, done.removed) == (parent.version, 2, 1)
 
     new = make_config(done.folder)
-    child = prepare(fetch_data(new.data.sources, home=home), data=new.data, cleaning=new.cleaning, seed=7, home=home)
+    child = prepare(fetch_data(new.data.sources, home=home), data=new.data, cleaning=new.cleaning, home=home)
     audited = audit(child, None, settings=new.audit, max_length=128, folder=home.prepared)
     assert (child.relabelled_from, audited.relabelled_from) == (parent.version, parent.version)
     with training_run(home, config=new, prepared=audited, encoded=place.encoded, fetched=None, tags={}) as run_id:
@@ -297,7 +295,7 @@ def test_a_run_names_its_own_place_also_where_an_earlier_run_had_the_same_rows(
     home = make_home(tmp_path / "home", like=trained.home)
     copies = tmp_path / "copies"
     shutil.copytree(trained.served, copies)
-    data = prepare(local_files([copies]), data=trained.config.data, cleaning=trained.config.cleaning, seed=7, home=home)
+    data = prepare(local_files([copies]), data=trained.config.data, cleaning=trained.config.cleaning, home=home)
     assert data.version == trained.prepared.version
     encoded = encode(data, None, model=trained.config.model, encoding=trained.config.encoding, folder=home.prepared)
     with training_run(home, config=trained.config, prepared=data, encoded=encoded, fetched=None, tags={}) as run_id:

@@ -146,7 +146,7 @@ def make_data(config: TrainConfig, home: Home) -> tuple[PreparedData, FetchedMod
     """Fetches and cleans what a configuration names."""
     fetched = fetch_data(config.data.sources, home=home)
     model = fetch_model(config.model.sources, home=home) if config.model.sources else None
-    return prepare(fetched, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home), model
+    return prepare(fetched, data=config.data, cleaning=config.cleaning, home=home), model
 
 
 def make_encoded(config: TrainConfig, home: Home) -> tuple[PreparedData, EncodedData, FetchedModel | None]:

@@ -98,7 +98,7 @@ def test_a_repeated_id_is_the_same_breach_in_a_check_and_in_training(tmp_path: P
     file = write(tmp_path, GOOD + "3,又一条,一种新的\n7,还有一条,好评\n")
     data = DataConfig(id_column="id", contract=ContractConfig(max_quarantined_share=0.5))
     prepared = prepare(
-        local_files([file]), data=data, cleaning=CleaningConfig(), seed=1, home=Home(root=tmp_path, tracking_uri="")
+        local_files([file]), data=data, cleaning=CleaningConfig(), home=Home(root=tmp_path, tracking_uri="")
     )
     checked = check(file, tmp_path / "broken.jsonl")
     assert (tmp_path / "broken.jsonl").read_bytes() == (prepared.folder / "quarantine.jsonl").read_bytes()

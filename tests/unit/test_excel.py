@@ -164,3 +164,14 @@ def test_many_rows_come_in_batches(tmp_path):
     assert [len(batch.rows) for batch in batches] == [1000, 1000, 500]
     assert batches[2].numbers[-1] == 2500
     assert batches[2].rows[-1] == {"text": "评论2499", "label": "1"}
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_sheet_of_formulas_that_failed_is_refused(tmp_path: Path, columns: int) -> None:
+    with xlsxwriter.Workbook(tmp_path / "a.xlsx") as book:
+        sheet = book.add_worksheet("评论")
+        for row in range(3):
+            for column in range(columns):
+                sheet.write_formula(row, column, "=1/0", None, "#DIV/0!")
+    with pytest.raises(DataError, match=r"No cell of the sheet '评论' of .*a\.xlsx holds a value"):
+        DataFile.open(tmp_path / "a.xlsx")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textclf.config.data import CleaningConfig, ContractConfig, DataConfig, SplitConfig
+from textclf.config.data import CleaningConfig, ContractConfig, DataConfig
 from textclf.config.home import Home
 from textclf.data.prepare import prepare
 from textclf.errors import ConfigError, DataError
@@ -45,9 +45,8 @@ def run(
     raw: FetchedData, home: Home, *, rule: str = "standard", seed: int = 7, most_broken: float = 1, **data: object
 ) -> PreparedData:
     contract = ContractConfig(max_quarantined_share=most_broken, **data.pop("contract", {}))
-    return prepare(
-        raw, data=DataConfig(contract=contract, **data), cleaning=CleaningConfig(rule=rule), seed=seed, home=home
-    )
+    data["split"] = {"seed": seed, **data.get("split", {})}
+    return prepare(raw, data=DataConfig(contract=contract, **data), cleaning=CleaningConfig(rule=rule), home=home)
 
 
 def tables(prepared: PreparedData) -> dict[str, list[dict[str, object]]]:
@@ -361,7 +360,7 @@ class TestSplits:
         assert not texts["validation"] & texts["test"]
 
     def test_size_strata_and_order(self, folder, home):
-        prepared = run(self.many(folder), home, split=SplitConfig(validation_fraction=0.1, test_fraction=0.2))
+        prepared = run(self.many(folder), home, split={"validation_fraction": 0.1, "test_fraction": 0.2})
         assert prepared.rows == {"train": 196, "validation": 28, "test": 56}
         for split in prepared.rows:
             share = prepared.label_counts[split]["1"] / prepared.rows[split]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from pathlib import Path
@@ -411,3 +412,78 @@ def test_parquet_values_that_python_has_no_form_for_break_their_row_only(tmp_pat
     assert [(row.number, row.reason.split(":")[0]) for row in broken] == [(2, "column 'day' cannot be read")]
     [whole] = DataFile.open(tmp_path / "a.parquet").batches(columns=["text"])
     assert whole.rows == [{"text": "好"}, {"text": "坏"}]
+
+
+class TestLineEnds:
+    @pytest.mark.parametrize("end", ["\r\n", "\n"])
+    def test_line_ends_inside_quotes_stay_as_they_are(self, tmp_path: Path, end: str) -> None:
+        values = ["第一行\r\n第二行", "第一行\n第二行", "第一行\r第二行", "空行\r\n\r\n之后\r\n"]
+        body = "".join(f'"{value}",1{end}' for value in values)
+        # The damaged line makes the block of lines go the slow way.
+        for damaged in (b"", b"\xff,0" + end.encode()):
+            path = write(tmp_path / "a.csv", f"text,label{end}{body}".encode() + damaged + body.encode())
+            rows, broken = read(path)
+            assert [row["text"] for row in rows] == values * 2
+            assert [(row.number, row.content) for row in broken] == ([(5, "\\xff,0")] if damaged else [])
+
+    def test_a_value_of_blank_lines_across_two_blocks(self, tmp_path: Path) -> None:
+        value = "好" + "\r\n" * 40
+        lines = [f'"{value}",{number}\r\n' for number in range(20_000)]
+        rows, broken = read(write(tmp_path / "a.csv", "text,label\r\n" + "".join(lines) + "\r\n\r\n"))
+        assert (len(rows), broken) == (20_000, [])
+        assert {row["text"] for row in rows} == {value}
+
+    def test_broken_rows_are_shown_without_their_line_end(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", 'text,label\r\n好,1,2\r\n"坏"x,0\r\n\r\n"未完,0\r\n')
+        assert [row.content for row in read(path)[1]] == ["好,1,2", '"坏"x,0', "", '"未完,0']
+
+
+@pytest.mark.parametrize("depth", [250, 900, 960, 990])
+def test_json_that_is_nested_as_deep_as_can_be_read_breaks_its_row(tmp_path: Path, depth: int) -> None:
+    line = f'{{"text": "好\\u4f60", "more": {"[" * depth}{"]" * depth}}}'
+    rows, broken = read(write(tmp_path / "a.jsonl", f'{line}\n{{"text": "{"[" * 300}", "label": 1}}\n'))
+    assert [(row.number, row.reason) for row in broken] == [(1, "not valid JSON: nested too deeply")]
+    assert rows == [{"text": "[" * 300, "label": 1}]
+
+
+def test_a_file_that_changes_between_its_rows_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text,label\n" + "好,1\n" * 10)
+    file = DataFile.open(path)
+    batches = file.batches(rows_per_batch=5)
+    next(batches)
+    file.check_unchanged()
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write("坏,0\n")
+    assert len(list(batches)) == 2
+    with pytest.raises(DataError, match=r"a\.csv was changed while it was being read"):
+        file.check_unchanged()
+
+
+class TestTextFiles:
+    @pytest.mark.parametrize(
+        ("content", "options", "format_", "rows"),
+        [
+            (
+                "label\ttext\n1\t\"很, 好\n0\t'差'\n",
+                {},
+                "tsv",
+                [{"label": "1", "text": '"很, 好'}, {"label": "0", "text": "'差'"}],
+            ),
+            (
+                "体育\t比赛开始, 了\r\n财经\t股市, 涨了\r\n",
+                {"column_names": ("label", "text")},
+                "tsv",
+                [{"label": "体育", "text": "比赛开始, 了"}, {"label": "财经", "text": "股市, 涨了"}],
+            ),
+            ('text,label\n"很, 好\r\n",1\n', {}, "csv", [{"text": "很, 好\r\n", "label": "1"}]),
+            ("text|label\n好|1\n", {"delimiter": "|"}, "csv", [{"text": "好", "label": "1"}]),
+            ('text\tlabel\r\n"好\t1\r\n', {"delimiter": "\t"}, "tsv", [{"text": '"好', "label": "1"}]),
+        ],
+    )
+    def test_the_delimiter_tells_the_format(
+        self, tmp_path: Path, content: str, options: dict[str, Any], format_: str, rows: list[dict[str, object]]
+    ) -> None:
+        for ending, data in ((".txt", content.encode()), (".txt.gz", gzip.compress(content.encode()))):
+            path = write(tmp_path / f"a{ending}", data)
+            assert DataFile.open(path, ReadingOptions(**options)).format == format_
+            assert read(path, **options) == (rows, [])

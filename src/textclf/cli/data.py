@@ -346,7 +346,7 @@ def _fetch(paths: Sequence[str], config: TrainConfig, home: Home) -> FetchedData
 def _prepare(fetched: FetchedData, config: TrainConfig, home: Home) -> PreparedData:
     from textclf.data.prepare import prepare
 
-    return prepare(fetched, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home)
+    return prepare(fetched, data=config.data, cleaning=config.cleaning, home=home)
 
 
 def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:

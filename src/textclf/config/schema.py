@@ -136,7 +136,7 @@ class TrainingConfig(StrictModel):
         "loses no more than that.",
     )
     logging_steps: int = Field(default=10, ge=1, description="Steps between two points of loss, rate and throughput.")
-    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of weights, shuffling, dropout and splits.")
+    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of weights, shuffling and dropout.")
 
 
 class EvaluationConfig(StrictModel):

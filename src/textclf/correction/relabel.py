@@ -32,7 +32,7 @@ from textclf.store import building, digest_of, file_sha256, find, publish, stora
 
 logger = logging.getLogger(__name__)
 
-RELABEL_VERSION = 2
+RELABEL_VERSION = 3
 QUARANTINE_FILE = "quarantine.jsonl"
 
 

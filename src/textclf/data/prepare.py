@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Part of every digest: raise it when the same input is prepared in another way than before.
-PREPARE_VERSION = 4
+PREPARE_VERSION = 5
 QUARANTINE_FILE = "quarantine.jsonl"
 _FILES_LOGGED = 10
 
 
-def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig, seed: int, home: Home) -> PreparedData:
+def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig, home: Home) -> PreparedData:
     """Reads a raw data set, holds it against its contract, cleans it, cuts the splits it lacks, and writes the result.
 
     The result stands in `<home>/data/prepared/<digest>`: `train.parquet`, `validation.parquet` and `test.parquet`
@@ -54,7 +54,6 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
         fetched: The raw data set.
         data: The contract, how files are read, and how missing splits are cut.
         cleaning: The rule for texts.
-        seed: Picks the rows of the splits that are cut.
         home: Where the result is kept.
 
     Returns:
@@ -78,7 +77,7 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
             "Name the file under `files: {train: ...}` of its source."
         )
     missing = {split: getattr(data.split, f"{split}_fraction") for split in SPLITS[1:] if split not in fetched.splits}
-    digest = _digest(fetched, data, cleaning, seed if missing else None)
+    digest = _digest(fetched, data, cleaning, cuts=bool(missing))
     folder = home.prepared / digest
     if record := find(folder, PreparedData):
         logger.info("The data was prepared before with the same settings: %s is used again.", folder)
@@ -100,7 +99,7 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
             (draft / QUARANTINE_FILE).replace(kept)
             raise DataError(f"{error}\nThe broken rows read so far are in {kept}.") from None
         if missing:
-            splits |= cut(splits["train"], missing, seed)
+            splits |= cut(splits["train"], missing, data.split.seed)
         flags = leak_free(splits)
         record = _record(fetched, digest, folder, data, cleaning, splits, flags, names, quarantine)
         _log(record)
@@ -113,15 +112,14 @@ class _TooManyBrokenError(DataError):
     """More rows break the contract than may."""
 
 
-def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, seed: int | None) -> str:
-    settings = data.model_dump(mode="json", exclude={"sources", "name"} | ({"split"} if seed is None else set()))
+def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, *, cuts: bool) -> str:
+    settings = data.model_dump(mode="json", exclude={"sources", "name"} | (set() if cuts else {"split"}))
     settings["labels"] = list(data.labels.items()) if data.labels else None
     return digest_of(
         fetched.digest,
         {split: list(paths) for split, paths in fetched.splits.items()},
         settings,
         cleaning.model_dump(mode="json"),
-        seed,
         [textclf.__version__, PREPARE_VERSION, unicodedata.unidata_version],
     )
 

@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 QUARANTINE_ENDING = ".quarantine.jsonl"
 
 _INT64_LIMIT = 2**63
-_EXACT_IN_FLOAT = 2**53
 
 
 def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
@@ -297,7 +296,7 @@ def _kind(value: object) -> str:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
-        if abs(value) > _EXACT_IN_FLOAT:
+        if abs(value) > EXACT_IN_FLOAT:
             return "large integer" if -_INT64_LIMIT <= value < _INT64_LIMIT else "other"
         return "integer"
     if isinstance(value, float):

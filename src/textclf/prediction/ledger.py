@@ -38,7 +38,7 @@ from textclf.registry.versions import ChosenModel
 logger = logging.getLogger(__name__)
 
 # Raised when the same input and model would give other part files than before.
-_PART_FORMAT = 1
+_PART_FORMAT = 2
 _MEGABYTE = 1e6
 
 

@@ -8,8 +8,10 @@ by the rows of a batch and by 16 MiB a row. (An Excel sheet, which has at most 1
 from __future__ import annotations
 
 import codecs
+import io
 import os
 from collections.abc import Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +26,15 @@ from textclf.reading.compression import (
     opened,
     reading,
 )
-from textclf.reading.delimited import csv_rows, find_delimiter, table_columns, tsv_rows, unique_names
-from textclf.reading.detection import DataFormat, check_content, expected_format
+from textclf.reading.delimited import (
+    csv_rows,
+    find_delimiter,
+    is_tab_separated,
+    table_columns,
+    tsv_rows,
+    unique_names,
+)
+from textclf.reading.detection import TEXT_ENDING, TRAINING_FORMATS, DataFormat, check_content, check_ending
 from textclf.reading.encoding import HEAD_BYTES, byte_chunks, find_encoding
 from textclf.reading.excel import Workbook
 from textclf.reading.json_lines import json_columns, json_rows
@@ -35,6 +44,7 @@ from textclf.tables import shorten
 
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_BATCH_CHARACTERS = 32 << 20
+_SMALL_WORKBOOK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +134,7 @@ class DataFile:
 
         Args:
             path: A CSV, TSV or JSON lines file, also compressed (`data_ending` knows the endings), or a Parquet or
-                Excel file.
+                Excel file. One that ends in .txt is TSV if tabs separate its columns, else CSV.
             options: How it is to be read.
 
         Raises:
@@ -134,31 +144,22 @@ class DataFile:
             StorageError: The file could not be read.
         """
         path = Path(path)
-        encoding = delimiter = sheet = None
-        workbooks = []
         with reading(path), path.open("rb") as file:
             state = _state(os.fstat(file.fileno()))
             raw = Digested(file)
-            ending = inner_ending(path, raw)
-            format_ = expected_format(path, ending)
-            with decompressed(path, raw) as stream:
-                head = stream.read(HEAD_BYTES)
-            check_content(path, ending, head, options.file_encoding)
+            ending, head = _beginning(path, raw, options)
+            format_ = TRAINING_FORMATS[ending]
+            encoding = delimiter = sheet = None
+            workbooks = []
             if format_ == "parquet":
                 columns = unique_names(parquet_schema(path).names, path)
             elif format_ == "excel":
                 workbooks = [Workbook(path, options.sheet)]
                 sheet, columns = workbooks[0].sheet, workbooks[0].columns
             else:
-                encoding = find_encoding(path, raw, head, options.file_encoding)
+                encoding = find_encoding(path, lambda: decompressed(path, raw), head, options.file_encoding)
                 with decompressed(path, raw) as stream:
-                    lines = Lines(byte_chunks(stream), encoding)
-                    if format_ == "jsonl":
-                        columns = json_columns(lines)
-                    else:
-                        names, tsv = options.column_names, format_ == "tsv"
-                        delimiter = find_delimiter(path, lines, options.delimiter, names, tsv=tsv)
-                        columns = table_columns(path, lines, delimiter, names, tsv=tsv)
+                    format_, delimiter, columns = _text_columns(path, byte_chunks(stream), encoding, ending, options)
             sha256 = raw.hexdigest()
         found = cls(
             path=path,
@@ -197,7 +198,8 @@ class DataFile:
         """Reads the rows from beginning to end, a batch at a time.
 
         TSV has no quotes: a tab always separates and a line feed always ends a row. CSV follows RFC 4180; a row with a
-        misplaced quote, or with one that is never closed, is broken alone, and reading goes on at the next line. Blank
+        misplaced quote, or with one that is never closed, is broken alone, and reading goes on at the next line; line
+        ends inside quotes stay as they are, and rows may end in either of them. Blank
         lines at the end of a file are no rows; elsewhere they are broken rows (in a file of one column, empty values).
         Values of an Excel sheet are described at `textclf.reading.excel.Workbook`.
 
@@ -235,13 +237,72 @@ class DataFile:
             return parquet_rows(self.path, wanted, rows_per_batch)
         if self.format == "excel":
             return (self._workbook.pop() if self._workbook else Workbook(self.path, self.sheet)).rows()
-        lines = Lines(_chunks(self.path), str(self.encoding))
+        lines = Lines(_chunks(self.path), str(self.encoding), keep_returns=self.format == "csv")
         if self.format == "jsonl":
             return json_rows(lines)
         tsv, delimiter, names = self.format == "tsv", str(self.delimiter), list(self.columns)
         if self.options.column_names is None:
             table_columns(self.path, lines, delimiter, None, tsv=tsv)
         return tsv_rows(lines, names) if tsv else csv_rows(lines, names, delimiter)
+
+
+def first_columns(path: Path, options: ReadingOptions) -> tuple[str, ...] | None:
+    """Reads the names of a file's columns from its beginning, which is quick however large the file is.
+
+    Args:
+        path: A file as `DataFile.open` takes it.
+        options: How it is to be read.
+
+    Returns:
+        The names; None if only the whole file can tell them (a large workbook, text in an unclear encoding).
+
+    Raises:
+        DataError: As `DataFile.open`, as far as the beginning tells.
+        StorageError: The file could not be read.
+    """
+    with reading(path), path.open("rb") as file:
+        raw = Digested(file)
+        ending, head = _beginning(path, raw, options)
+        format_ = TRAINING_FORMATS[ending]
+        if format_ == "parquet":
+            return tuple(unique_names(parquet_schema(path).names, path))
+        if format_ == "excel":
+            small = os.fstat(file.fileno()).st_size <= _SMALL_WORKBOOK_BYTES
+            return tuple(Workbook(path, options.sheet).columns) if small else None
+        # Half a character at its end must not count.
+        whole = head[: head.rfind(b"\n") + 1] if len(head) == HEAD_BYTES else head
+        try:
+            encoding = find_encoding(path, lambda: nullcontext(io.BytesIO(whole)), whole, options.file_encoding)
+        except DataError:
+            return None
+        with decompressed(path, raw) as stream:
+            return tuple(_text_columns(path, byte_chunks(stream), encoding, ending, options)[2])
+
+
+def _beginning(path: Path, raw: Digested, options: ReadingOptions) -> tuple[str, bytes]:
+    """The ending of a file, which its content does not belie, and its beginning."""
+    ending = inner_ending(path, raw)
+    check_ending(path, ending)
+    with decompressed(path, raw) as stream:
+        head = stream.read(HEAD_BYTES)
+    check_content(path, ending, head, options.file_encoding)
+    return ending, head
+
+
+def _text_columns(
+    path: Path, chunks: Iterator[bytes], encoding: str, ending: str, options: ReadingOptions
+) -> tuple[DataFormat, str | None, list[str]]:
+    """Format, delimiter and columns of a text file."""
+    format_ = TRAINING_FORMATS[ending]
+    lines = Lines(chunks, encoding, keep_returns=format_ == "csv")
+    if format_ == "jsonl":
+        return format_, None, json_columns(lines)
+    names = options.column_names
+    if ending == TEXT_ENDING and is_tab_separated(lines, options.delimiter, names):
+        format_ = "tsv"
+    tsv = format_ == "tsv"
+    delimiter = find_delimiter(path, lines, options.delimiter, names, tsv=tsv)
+    return format_, delimiter, table_columns(path, lines, delimiter, names, tsv=tsv)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -15,6 +15,9 @@ from textclf.reading.encoding import utf16_codec
 FileFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 DataFormat = Literal["csv", "tsv", "jsonl", "parquet", "excel"]
 
+TEXT_ENDING = ".txt"
+"""CSV, or TSV if tabs separate the columns, which the content tells."""
+
 FORMATS: dict[str, FileFormat] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -24,7 +27,13 @@ FORMATS: dict[str, FileFormat] = {
 }
 """What a batch prediction reads and writes, by ending."""
 
-TRAINING_FORMATS: dict[str, DataFormat] = {**FORMATS, ".xlsx": "excel", ".xls": "excel", ".ods": "excel"}
+TRAINING_FORMATS: dict[str, DataFormat] = {
+    **FORMATS,
+    ".xlsx": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
+    TEXT_ENDING: "csv",
+}
 """What labelled data may be, by ending; all but Parquet and Excel also compressed (`COMPRESSIONS`)."""
 
 _TEXT_FORMATS = ("csv", "tsv", "jsonl")
@@ -70,8 +79,8 @@ def data_ending(name: str) -> str | None:
     return outer if compression == "zip" else None
 
 
-def expected_format(path: Path, ending: str) -> DataFormat:
-    """Tells the format of a file of labelled data by its ending.
+def check_ending(path: Path, ending: str) -> None:
+    """Checks that a file may be labelled data by its ending.
 
     Args:
         path: The file, for messages.
@@ -95,7 +104,6 @@ def expected_format(path: Path, ending: str) -> DataFormat:
             f"{path} is a compressed {ending} file, which is not read: that format is compressed in itself.\n"
             f"Decompress it and name the {ending} file."
         )
-    return expected
 
 
 def check_content(path: Path, ending: str, head: bytes, file_encoding: Encoding) -> None:
@@ -103,7 +111,7 @@ def check_content(path: Path, ending: str, head: bytes, file_encoding: Encoding)
 
     Args:
         path: The file, for messages.
-        ending: One that `expected_format` knows.
+        ending: Its ending (`check_ending`).
         head: The first bytes, decompressed.
         file_encoding: What the configuration says; UTF-16 without a byte order mark is accepted only if named here.
 

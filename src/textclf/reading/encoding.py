@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
 from textclf.config.data import Encoding
 from textclf.errors import DataError
-from textclf.reading.compression import Digested, decompressed
 
 # Big5 files come from Windows, whose code page has more characters (宏碁 is one such name). UTF-16 is recoded first.
 CODECS = {"utf-8-sig": "utf-8", "utf-16": "utf-8", "big5": "cp950"}
@@ -21,7 +21,9 @@ _BLOCK_BYTES = 1 << 18
 _CHUNK_BYTES = 1 << 20
 
 
-def find_encoding(path: Path, raw: Digested, head: bytes, file_encoding: Encoding) -> str:
+def find_encoding(
+    path: Path, scan: Callable[[], AbstractContextManager[BinaryIO]], head: bytes, file_encoding: Encoding
+) -> str:
     """Finds the encoding of a text file, or checks the one that is given, in one pass if it is UTF-8 or as given.
 
     A file counts as UTF-8 if it decodes as UTF-8, or if more of its non-ASCII lines do than do not: GB18030 gives a
@@ -30,8 +32,8 @@ def find_encoding(path: Path, raw: Digested, head: bytes, file_encoding: Encodin
 
     Args:
         path: The file, for messages.
-        raw: The same file, open.
-        head: The first decompressed bytes.
+        scan: Opens its decompressed bytes from the beginning.
+        head: The first of them.
         file_encoding: What the configuration says; `auto` finds UTF-8 with or without a byte order mark, UTF-16 with
             one, and GB18030.
 
@@ -54,11 +56,11 @@ def find_encoding(path: Path, raw: Digested, head: bytes, file_encoding: Encodin
     # A byte order mark is no part of the text, whether or not the configuration mentions it.
     found = {"auto": "utf-8", "utf-8": "utf-8-sig"}.get(file_encoding, file_encoding)
     codec = CODECS.get(found, found)
-    with decompressed(path, raw) as stream:
+    with scan() as stream:
         place = _first_undecodable(stream, codec)
     if place is None:
         return found
-    with decompressed(path, raw) as stream:
+    with scan() as stream:
         mostly, gb18030 = _judge_lines(stream, codec)
     if mostly:
         return found

@@ -9,6 +9,8 @@ from itertools import islice
 from textclf.reading.lines import Broken, Item, Lines
 
 _COLUMN_SAMPLE_ROWS = 1000
+# Far below what Python can write again, wherever a row goes.
+_MOST_LEVELS = 200
 
 
 def json_columns(lines: Lines) -> list[str]:
@@ -37,6 +39,8 @@ def _json_item(line: str) -> Item:
         return Broken("not valid JSON: nested too deeply", line)
     except ValueError as error:
         return Broken(f"not valid JSON: {error}", line)
+    if line.count("[") + line.count("{") > _MOST_LEVELS and _is_deep(value):
+        return Broken("not valid JSON: nested too deeply", line)
     if not isinstance(value, dict):
         return Broken(f"not a JSON object: a {type(value).__name__}", line)
     if "\\u" in line:
@@ -46,3 +50,15 @@ def _json_item(line: str) -> Item:
             half = f"\\u{ord(error.object[error.start]):04x}"
             return Broken(f"not valid Unicode: half a surrogate pair ({half})", line)
     return value
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_MOST_LEVELS):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)

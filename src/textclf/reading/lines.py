@@ -37,7 +37,10 @@ r"""Consecutive lines: as one text in which every line ends in `\n` if none is b
 class Lines:
     r"""Lines of a text file without their ends (`\n` or `\r\n`); lines can be given back.
 
-    Only a line feed ends a line: a lone carriage return or U+2028 is part of it. A line that cannot be decoded, has
+    Only a line feed ends a line: a lone carriage return or U+2028 is part of it, and with `keep_returns` the carriage
+    return before a line feed is, too: for CSV, in which a line may end inside a value.
+
+    A line that cannot be decoded, has
     NUL bytes or is longer than 16 MiB comes with the reason why it is broken. Blank lines at the end of the file are
     left out.
 
@@ -46,11 +49,12 @@ class Lines:
     Args:
         chunks: The bytes of the file, decompressed, piece by piece.
         encoding: As `find_encoding` returns it.
+        keep_returns: Leave the lines as they are, but for the line feed.
     """
 
-    def __init__(self, chunks: Iterator[bytes], encoding: str) -> None:
+    def __init__(self, chunks: Iterator[bytes], encoding: str, *, keep_returns: bool = False) -> None:
         self._returned: deque[Line] = deque()
-        self._pieces = _without_blank_end(_decoded_blocks(chunks, encoding))
+        self._pieces = _without_blank_end(_decoded_blocks(chunks, encoding, keep_returns))
 
     def __iter__(self) -> Lines:
         return self
@@ -92,29 +96,35 @@ def _lines_of(text: str) -> Iterable[Line]:
 
 
 def _without_blank_end(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    # Blank lines that may be the end: many of them as their number, the last ones as they stand.
     blank = 0
+    held = ""
     for piece in pieces:
-        blank_after = 0
         if isinstance(piece, str):
-            text = piece.rstrip("\n")
-            blank_after = len(piece) - len(text) - bool(text)
-            piece = text + "\n" if text else []
+            text = piece.rstrip("\r\n")
+            end = piece.index("\n", len(text)) + 1 if text else 0
+            after = piece[end:]
+            piece = piece[:end]
         else:
-            while piece and piece[-1] == ("", None):
-                piece.pop()
-                blank_after += 1
-        if not piece:
-            blank += blank_after
-            continue
-        while blank:
-            some = min(blank, _BLANK_LINES)
-            yield "\n" * some
-            blank -= some
-        yield piece
-        blank = blank_after
+            after = ""
+            while piece and piece[-1][0] in ("", "\r"):
+                after = f"{piece.pop()[0]}\n{after}"
+        if piece:
+            while blank:
+                some = min(blank, _BLANK_LINES)
+                yield "\n" * some
+                blank -= some
+            if held:
+                yield held
+            yield piece
+            held = ""
+        held += after
+        if len(held) > _BLANK_LINES:
+            blank += held.count("\n")
+            held = ""
 
 
-def _decoded_blocks(chunks: Iterator[bytes], encoding: str) -> Iterator[Piece]:
+def _decoded_blocks(chunks: Iterator[bytes], encoding: str, keep_returns: bool) -> Iterator[Piece]:
     codec = CODECS.get(encoding, encoding)
     name = encoding.removesuffix("-sig").upper()
     mark = _MARKS.get(codec)
@@ -130,20 +140,22 @@ def _decoded_blocks(chunks: Iterator[bytes], encoding: str) -> Iterator[Piece]:
             block = block.removeprefix(mark)
         mark = None
         if block:
-            yield _decoded(block, codec, name)
+            yield _decoded(block, codec, name, keep_returns)
 
 
-def _decoded(block: bytes, codec: str, name: str) -> Piece:
+def _decoded(block: bytes, codec: str, name: str, keep_returns: bool) -> Piece:
     try:
         text = block.decode(codec)
     except UnicodeDecodeError:
         text = "\0"
     if "\0" not in text:
-        if "\r" in text:
+        if not keep_returns and "\r" in text:
             text = text.replace("\r\n", "\n")
         return text if text.endswith("\n") else text + "\n"
     *ended, last = block.split(b"\n")
-    lines = [_decoded_line(line.removesuffix(b"\r"), codec, name) for line in ended]
+    if not keep_returns:
+        ended = [line.removesuffix(b"\r") for line in ended]
+    lines = [_decoded_line(line, codec, name) for line in ended]
     return [*lines, _decoded_line(last, codec, name)] if last else lines
 
 
