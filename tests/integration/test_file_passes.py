@@ -83,7 +83,11 @@ def test_a_csv_is_opened_three_times_and_read_twice_or_once_if_it_was_predicted(
     files: list[Path], work: str, passes: int
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, work, *map(str, files)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", PROGRAM, work, *map(str, files)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

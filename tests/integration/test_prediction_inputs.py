@@ -105,7 +105,7 @@ def test_a_name_that_leaves_no_room_for_the_quarantine_file_concerns_its_file_on
     long = "长" * 78 + ".csv"
     write_rows(folder / long, [*reviews(2), {"id": "bad", "text": ""}])
     write_rows(folder / "z.csv", reviews(3))
-    with pytest.raises(DataError, match="(?s)1 of 2 files.*too long for the file system"):
+    with pytest.raises(DataError, match=r"(?s)1 of 2 files.*too long for the file system"):
         predict(home, folder, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["z.csv"]
     write_rows(folder / long, reviews(2))
