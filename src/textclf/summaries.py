@@ -9,7 +9,7 @@ from pathlib import Path
 
 from textclf.config.home import CONFIGS, Home
 from textclf.config.schema import PredictConfig, TrainConfig
-from textclf.evaluation.report import SPLITS, models_of_split, split_metrics, summary_table
+from textclf.evaluation.report import SPLIT_HEADINGS, class_table, models_of_split, split_metrics, summary_table
 from textclf.records import (
     Attempt,
     EncodedData,
@@ -21,7 +21,6 @@ from textclf.records import (
     RegisteredModel,
     TrainedModel,
 )
-from textclf.tables import markdown_table
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -102,16 +101,11 @@ def training_summary(trained: TrainedModel, link: str | None) -> str:
 def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
     """Puts the model's scores on each split beside those of the baselines, and says how each class fared on test."""
     parts = ["# Metrics"]
-    for split, heading in SPLITS.items():
+    for split, heading in SPLIT_HEADINGS.items():
         models = models_of_split({"fine-tuned": evaluated.metrics, **evaluated.baselines}, split)
         if models:
             parts += [f"## {heading}", summary_table(models)]
-    test = split_metrics(evaluated.metrics, "test")
-    classes = [["Class", "Rows", "Precision", "Recall", "F1"]]
-    for label, rows in split_metrics(test, "support").items():
-        figures = [test.get(f"{metric}/{label}") for metric in ("precision", "recall", "f1")]
-        classes.append([label, f"{rows:,.0f}", *("–" if figure is None else f"{figure:.4f}" for figure in figures)])
-    parts += ["## Classes, test", markdown_table(classes)]
+    parts += ["## Classes, test", class_table(split_metrics(evaluated.metrics, "test"))]
     parts.append(f"Plots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`.")
     return "\n\n".join(parts)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
+
+_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
 
 def display_width(text: str) -> int:
@@ -77,6 +80,18 @@ def align(rows: Sequence[Sequence[str]]) -> str:
         lines.append("  ".join(padded).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Puts an apostrophe before what a spreadsheet would take for a formula.
+
+    Example:
+        >>> spreadsheet_safe("=1+1"), spreadsheet_safe("-1.5")
+        ("'=1+1", '-1.5')
+    """
+    if text.startswith(("=", "@", "\t", "\r")) or (text.startswith(("+", "-")) and not _NUMBER.fullmatch(text)):
+        return f"'{text}"
+    return text
 
 
 def _columns(character: str) -> int:

@@ -19,8 +19,6 @@ from urllib.request import Request, urlopen
 import pytest
 import registry_support as support
 
-from textclf.registry.versions import choose_model, load_classifier
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
@@ -83,7 +81,7 @@ def post(address: str, content: Any) -> Any:
 
 
 def test_chinese_text_is_classified_over_http(place: Any, address: str) -> None:
-    classifier = load_classifier(choose_model(support.NAME, "champion", home=place.home), home=place.home)
+    classifier = support.load_champion(place)
     expected = classifier.predict(TEXTS)
     labels = [classifier.labels[index] for index in expected.argmax(axis=1)]
     for content in (
@@ -108,7 +106,7 @@ def test_a_request_without_the_column_is_refused(address: str) -> None:
 def test_pairs_of_texts_are_classified_over_http(tmp_path: Path) -> None:
     place = support.make_place(tmp_path / "pairs", pairs=True)
     support.make_version(place, 0.6)
-    classifier = load_classifier(choose_model(support.NAME, "champion", home=place.home), home=place.home)
+    classifier = support.load_champion(place)
     pairs = [("甲房", "乙早"), ("甲房", "甲早"), ("乙早", "甲房")]
     expected = classifier.predict(*map(list, zip(*pairs, strict=True)))
     (tmp_path / "elsewhere").mkdir()

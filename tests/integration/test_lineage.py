@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hub_support import DATA, PROVIDERS, server
 from registry_support import make_place
-from training_support import make_config, make_home, write_reviews
+from training_support import connect, make_config, make_home, write_reviews
 
 from textclf.audit.audit import audit
 from textclf.config import Home, TrainConfig
@@ -25,10 +25,11 @@ from textclf.fetching import fetch_data
 from textclf.fetching.local import local_files
 from textclf.model.tokens import encode
 from textclf.records import EvaluatedModel, FetchedData, PreparedData, RegisteredModel
+from textclf.registry.gate import register
 from textclf.registry.lineage import show_version, version_page
-from textclf.registry.versions import register
 from textclf.store import file_sha256
-from textclf.tracking.runs import connect, run_folder, training_run
+from textclf.tracking.runs import run_folder, training_run
+from textclf.tracking.store import TrackingStore
 from textclf.training.train import train
 
 pytestmark = [
@@ -105,8 +106,10 @@ def train_and_register(data: PreparedData, config: TrainConfig, home: Home) -> R
         for name, value in METRICS.items():
             client.log_metric(run_id, name, value)
         client.set_tag(run_id, "textclf.test_digest", data.split_digests["test"])
-        evaluated = EvaluatedModel(run_id=run_id, metrics=METRICS, baselines={}, report_folder=folder)
-        return register(model, evaluated, data, name="textclf-tiny", registration=config.registration, home=home)
+        evaluated = EvaluatedModel(
+            run_id=run_id, metrics=METRICS, baselines={}, engine="torch-fp32", precision="no", measured_ms=1
+        )
+        return register(model, evaluated, data, name="textclf-tiny", metric="f1_macro", store=TrackingStore.open(home))
 
 
 # From a model to its rows

@@ -17,11 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from training_support import connect
 
 from textclf.config import Home
 from textclf.errors import TrackingError
 from textclf.tracking.metric_log import METRICS_FILE, MetricLog
-from textclf.tracking.runs import connect, run_folder
+from textclf.tracking.runs import run_folder
+from textclf.tracking.store import TrackingStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -58,7 +60,7 @@ def open_run(home: Home) -> str:
 
 
 def metric_log(home: Home, run_id: str, patience_seconds: float) -> MetricLog:
-    return MetricLog(home, run_id, run_folder(home, run_id), patience_seconds=patience_seconds)
+    return MetricLog(TrackingStore.open(home), run_id, run_folder(home, run_id), patience_seconds=patience_seconds)
 
 
 def points(home: Home, run_id: str, name: str = "train/loss") -> list[tuple[int, float]]:
@@ -141,6 +143,23 @@ def test_after_a_kill_nothing_is_sent_twice_and_half_a_line_is_forgotten(home: H
     assert points(home, run_id, "validation/loss") == [(10, 0.5), (20, 0.4)]
     lines = kept.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [10, 10, 20, 20]
+
+
+def test_a_file_that_lost_lines_in_a_power_failure_does_not_hold_back_new_ones(
+    home: Home, run_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with metric_log(home, run_id, 10) as log:
+        for step in (10, 20, 30):
+            log.log({"train/loss": 1 / step}, step)
+    kept = run_folder(home, run_id) / METRICS_FILE
+    first = kept.read_bytes().splitlines(keepends=True)[0]
+    # Some file systems leave zeros where the last lines stood.
+    kept.write_bytes(first + bytes(40) + b"\n")
+    with metric_log(home, run_id, 10) as log:
+        log.log({"train/loss": 0.01}, 40)
+    assert "says that 3 points were sent to MLflow" in caplog.text
+    assert points(home, run_id)[-1] == (40, 0.01)
+    assert len(kept.read_bytes().splitlines()) == 2
 
 
 # A tracking server

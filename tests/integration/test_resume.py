@@ -46,12 +46,13 @@ def start(home: Home, config: TrainConfig, keep: Path, *, kill_at_step: int | No
     """
     from textclf.tracking.metric_log import MetricLog
     from textclf.tracking.runs import run_folder, training_run
+    from textclf.tracking.store import TrackingStore
     from textclf.training.train import train
 
     prepared, encoded, fetched = support.make_encoded(config, home)
     with training_run(home, config=config, prepared=prepared, encoded=encoded, fetched=fetched, tags={}) as run_id:
         folder = run_folder(home, run_id)
-        with MetricLog(home, run_id, folder) as metrics:
+        with MetricLog(TrackingStore.open(home), run_id, folder) as metrics:
 
             def log(values: dict[str, float], step: int) -> None:
                 metrics.log(values, step)
@@ -121,10 +122,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home whose MLflow store has its tables and no run."""
-    from textclf.tracking.runs import connect
-
     home = support.make_home(tmp_path_factory.mktemp("empty"))
-    connect(home)
+    support.connect(home)
     return home
 
 
@@ -139,18 +138,14 @@ def make_config(data: Path, **training: Any) -> TrainConfig:
 
 
 def history(home: Home, run_id: str, name: str) -> dict[int, list[float]]:
-    from textclf.tracking.runs import connect
-
     points: dict[int, list[float]] = {}
-    for point in connect(home).get_metric_history(run_id, name):
+    for point in support.connect(home).get_metric_history(run_id, name):
         points.setdefault(point.step, []).append(point.value)
     return points
 
 
 def statuses(home: Home) -> dict[str, str]:
-    from textclf.tracking.runs import connect
-
-    client = connect(home)
+    client = support.connect(home)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return {run.info.run_id: run.info.status for run in client.search_runs(experiments)}
 
@@ -245,12 +240,12 @@ def test_a_run_that_failed_or_was_stopped_is_continued(home: Home, given: dict[s
 
 
 def test_a_run_that_was_killed_after_it_was_closed_is_not_continued(home: Home, given: dict[str, Any]) -> None:
-    from textclf.tracking.runs import connect, run_folder, training_run
+    from textclf.tracking.runs import run_folder, training_run
 
     with pytest.raises(ZeroDivisionError), training_run(home, **given) as first:
         raise ZeroDivisionError
     # What a kill between closing the run and removing its folder leaves behind.
-    connect(home).set_terminated(first, "FINISHED")
+    support.connect(home).set_terminated(first, "FINISHED")
     with training_run(home, **given) as second:
         assert not run_folder(home, first).exists()
     assert second != first

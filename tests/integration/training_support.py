@@ -14,9 +14,11 @@ from textclf.config import Home, TrainConfig
 from textclf.data.prepare import prepare
 from textclf.fetching import fetch_data, fetch_model
 from textclf.records import EncodedData, FetchedModel, PreparedData
+from textclf.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from mlflow import MlflowClient
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 TOPICS = ("房间", "早餐", "服务", "位置", "前台", "电池", "屏幕", "键盘", "故事", "翻译", "内容", "纸张")
@@ -35,6 +37,11 @@ def make_home(folder: Path, *, like: Home | None = None) -> Home:
     if like:
         shutil.copy(like.root / "mlflow.db", folder)
     return Home(root=folder, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def connect(home: Home) -> MlflowClient:
+    """MLflow's client for the store of a home."""
+    return TrackingStore.open(home).client
 
 
 def write_reviews(

@@ -122,6 +122,11 @@ class DataConfig(StrictModel):
         return self
 
     @property
+    def registered_name(self) -> str:
+        """What MLflow calls the experiment and the registered model of this data set."""
+        return f"textclf-{self.name}"
+
+    @property
     def columns(self) -> dict[str, str]:
         """The columns that the data must have, by the field that names them."""
         fields = ("text_column", "text_pair_column", "label_column", "id_column", "date_column", "group_column")

@@ -31,6 +31,7 @@ from textclf.reading.data_file import DataFile
 from textclf.reading.detection import FORMATS
 from textclf.records import PredictedFile, PredictionSummary
 from textclf.registry.versions import ChosenModel, choose_model, load_classifier
+from textclf.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     from textclf.model.classifier import Classifier
@@ -55,9 +56,10 @@ def predict_batch(config: PredictConfig, *, home: Home, run_id: str) -> Predicti
         TextclfError: As `predict_files`.
     """
     started = time.monotonic()
-    model = choose_model(config.model, config.alias, home=home)
+    store = TrackingStore.open(home)
+    model = choose_model(store, config.model, config.alias)
     logger.info("Predict: %s@%s is version %d.", model.name, config.alias, model.version)
-    load = partial(load_classifier, model, home=home, mixed_precision=config.mixed_precision)
+    load = partial(load_classifier, store, model, mixed_precision=config.mixed_precision)
     files = predict_files(config, model, load, run_id=run_id, folder=home.predictions)
     return PredictionSummary(model=model.name, version=model.version, files=files, seconds=time.monotonic() - started)
 
