@@ -16,8 +16,8 @@ from textclf import __version__, store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.prediction.batch import predict_batch
-from textclf.registry.versions import CHAMPION, choose_model
-from textclf.tracking.runs import connect
+from textclf.registry.versions import choose_model
+from textclf.tracking.store import TrackingStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -72,20 +72,21 @@ def test_a_model_that_was_deleted_and_made_again_predicts_anew(
         caplog.clear()
         caplog.set_level(logging.INFO)
         assert labels(source, place.home) == ({always}, False)
-        connect(place.home).delete_registered_model(support.NAME)
+        TrackingStore.open(place.home).client.delete_registered_model(support.NAME)
     assert f"with another version 1 of the model {support.NAME} by textclf {__version__}" in caplog.text
 
 
 def test_versions_that_were_not_made_of_a_logged_model_are_told_apart(place: support.Place, tmp_path: Path) -> None:
     place = place.in_home(tmp_path / "home")
-    client = connect(place.home)
+    opened = TrackingStore.open(place.home)
+    client = opened.client
     found = set()
     for _ in range(2):
         client.create_registered_model(support.NAME)
         version = client.create_model_version(support.NAME, source=str(tmp_path / "folder"))
-        client.set_registered_model_alias(support.NAME, CHAMPION, version.version)
-        chosen = choose_model(support.NAME, CHAMPION, home=place.home)
-        assert chosen == choose_model(support.NAME, CHAMPION, home=place.home)
+        client.set_registered_model_alias(support.NAME, "champion", version.version)
+        chosen = choose_model(opened, support.NAME, "champion")
+        assert chosen == choose_model(opened, support.NAME, "champion")
         found.add(chosen.model_id)
         client.delete_registered_model(support.NAME)
     assert len(found) == 2

@@ -230,13 +230,13 @@ class Ledger:
         """Where the shard of this index (from 0) lies when it is committed."""
         return self._folder / f"{index:05d}"
 
-    def committed(self, index: int) -> ShardRecord | None:
-        """Finds a committed shard; a damaged one is removed, so that it is made again."""
-        return store.find(self.shard_folder(index), ShardRecord)
-
-    def discard(self, index: int) -> None:
-        """Removes a committed shard, so that it is made again."""
-        shutil.rmtree(self.shard_folder(index))
+    def committed(self, index: int, first_row: int, rows_read: int) -> ShardRecord | None:
+        """Finds a committed shard; one that is damaged or holds other rows is made again."""
+        record = store.find(self.shard_folder(index), ShardRecord)
+        if record and (record.first_row, record.rows_read) != (first_row, rows_read):
+            shutil.rmtree(self.shard_folder(index))
+            return None
+        return record
 
     def commit(self, index: int, write: Callable[[BinaryIO, BinaryIO], ShardRecord]) -> ShardRecord:
         """Writes a shard as a unit: all of it or nothing.
@@ -258,9 +258,7 @@ class Ledger:
     def replacing(self, path: Path, *, size_bytes: int) -> Iterator[BinaryIO]:
         """Gives a stream whose content takes the place of a file at once when the block ends without an error.
 
-        Args:
-            path: The file; it is untouched until then.
-            size_bytes: How large it will be, about; for the message when the disk is full.
+        `size_bytes` is about how large it will be, for the message when the disk is full.
 
         Raises:
             StorageError: The disk is full or the folder cannot be written to. Nothing half-written stays.

@@ -103,6 +103,7 @@ class FileJob:
         config = run.config
         with reading_input():
             schema = output_schema(source)
+            self._row_count = row_count(source)
         check_columns(source.path, schema.names, config, run.text_pair_column)
         self._with_row = config.id_column is None and "id" not in schema.names
         self._sink = make_sink(
@@ -137,13 +138,10 @@ class FileJob:
         totals = _Totals(Counter(dict.fromkeys(self._run.classifier.labels, 0)))
         reused = 0
         progress: tqdm[Any]
-        with tqdm(total=row_count(self._source), desc=path.name, unit="row", disable=None) as progress:
+        with tqdm(total=self._row_count, desc=path.name, unit="row", disable=None) as progress:
             for batch in self._batches():
                 index, first_row = totals.shards, totals.rows_read + 1
-                record = self._ledger.committed(index)
-                if record and (record.first_row, record.rows_read) != (first_row, _size(batch)):
-                    self._ledger.discard(index)
-                    record = None
+                record = self._ledger.committed(index, first_row, _size(batch))
                 reused += record is not None
                 totals.add(record or self._predict_shard(index, first_row, batch, progress))
                 # Rows that were broken, repeated or committed before never reached the model.
