@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -12,12 +11,10 @@ from typing import TYPE_CHECKING
 
 from textclf.config.schema import PredictConfig
 from textclf.errors import ConfigError, DataError, StorageError, first_lines
-from textclf.reading.compression import Digested, reading
-from textclf.reading.data_file import DataFile, ReadingOptions
-from textclf.reading.delimited import find_delimiter, table_columns
-from textclf.reading.detection import FORMATS, check_content
-from textclf.reading.encoding import HEAD_BYTES, byte_chunks, find_encoding
-from textclf.reading.lines import Lines
+from textclf.reading.column_types import Kind, column_type, kind_of
+from textclf.reading.compression import reading
+from textclf.reading.data_file import DataFile, ReadingOptions, first_columns
+from textclf.reading.detection import FORMATS
 from textclf.reading.parquet import parquet_schema
 
 if TYPE_CHECKING:
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 QUARANTINE_ENDING = ".quarantine.jsonl"
-
-_INT64_LIMIT = 2**63
 
 
 def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
@@ -73,27 +68,8 @@ def check_inputs(config: PredictConfig) -> None:
     if config.input.expanduser().is_dir():
         return
     ((path, _),) = pairs
-    ending = path.suffix.lower()
-    with reading(path), path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    check_content(path, ending, head, config.file_encoding)
-    if FORMATS[ending] == "parquet":
-        check_columns(path, parquet_schema(path).names, config, config.text_pair_column)
-    elif FORMATS[ending] != "jsonl":
-        tsv, names = FORMATS[ending] == "tsv", config.column_names
-        if len(head) == HEAD_BYTES:
-            # The last line may end in the middle.
-            head = head[: head.rfind(b"\n") + 1]
-        stream = io.BytesIO(head)
-        try:
-            encoding = find_encoding(path, Digested(stream), head, config.file_encoding)
-        except DataError:
-            # The rest of the file may speak for an encoding that the beginning speaks against.
-            return
-        stream.seek(0)
-        lines = Lines(byte_chunks(stream), encoding)
-        delimiter = find_delimiter(path, lines, "auto", names, tsv=tsv)
-        columns = table_columns(path, lines, delimiter, names, tsv=tsv)
+    columns = first_columns(path, _options(config))
+    if columns is not None and FORMATS[path.suffix.lower()] != "jsonl":
         check_columns(path, columns, config, config.text_pair_column)
 
 
@@ -136,7 +112,11 @@ def open_input(path: Path, config: PredictConfig) -> DataFile:
     if not _is_utf8(path):
         raise DataError(f"The name of the input file {printable(path)} is not valid UTF-8.\nRename it.")
     with reading_input():
-        return DataFile.open(path, ReadingOptions(file_encoding=config.file_encoding, column_names=config.column_names))
+        return DataFile.open(path, _options(config))
+
+
+def _options(config: PredictConfig) -> ReadingOptions:
+    return ReadingOptions(file_encoding=config.file_encoding, column_names=config.column_names)
 
 
 def check_columns(path: Path, columns: Sequence[str], config: PredictConfig, text_pair_column: str | None) -> None:
@@ -192,12 +172,12 @@ def output_schema(file: DataFile) -> pa.Schema:
         )
     if file.format != "jsonl":
         return pa.schema([pa.field(name, pa.string()) for name in file.columns])
-    kinds: dict[str, set[str]] = {}
+    kinds: dict[str, set[Kind | None]] = {}
     for batch in file.batches():
         for row in batch.rows:
             for name, value in row.items():
-                kinds.setdefault(name, set()).add(_kind(value))
-    return pa.schema([pa.field(name, _arrow_type(found - {"null"})) for name, found in kinds.items()])
+                kinds.setdefault(name, set()).add(kind_of(value))
+    return pa.schema([pa.field(name, column_type(found)) for name, found in kinds.items()])
 
 
 def row_count(file: DataFile) -> int | None:
@@ -288,29 +268,3 @@ def _same_file(path: Path, output: Path) -> bool:
     except OSError:
         # One of them is not there, or cannot be read, which is told when its turn comes.
         return False
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        if abs(value) > EXACT_IN_FLOAT:
-            return "large integer" if -_INT64_LIMIT <= value < _INT64_LIMIT else "other"
-        return "integer"
-    if isinstance(value, float):
-        return "number"
-    return "text" if isinstance(value, str) else "other"
-
-
-def _arrow_type(kinds: set[str]) -> pa.DataType:
-    import pyarrow as pa
-
-    if kinds == {"boolean"}:
-        return pa.bool_()
-    if kinds and kinds <= {"integer", "large integer"}:
-        return pa.int64()
-    if kinds and kinds <= {"integer", "number"}:
-        return pa.float64()
-    return pa.string()

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 Kind = Literal["boolean", "integer", "large integer", "number", "text"]
 """`large integer`: one that a float does not hold exactly. `text`: everything else, nested values too."""
 
-_EXACT_IN_FLOAT = 2**53
+EXACT_IN_FLOAT = 2**53
+"""The largest integer up to which a float holds every one exactly."""
 _INT64_LIMIT = 2**63
 
 
@@ -24,7 +25,7 @@ def kind_of(value: object) -> Kind | None:
     if isinstance(value, float):
         return "number"
     if isinstance(value, int) and -_INT64_LIMIT <= value < _INT64_LIMIT:
-        return "integer" if abs(value) <= _EXACT_IN_FLOAT else "large integer"
+        return "integer" if abs(value) <= EXACT_IN_FLOAT else "large integer"
     return "text"
 
 

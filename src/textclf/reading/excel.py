@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from textclf.errors import DataError, first_lines
+from textclf.reading.column_types import EXACT_IN_FLOAT
 from textclf.reading.compression import reading
 from textclf.reading.delimited import unique_names
 from textclf.reading.lines import Broken, Item
@@ -20,7 +21,6 @@ from textclf.reading.lines import Broken, Item
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
 
-EXACT_IN_FLOAT = 2**53
 """Whole numbers up to this one are what they are as floats, too."""
 # Twice what 1,048,576 rows of 24 columns take; about 1.2 GB of memory.
 _MAX_CELLS = 50_000_000
