@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# How many processes run tests; each needs a core and 2 GB.
+WORKERS ?= 2
 
 .PHONY: train test checks soak constraints clean
 
@@ -10,7 +12,7 @@ train: $(VENV)/.installed
 	$(BIN)/python flows/train_flow.py
 
 test: checks
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS)
 
 checks: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

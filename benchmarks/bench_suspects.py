@@ -17,15 +17,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comparison import SHARED
 
 from textclf.config import Home, TrainConfig
-from textclf.correction.cross_fitting import LabelledTexts, folds, tfidf_probabilities
+from textclf.correction.cross_fitting import folds, tfidf_probabilities
 from textclf.correction.suspects import find_suspects, judge
 from textclf.data.prepare import prepare
+from textclf.data.prepared import SplitRows
 from textclf.data.splits import fingerprint
 from textclf.evaluation.baselines import tfidf_baseline
 from textclf.fetching import fetch_data
@@ -53,7 +55,7 @@ class DataSet:
     """
 
     name: str
-    rows: LabelledTexts
+    rows: SplitRows
     plant_in: Labels
 
 
@@ -92,7 +94,7 @@ def chnsenticorp(folder: Path) -> DataSet:
             labels_of[key].add(label)
             first.setdefault(key, (text, label, split == "train"))
     kept = [first[key] for key in first if len(labels_of[key]) == 1]
-    rows = LabelledTexts([text for text, _, _ in kept], None, np.array([label for _, label, _ in kept]), 2)
+    rows = labelled([text for text, _, _ in kept], np.array([label for _, label, _ in kept]), ("0", "1"))
     return DataSet("ChnSentiCorp, 2 labels", rows, np.flatnonzero([train for _, _, train in kept]))
 
 
@@ -106,8 +108,15 @@ def tnews(path: Path) -> DataSet:
         first.setdefault(fingerprint(text), (text, label))
     names = sorted({label for _, label in first.values()})
     labels = np.array([names.index(label) for _, label in first.values()])
-    rows = LabelledTexts([text for text, _ in first.values()], None, labels, len(names))
+    rows = labelled([text for text, _ in first.values()], labels, tuple(names))
     return DataSet(f"TNEWS (dev), {len(names)} labels", rows, np.arange(len(labels)))
+
+
+def labelled(texts: list[str], labels: Labels, names: tuple[str, ...]) -> SplitRows:
+    """Rows with these texts and labels."""
+    import pyarrow as pa
+
+    return SplitRows("train", names, pa.table({"text": texts, "label": labels}))
 
 
 def planted_table(data: DataSet, seeds: int) -> str:
@@ -123,9 +132,9 @@ def planted_table(data: DataSet, seeds: int) -> str:
             chance = np.random.default_rng(seed)
             planted = chance.choice(data.plant_in, int(share * len(data.plant_in)), replace=False)
             labels = data.rows.labels.copy()
-            shift = chance.integers(1, data.rows.num_labels, len(planted))
-            labels[planted] = (labels[planted] + shift) % data.rows.num_labels
-            rows = LabelledTexts(data.rows.texts, None, labels, data.rows.num_labels)
+            shift = chance.integers(1, len(data.rows.label_names), len(planted))
+            labels[planted] = (labels[planted] + shift) % len(data.rows.label_names)
+            rows = labelled(data.rows.texts, labels, data.rows.label_names)
             started = time.perf_counter()
             chosen = tfidf_probabilities(rows, seed=0)
             quality, issues = judge(labels, chosen)
@@ -149,7 +158,7 @@ def planted_table(data: DataSet, seeds: int) -> str:
     )
 
 
-def alternatives(rows: LabelledTexts, chosen: Shares) -> dict[str, Shares]:
+def alternatives(rows: SplitRows, chosen: Shares) -> dict[str, Shares]:
     """Other ways to score the same labels; low is bad."""
     import numpy as np
     from cleanlab.rank import get_label_quality_scores
@@ -162,7 +171,7 @@ def alternatives(rows: LabelledTexts, chosen: Shares) -> dict[str, Shares]:
     calibrated = np.stack(
         [
             IsotonicRegression(out_of_bounds="clip").fit(chosen[:, label], labels == label).predict(chosen[:, label])
-            for label in range(rows.num_labels)
+            for label in range(len(rows.label_names))
         ],
         axis=1,
     )
@@ -190,14 +199,14 @@ def alternatives(rows: LabelledTexts, chosen: Shares) -> dict[str, Shares]:
     }
 
 
-def tfidf_alone(rows: LabelledTexts, *, seed: int) -> Shares:
+def tfidf_alone(rows: SplitRows, *, seed: int) -> Shares:
     """Out-of-fold probabilities of the TF-IDF baseline."""
     import numpy as np
 
-    probabilities = np.zeros((len(rows.texts), rows.num_labels))
+    probabilities = np.zeros((len(rows.texts), len(rows.label_names)))
     for train, held_out in folds(rows, seed):
         train_texts, texts = ([rows.texts[index] for index in indices] for indices in (train, held_out))
-        baseline = tfidf_baseline(train_texts, rows.labels[train], rows.num_labels, seed=seed)
+        baseline = tfidf_baseline(train_texts, rows.labels[train], len(rows.label_names), seed=seed)
         probabilities[held_out] = baseline.predict_proba(texts)
     return probabilities
 
@@ -211,9 +220,9 @@ def claims_table(folder: Path) -> str:
     with tempfile.TemporaryDirectory() as temporary:
         home = Home(root=Path(temporary), tracking_uri="unused")
         fetched = fetch_data(config.data.sources, home=home)
-        prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, seed=42, home=home)
+        prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, home=home)
         keys = fingerprints(prepared.folder)
-        suspects = find_suspects(prepared, limit=2**31, seed=42, config=config, home=home)
+        suspects = find_suspects(prepared, estimate=partial(tfidf_probabilities, seed=42), limit=2**31)
     ranked = [keys[suspect.split, suspect.row][0] for suspect in suspects.suspects]
     others = [key for key, suspect in zip(ranked, suspects.suspects, strict=True) if not suspect.conflict]
     # A list of limited length gives at most half of itself to conflicts.

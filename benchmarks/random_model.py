@@ -59,7 +59,8 @@ def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: S
     from transformers import AutoModelForSequenceClassification
 
     from textclf.config.data import CleaningConfig
-    from textclf.model.classifier import Classifier, ClassifierSettings
+    from textclf.model.classifier import Classifier, ClassifierSettings, save_classifier
+    from textclf.model.engine import TorchEngine
     from textclf.model.tokens import load_tokenizer
 
     check_folder(source)
@@ -68,8 +69,8 @@ def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: S
     tokenizer = load_tokenizer(source)
     settings = ClassifierSettings(labels=labels, max_length=max_length, cleaning=CleaningConfig())
     if spread_over:
-        _spread(model, Classifier(model, tokenizer, settings), spread_over)
-    Classifier(model, tokenizer, settings).save(target)
+        _spread(model, Classifier(TorchEngine(model), tokenizer, settings), spread_over)
+    save_classifier(target, model, tokenizer, settings)
     return target
 
 

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -
     from textclf.config import Home, TrainConfig
     from textclf.data.prepare import prepare
     from textclf.fetching import fetch_data, fetch_model
+    from textclf.model.classifier import ClassifierSettings
     from textclf.model.tokens import encode
     from textclf.training.train import train
 
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -
     home = Home(root=folder, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     fetched = fetch_model(config.model.sources, home=home, offline=True)
     data = fetch_data(config.data.sources, home=home, offline=True)
-    prepared = prepare(data, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home)
+    prepared = prepare(data, data=config.data, cleaning=config.cleaning, home=home)
     encoded = encode(prepared, fetched, model=config.model, encoding=config.encoding, folder=home.prepared)
     seconds: list[float] = []
 
@@ -87,8 +88,10 @@ def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -
     train(
         encoded,
         fetched,
-        config=config,
-        labels=prepared.labels,
+        settings=ClassifierSettings.of(config, prepared.labels),
+        model=config.model,
+        encoding=config.encoding,
+        training=config.training,
         run_id="benchmark",
         folder=run_folder,
         log_metrics=note,

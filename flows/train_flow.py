@@ -19,6 +19,7 @@ from tasks.train import train as train_model
 from textclf import __version__
 from textclf.config import CONFIGS, Home, TrainConfig, anchor
 from textclf.records import RegisteredModel
+from textclf.registry.gate import warn_of_undefined_metric
 from textclf.summaries import training_closing
 from textclf.tracking.runs import training_run
 
@@ -43,6 +44,7 @@ def train(config: TrainConfig) -> RegisteredModel:
     config = anchor(config, home.root)
     data, model = download(config, home)
     prepared = audit(clean(data, config, home), model, config, home)
+    warn_of_undefined_metric(prepared, config.registration.metric)
     encoded = tokenize(prepared, model, config, home)
     with training_run(
         home, config=config, prepared=prepared, encoded=encoded, fetched=model, tags=flow_run_tags()

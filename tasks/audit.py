@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.policies import TASK_POLICY
 from textclf.audit.audit import audit as audit_data
 from textclf.audit.audit import read_findings
-from textclf.audit.report.markdown import markdown_summary
+from textclf.audit.report.summary import markdown_summary
 from textclf.config import Home, TrainConfig
 from textclf.records import FetchedModel, PreparedData
 
@@ -16,7 +16,9 @@ from textclf.records import FetchedModel, PreparedData
 @task(name="audit", timeout_seconds=4 * 3600, **TASK_POLICY)
 def audit(prepared: PreparedData, model: FetchedModel | None, config: TrainConfig, home: Home) -> PreparedData:
     """Looks for duplicates, leaks, conflicts and more, and leaves out what must not be trained on."""
-    audited = audit_data(prepared, model, config=config, home=home)
+    audited = audit_data(
+        prepared, model, settings=config.audit, max_length=config.encoding.max_length, folder=home.prepared
+    )
     create_markdown_artifact(
         markdown_summary(read_findings(audited), language=config.audit.report_language),
         key="data-audit",

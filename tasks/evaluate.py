@@ -10,7 +10,7 @@ from textclf.config import Home, TrainConfig
 from textclf.evaluation.measure import evaluate as measure
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries import metrics_summary
-from textclf.tracking.runs import run_link
+from textclf.tracking.store import TrackingStore
 
 
 @task(name="evaluate", timeout_seconds=24 * 3600, **TASK_POLICY)
@@ -23,9 +23,20 @@ def evaluate(
     home: Home,
 ) -> EvaluatedModel:
     """Measures the model beside the baselines and logs metrics, plots and tables."""
-    evaluated = measure(trained, prepared, encoded, model, config=config, home=home)
+    store = TrackingStore.open(home)
+    evaluated = measure(
+        trained,
+        prepared,
+        encoded,
+        model,
+        evaluation=config.evaluation,
+        model=config.model,
+        training=config.training,
+        name=config.data.registered_name,
+        store=store,
+    )
     create_markdown_artifact(
-        metrics_summary(evaluated, run_link(home, trained.run_id)),
+        metrics_summary(evaluated, store.run_link(trained.run_id)),
         key="metrics",
         description="Scores beside the baselines",
     )

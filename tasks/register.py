@@ -8,9 +8,9 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
-from textclf.registry.versions import register as register_model
+from textclf.registry.gate import register as register_model
 from textclf.summaries import decision_summary
-from textclf.tracking.runs import run_link
+from textclf.tracking.store import TrackingStore
 
 
 @task(name="register", timeout_seconds=3600, **TASK_POLICY)
@@ -18,16 +18,17 @@ def register(
     trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, config: TrainConfig, home: Home
 ) -> RegisteredModel:
     """Registers the model and decides whether it becomes the champion."""
+    store = TrackingStore.open(home)
     registered = register_model(
         trained,
         evaluated,
         prepared,
-        name=f"textclf-{config.data.name}",
-        registration=config.registration,
-        home=home,
+        name=config.data.registered_name,
+        metric=config.registration.metric,
+        store=store,
     )
     create_markdown_artifact(
-        decision_summary(registered, run_link(home, trained.run_id)),
+        decision_summary(registered, store.run_link(trained.run_id)),
         key="decision",
         description="Champion or challenger",
     )

@@ -7,10 +7,12 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
+from textclf.model.classifier import ClassifierSettings
 from textclf.records import EncodedData, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries import training_summary
 from textclf.tracking.metric_log import MetricLog
-from textclf.tracking.runs import run_folder, run_link
+from textclf.tracking.runs import run_folder
+from textclf.tracking.store import TrackingStore
 from textclf.training.train import train as fine_tune
 
 
@@ -24,12 +26,21 @@ def train(
     home: Home,
 ) -> TrainedModel:
     """Fine-tunes the classifier; after an interruption it goes on from the last checkpoint."""
+    store = TrackingStore.open(home)
     folder = run_folder(home, run_id)
-    with MetricLog(home, run_id, folder) as metrics:
+    with MetricLog(store, run_id, folder) as metrics:
         trained = fine_tune(
-            encoded, model, config=config, labels=prepared.labels, run_id=run_id, folder=folder, log_metrics=metrics.log
+            encoded,
+            model,
+            settings=ClassifierSettings.of(config, prepared.labels),
+            model=config.model,
+            encoding=config.encoding,
+            training=config.training,
+            run_id=run_id,
+            folder=folder,
+            log_metrics=metrics.log,
         )
     create_markdown_artifact(
-        training_summary(trained, run_link(home, run_id)), key="training", description="Duration and best score"
+        training_summary(trained, store.run_link(run_id)), key="training", description="Duration and best score"
     )
     return trained

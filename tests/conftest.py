@@ -1,6 +1,6 @@
-"""What the tests of whole commands share: a tiny configuration, and a real Prefect server with finished runs.
+"""What tests share: how they are spread over processes, a tiny configuration, a real Prefect server with finished runs.
 
-All of it is made once a session, and only when a test asks for it.
+Everything is made once per process, and only when a test asks for it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,8 +22,15 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
+from port_support import free_port
+
+# Before torch is imported, and for all programs that tests start: threads that share a busy core spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
+PATIENCE_SECONDS = 300
+"""How long a test waits for a program before it fails; busy machines are slow."""
+WITH_SERVER = ("test_commands.py", "test_deployments.py", "test_pages.py")
 FINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 TINY = {
@@ -46,6 +52,31 @@ TINY = {
 def pytest_sessionstart() -> None:
     """Lets the processes that tests start see Ctrl-C, also where a shell started pytest in its background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuses a file that would start a second server."""
+    files = {item.path.name for item in items if "prefect_server" in getattr(item, "fixturenames", ())}
+    if unknown := sorted(files - set(WITH_SERVER)):
+        raise pytest.UsageError(f"These files use the Prefect server; add them to WITH_SERVER in {__file__}: {unknown}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spreads tests over processes (`-n 2`) so that what a module's tests share, and the server, are made once.
+
+    One process runs a whole file, and all files that need the Prefect server; files begin in their order, the long ones
+    first. The marker `xdist_group` does nothing with pytest 9.2, which is why this does not use it.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "with a Prefect server" if Path(file).name in WITH_SERVER else file
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -90,10 +121,10 @@ class Server:
         body = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json"} | (self.csrf_headers if body else {})
         request = Request(f"{self.address}/api{path}", body, headers)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                with urlopen(request, timeout=120) as response:
+                with urlopen(request, timeout=PATIENCE_SECONDS) as response:
                     return json.load(response)
             except HTTPError as error:
                 # The server says so when its SQLite is locked for a moment, and Prefect's clients then ask again.
@@ -110,7 +141,7 @@ class Server:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_SECONDS,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -123,7 +154,7 @@ class Server:
         """Starts a deployment as its form does, and waits for the end of the run."""
         deployment = self.deployment(flow, name)["id"]
         run = self.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while run["state"]["type"] not in FINAL_STATES:
             assert time.monotonic() < deadline, f"still {run['state']}:\n" + "\n".join(self.log_lines(run["id"]))
             time.sleep(0.5)
@@ -133,7 +164,7 @@ class Server:
     def log_lines(self, run: str, name_prefix: str = "") -> list[str]:
         """Reads what a run logged, oldest first; the last lines arrive after the run has ended."""
         wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             found = [line for line in self.api("/logs/filter", wanted) if line["name"].startswith(name_prefix)]
             if found or time.monotonic() > deadline:
@@ -170,15 +201,13 @@ def serving(
     command: Sequence[str], *, folder: Path, environment: dict[str, str], log: Path, health: str
 ) -> Iterator[str]:
     """Runs a program that takes `--port`, and gives its address when it answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     # The page of Prefect calls the server at the address that the server itself finds there.
     environment = {**environment, "PREFECT_API_URL": f"{address}/api"}
     command = [*command, "--port", str(port)]
     with background(command, folder=folder, environment=environment, log=log) as process:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 with urlopen(address + health, timeout=5):
@@ -215,6 +244,12 @@ def command_environment(folder: Path) -> dict[str, str]:
 def command_settings(tmp_path: Path) -> dict[str, str]:
     """The environment for a command of a user who has set up nothing."""
     return command_environment(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def new_user(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same for all tests of a module."""
+    return command_environment(tmp_path_factory.mktemp("user"))
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,10 @@ class TrackingError(TransientError):
     """MLflow's store could not take what had to be written to it."""
 
 
+class TrackingRefusedError(TextclfError):
+    """MLflow refuses a name or value; trying again does not help."""
+
+
 def redacted(text: str) -> str:
     """Takes user names, passwords and queries, which may hold tokens and signatures, out of the addresses in a text.
 

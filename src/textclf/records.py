@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -157,18 +159,67 @@ class EvaluatedModel(Record):
     """By MLflow name, e.g. `test/f1_macro`."""
     baselines: dict[str, dict[str, float]]
     """Metrics of each baseline, by its name."""
-    report_folder: Path
-    """Plots, predictions and tables, as logged to MLflow."""
+    engine: str
+    """Runtime and precision that predicted, e.g. `torch-bf16`."""
+    precision: Literal["no", "bf16", "fp16"]
+    measured_ms: int
+    """When, in milliseconds since 1970: MLflow takes a value of the same step and time only once."""
+
+
+class Decision(Record):
+    """Why a new version became champion, or did not."""
+
+    run_id: str
+    name: str
+    version: int
+    decided: Literal["champion", "challenger"]
+    rule: Literal["first", "already", "as_good", "worse", "undefined", "incomparable"]
+    """`first`: there was no champion. `already`: it was given the alias by hand. `as_good` and `worse` compare scores.
+    `undefined`: the metric has no value over these rows. `incomparable`: the champion has other labels or takes other
+    texts."""
+    metric: str
+    rows: Literal["test", "test_leakfree"]
+    """Over which rows: leak-free ones where there are any."""
+    row_count: int
+    rows_digest: str
+    engine: str
+    """Runtime and precision that both models predicted with."""
+    ours: float | None
+    """The new version's score; None if it is undefined."""
+    champion_version: int | None
+    theirs: float | None
+    """The champion's score, over the same rows with the same engine; None if it was not compared."""
+    baselines: dict[str, float]
+    """Scores of the baselines over the same rows."""
+    decided_at: datetime
 
 
 class RegisteredModel(Record):
     """A registered version and what became of it."""
 
-    run_id: str
-    name: str
-    version: int
-    is_champion: bool
+    decision: Decision
     reason: str
+    """The decision in a sentence."""
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run that made it."""
+        return self.decision.run_id
+
+    @property
+    def name(self) -> str:
+        """Name of the registered model."""
+        return self.decision.name
+
+    @property
+    def version(self) -> int:
+        """Its number."""
+        return self.decision.version
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether it became the champion."""
+        return self.decision.decided == "champion"
 
 
 class PredictedFile(Record):

@@ -8,6 +8,7 @@ processes that make the same folder at once both end with a good one.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import logging
@@ -25,6 +26,7 @@ from textclf.records import Record
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+_DRAFT, _OWNER = ".draft", ".owner"
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
@@ -92,20 +94,49 @@ def building(folder: Path) -> Iterator[Path]:
         StorageError: The folder cannot be made, or something in the block could not be written: disk full, no
             permission. Nothing half-written remains.
     """
+    with temporary_folder(folder.parent, folder.name) as draft:
+        yield draft
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Gives a new folder `<parent>/.<name>-….draft`, which goes when the block ends.
+
+    A process that is killed leaves its draft behind; the next use of `parent` removes it. Which process lives is told
+    by a lock on a file in the draft: the operating system drops it with the process.
+
+    Raises:
+        StorageError: The folder cannot be made, or something in the block could not be written.
+    """
     draft = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name[:16]}-", dir=folder.parent))
-        yield draft
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_drafts_of_the_dead(parent)
+        draft = Path(tempfile.mkdtemp(prefix=f".{name[:16]}-", suffix=_DRAFT, dir=parent))
+        unlocked = draft / f"{_OWNER}.new"
+        with unlocked.open("wb") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            # Under this name other processes see it; it was never there without its lock.
+            unlocked.rename(draft / _OWNER)
+            yield draft
     except OSError as error:
-        raise storage_error(folder, error) from error
+        raise storage_error(parent / name, error) from error
     finally:
         if draft:
             shutil.rmtree(draft, ignore_errors=True)
 
 
+def _remove_drafts_of_the_dead(parent: Path) -> None:
+    for owner in parent.glob(f".*{_DRAFT}/{_OWNER}"):
+        # Locked, its process lives; gone, it has just finished.
+        with suppress(OSError), owner.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            logger.info("Removing %s, which a process that was killed has left.", owner.parent)
+            shutil.rmtree(owner.parent, ignore_errors=True)
+
+
 def publish(draft: Path, folder: Path, record: AnyRecord) -> AnyRecord:
-    """Moves a filled folder to its place in one step, with its manifest.
+    """Moves a filled folder to its place in one step, with its manifest, so that it survives a power failure.
 
     Args:
         draft: The folder that `building` gave.
@@ -118,27 +149,30 @@ def publish(draft: Path, folder: Path, record: AnyRecord) -> AnyRecord:
     Raises:
         OSError: It could not be written.
     """
-    files = sorted(path for path in draft.rglob("*") if path.is_file())
+    paths = sorted(path for path in draft.rglob("*") if path.name != _OWNER)
+    files = [path for path in paths if path.is_file()]
     manifest = {
         "record": record.model_dump(mode="json"),
         "files": {path.relative_to(draft).as_posix(): file_sha256(path) for path in files},
     }
+    for path in paths:
+        _sync(path)
     write_text(draft / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1))
     draft.chmod(0o755)
     if folder.exists():
         if theirs := find(folder, type(record)):
             return theirs
         # Renamed first, so that no reader meets a folder that is being emptied.
-        damaged = draft.with_name(f"{draft.name}-damaged")
-        with suppress(FileNotFoundError):
-            folder.rename(damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
+        with temporary_folder(folder.parent, "damaged") as removed, suppress(FileNotFoundError):
+            folder.rename(removed / folder.name)
     try:
         draft.rename(folder)
     except OSError:
         if theirs := find(folder, type(record)):
             return theirs
         raise
+    _sync(folder.parent)
+    (folder / _OWNER).unlink(missing_ok=True)
     return record
 
 
@@ -167,11 +201,13 @@ def write_output(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path, *, suffix: str | None = None) -> Iterator[Path]:
     """Gives the path of a file to write; when the block ends it takes its place, and if the block fails it goes.
 
     Args:
-        path: The place; a file that is there is replaced.
+        path: The place; a file that is there is replaced, for good even if the power fails right after.
+        suffix: Ends the name until then; None takes one of this process. One that stays the same has the next try
+            replace what a killed process left.
 
     Yields:
         Where to write, in the same folder.
@@ -179,14 +215,23 @@ def appearing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}{suffix or f'.{os.getpid()}'}")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.replace(path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

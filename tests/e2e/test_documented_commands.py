@@ -9,28 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from documentation_support import PAGES, ROOT, SHELLS, blocks
 
 from textclf import cli
 from textclf.cli import data as data_commands
 from textclf.config import CONFIGS, PredictConfig, TrainConfig, parse_command_line
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-SHELLS = {"bash", "sh", "shell", "console"}
 ENDS_OF_COMMAND = {"&&", "||", ";", "|", "&", ">", ">>", "<"}
-
-
-def blocks(page: Path, languages: set[str]) -> list[str]:
-    """The code blocks of some languages."""
-    found = FENCE.findall(page.read_text(encoding="utf-8"))
-    return [content for _, language, content in found if language in languages]
 
 
 def commands(page: Path) -> Iterator[list[str]]:
     """The words of each command in the shell blocks, without variables set in front and without output."""
-    for block in blocks(page, SHELLS):
-        lines = block.replace("\\\n", " ").splitlines()
+    for block in blocks(page):
+        if block.language not in SHELLS:
+            continue
+        lines = block.content.replace("\\\n", " ").splitlines()
         if any(line.lstrip().startswith("$ ") for line in lines):
             lines = [line.lstrip().removeprefix("$ ") for line in lines if line.lstrip().startswith("$ ")]
         for line in lines:
@@ -65,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current directory with the configurations, and with the one that the README shows for the user's own data."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(CONFIGS)
-    own = [block for block in blocks(ROOT / "README.md", {"yaml"}) if block.startswith("data:")]
+    own = [found.content for found in blocks(ROOT / "README.md") if found.content.startswith("data:")]
     assert own, "README.md shows no configuration for the user's own data"
     (tmp_path / "my.yaml").write_text(own[0], encoding="utf-8")
     return tmp_path

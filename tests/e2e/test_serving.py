@@ -5,21 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 import registry_support as support
-
-from textclf.registry.versions import choose_model, load_classifier
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -40,40 +34,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def address(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(place, tmp_path_factory.mktemp("elsewhere")) as address:
+def address(place: Any, serve_pages: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(place, tmp_path_factory.mktemp("elsewhere"), serve_pages) as address:
         yield address
 
 
 @contextlib.contextmanager
-def serving(place: Any, folder: Path) -> Iterator[str]:
+def serving(place: Any, folder: Path, serve_pages: Any) -> Iterator[str]:
     """Serves the champion of a home, from a folder that has nothing to do with it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve"]
-    command += ["--model-uri", f"models:/{support.NAME}@champion", "--env-manager", "local"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": place.home.tracking_uri, "OMP_NUM_THREADS": "1"}
+    command += ["--model-uri", f"models:/{support.NAME}@champion", "--env-manager", "local", "--host", "127.0.0.1"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": place.home.tracking_uri}
     # As in an activated environment: MLflow starts `uvicorn` by name.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     log = folder / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
-    deadline = time.monotonic() + 180
-    try:
-        while True:
-            with contextlib.suppress(URLError, ConnectionError, TimeoutError):
-                urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
-                break
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
-            time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with serve_pages(command, folder=folder, environment=environment, log=log, health="/ping") as address:
+        yield f"{address}/invocations"
 
 
 def post(address: str, content: Any) -> Any:
@@ -83,7 +59,7 @@ def post(address: str, content: Any) -> Any:
 
 
 def test_chinese_text_is_classified_over_http(place: Any, address: str) -> None:
-    classifier = load_classifier(choose_model(support.NAME, "champion", home=place.home), home=place.home)
+    classifier = support.load_champion(place)
     expected = classifier.predict(TEXTS)
     labels = [classifier.labels[index] for index in expected.argmax(axis=1)]
     for content in (
@@ -105,14 +81,14 @@ def test_a_request_without_the_column_is_refused(address: str) -> None:
         assert "text" in answer.read().decode("utf-8")
 
 
-def test_pairs_of_texts_are_classified_over_http(tmp_path: Path) -> None:
+def test_pairs_of_texts_are_classified_over_http(serve_pages: Any, tmp_path: Path) -> None:
     place = support.make_place(tmp_path / "pairs", pairs=True)
     support.make_version(place, 0.6)
-    classifier = load_classifier(choose_model(support.NAME, "champion", home=place.home), home=place.home)
+    classifier = support.load_champion(place)
     pairs = [("甲房", "乙早"), ("甲房", "甲早"), ("乙早", "甲房")]
     expected = classifier.predict(*map(list, zip(*pairs, strict=True)))
     (tmp_path / "elsewhere").mkdir()
-    with serving(place, tmp_path / "elsewhere") as address:
+    with serving(place, tmp_path / "elsewhere", serve_pages) as address:
         answer = post(address, {"dataframe_split": {"columns": ["text", "text_pair"], "data": pairs}})
         assert [row["label"] for row in answer] == [classifier.labels[index] for index in expected.argmax(axis=1)]
         assert [row["score"] for row in answer] == pytest.approx(expected.max(axis=1).tolist(), abs=1e-4)

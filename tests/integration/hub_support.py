@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import loopback_hub as server
 import numpy as np
 import pytest
+from port_support import free_port
 from safetensors.numpy import save_file
 
 from textclf.config.home import Environment, Home
@@ -85,9 +85,7 @@ def data_source(provider: str, **values: Any) -> HubDataSource:
 
 
 def closed_endpoint() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def contents(folder: Path, names: set[str]) -> dict[str, str]:
@@ -137,6 +135,6 @@ def start_child(
 
 
 def finished(child: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
-    output, messages = child.communicate(timeout=60)
+    output, messages = child.communicate(timeout=300)
     assert child.returncode == 0, messages
     return json.loads(output), messages

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import training_support as data_support
+from training_support import connect
 
 from textclf.config import Home, TrainConfig
-from textclf.evaluation.measure import comparison_tags
+from textclf.evaluation.measure import ENGINE_TAG, comparison_tags, evaluate
 from textclf.model.build import build_classifier
-from textclf.model.classifier import Classifier, ClassifierSettings
-from textclf.records import EncodedData, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
-from textclf.registry.versions import register
-from textclf.tracking.runs import connect, experiment_id, run_folder
+from textclf.model.classifier import Classifier, ClassifierSettings, save_classifier
+from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, RegisteredModel, TrainedModel
+from textclf.registry.gate import register
+from textclf.registry.versions import choose_model, load_classifier
+from textclf.tracking.runs import run_folder
+from textclf.tracking.store import TrackingStore
 
 NAME = "textclf-tiny"
 
@@ -62,8 +65,8 @@ def make_place(
     return Place(home, config, prepared, encoded)
 
 
-def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
-    """A tiny classifier with random weights, or one that gives every text the same label."""
+def save_tiny(place: Place, folder: Path, *, always: str | None = None) -> None:
+    """Saves a tiny classifier with random weights, or one that gives every text the same label."""
     import torch
 
     labels = place.prepared.labels
@@ -75,25 +78,21 @@ def make_classifier(place: Place, *, always: str | None = None) -> Classifier:
             model.classifier.bias[labels.index(always)] = 3.0
     from textclf.model.tokens import load_tokenizer
 
-    settings = ClassifierSettings(
-        labels=labels,
-        max_length=place.encoded.max_length,
-        cleaning=place.config.cleaning,
-        pairs=place.config.data.text_pair_column is not None,
-    )
-    return Classifier(model, load_tokenizer(place.encoded.tokenizer_folder), settings)
+    settings = ClassifierSettings.of(place.config, labels)
+    save_classifier(folder, model, load_tokenizer(place.encoded.tokenizer_folder), settings)
 
 
 def make_trained(place: Place, metrics: Mapping[str, float], *, always: str | None = None) -> TrainedModel:
     """Opens a run, records metrics as evaluation does, and saves a classifier as training does."""
-    client = connect(place.home)
-    run_id = client.create_run(experiment_id(client, place.home, NAME)).info.run_id
+    store = TrackingStore.open(place.home)
+    client = store.client
+    run_id = client.create_run(store.experiment(NAME)).info.run_id
     for name, value in metrics.items():
         client.log_metric(run_id, name, value)
-    for tag, digest in comparison_tags(place.prepared).items():
-        client.set_tag(run_id, tag, digest)
+    for tag, value in {**comparison_tags(place.prepared), ENGINE_TAG: "torch-fp32"}.items():
+        client.set_tag(run_id, tag, value)
     folder = run_folder(place.home, run_id) / "model"
-    make_classifier(place, always=always).save(folder)
+    save_tiny(place, folder, always=always)
     return TrainedModel(
         run_id=run_id, folder=folder, best_metric=0.5, epochs=1.0, steps=4, seconds=1.0, resumed_from_step=None
     )
@@ -106,9 +105,44 @@ def make_version(place: Place, accuracy: float, *, always: str | None = None) ->
 
 
 def register_again(
-    place: Place, trained: TrainedModel, metrics: dict[str, float], *, metric: str = "accuracy"
+    place: Place,
+    trained: TrainedModel,
+    metrics: dict[str, float],
+    *,
+    metric: str = "accuracy",
+    baselines: Mapping[str, dict[str, float]] | None = None,
+    precision: str = "no",
 ) -> RegisteredModel:
     """Registers what was trained."""
-    evaluated = EvaluatedModel(run_id=trained.run_id, metrics=metrics, baselines={}, report_folder=trained.folder)
-    registration = place.config.registration.model_copy(update={"metric": metric})
-    return register(trained, evaluated, place.prepared, name=NAME, registration=registration, home=place.home)
+    evaluated = EvaluatedModel(
+        run_id=trained.run_id,
+        metrics=metrics,
+        baselines=dict(baselines or {}),
+        engine="torch-fp32" if precision == "no" else f"torch-{precision}",
+        precision=precision,
+        measured_ms=1,
+    )
+    store = TrackingStore.open(place.home)
+    return register(trained, evaluated, place.prepared, name=NAME, metric=metric, store=store)
+
+
+def load_champion(place: Place) -> Classifier:
+    """Loads the classifier that predictions use."""
+    store = TrackingStore.open(place.home)
+    return load_classifier(store, choose_model(store, NAME, "champion"))
+
+
+def measure(place: Place, trained: TrainedModel, fetched: FetchedModel | None = None) -> EvaluatedModel:
+    """Evaluates what was trained, as the evaluate task does."""
+    config = place.config
+    return evaluate(
+        trained,
+        place.prepared,
+        place.encoded,
+        fetched,
+        evaluation=config.evaluation,
+        model=config.model,
+        training=config.training,
+        name=NAME,
+        store=TrackingStore.open(place.home),
+    )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import registry_support as support
+from training_support import connect
 
-from textclf.evaluation.measure import evaluate
-from textclf.tracking.runs import connect
+from textclf.tracking.runs import run_folder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -42,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def measure(place: Any) -> Any:
     trained = support.make_trained(place, {})
-    return evaluate(trained, place.prepared, place.encoded, None, config=place.config, home=place.home)
+    return support.measure(place, trained)
 
 
 @pytest.fixture(scope="module")
@@ -200,5 +204,73 @@ def test_baselines_and_the_untrained_model_can_be_left_out(place: Any) -> None:
     evaluated = measure(type(place)(place.home, config, place.prepared, place.encoded))
     assert evaluated.baselines == {}
     assert not [name for name in evaluated.metrics if name.startswith("untrained")]
-    summary = (evaluated.report_folder / "summary.md").read_text(encoding="utf-8")
+    summary = (run_folder(place.home, evaluated.run_id) / "report" / "summary.md").read_text(encoding="utf-8")
     assert "after fine-tuning" in summary and "before fine-tuning" not in summary
+
+
+# Killed and started again
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+import mlflow, registry_support as support
+from textclf.config import Home, TrainConfig
+from textclf.records import EncodedData, PreparedData, TrainedModel
+
+method = getattr(mlflow.MlflowClient, sys.argv[1])
+def last(*arguments, **more):
+    method(*arguments, **more)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(mlflow.MlflowClient, sys.argv[1], last)
+home = Home(root=Path(sys.argv[2]), tracking_uri=sys.argv[3])
+kinds = (TrainConfig, PreparedData, EncodedData, TrainedModel)
+config, prepared, encoded, trained = [kind.model_validate_json(text) for kind, text in zip(kinds, sys.argv[4:])]
+support.measure(support.Place(home, config, prepared, encoded), trained)
+"""
+
+
+def measure_and_die(place: Any, trained: Any, after: str) -> None:
+    """Measures in another process, which kills itself after MLflow has done one thing."""
+    records = [item.model_dump_json() for item in (place.config, place.prepared, place.encoded, trained)]
+    done = subprocess.run(
+        [sys.executable, "-c", DIES, after, str(place.home.root), place.home.tracking_uri, *records],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_after_a_kill_each_figure_stands_in_mlflow_once(place: Any, caplog: pytest.LogCaptureFixture) -> None:
+    trained = support.make_trained(place, {})
+    measure_and_die(place, trained, "log_artifacts")
+    client = connect(place.home)
+    killed = client.get_run(trained.run_id).data.metrics
+    assert "test/f1_macro" in killed
+    with caplog.at_level(logging.INFO):
+        again = support.measure(place, trained)
+    assert "was measured before it was interrupted" in caplog.text
+    assert again.metrics == pytest.approx(killed)
+    for name in ("test/f1_macro", "validation/accuracy", "untrained/test/accuracy"):
+        assert len(client.get_metric_history(trained.run_id, name)) == 1, name
+
+
+def test_a_kill_between_two_baselines_loses_neither(place: Any) -> None:
+    # Data of its own, on which no baseline was measured.
+    digests = place.prepared.split_digests | {"train": "of a killed run"}
+    prepared = place.prepared.model_copy(update={"split_digests": digests, "digest": "killed"})
+    alone = type(place)(place.home, place.config, prepared, place.encoded)
+    trained = support.make_trained(alone, {})
+    measure_and_die(alone, trained, "set_terminated")
+
+    def finished() -> list[str]:
+        client = connect(place.home)
+        experiment = client.get_experiment_by_name("textclf-tiny").experiment_id
+        wanted = "tags.`textclf.data_digest` = 'killed' and attributes.status = 'FINISHED'"
+        return [run.data.tags["textclf.baseline"] for run in client.search_runs([experiment], wanted)]
+
+    assert finished() == ["majority"]
+    assert set(support.measure(alone, trained).baselines) == BASELINES
+    assert sorted(finished()) == sorted(BASELINES)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hub_support import DATA, PROVIDERS, server
 from registry_support import make_place
-from training_support import make_config, make_home, write_reviews
+from training_support import connect, make_config, make_home, train_arguments, write_reviews
 
 from textclf.audit.audit import audit
 from textclf.config import Home, TrainConfig
@@ -25,10 +25,11 @@ from textclf.fetching import fetch_data
 from textclf.fetching.local import local_files
 from textclf.model.tokens import encode
 from textclf.records import EvaluatedModel, FetchedData, PreparedData, RegisteredModel
+from textclf.registry.gate import register
 from textclf.registry.lineage import show_version, version_page
-from textclf.registry.versions import register
 from textclf.store import file_sha256
-from textclf.tracking.runs import connect, run_folder, training_run
+from textclf.tracking.runs import run_folder, training_run
+from textclf.tracking.store import TrackingStore
 from textclf.training.train import train
 
 pytestmark = [
@@ -81,8 +82,8 @@ def trained(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     config = make_config(served, data={"sources": [source]}, training={"num_train_epochs": 1})
     home = make_home(folder / "home")
     fetched = fetch_data(config.data.sources, home=home)
-    prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, seed=7, home=home)
-    audited = audit(prepared, None, config=config, home=home)
+    prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, home=home)
+    audited = audit(prepared, None, settings=config.audit, max_length=128, folder=home.prepared)
     registered = train_and_register(audited, config, home)
     return Trained(home, config, served, f"{hub.endpoint}/datasets/{DATA}", fetched, prepared, audited, registered)
 
@@ -95,8 +96,7 @@ def train_and_register(data: PreparedData, config: TrainConfig, home: Home) -> R
         model = train(
             encoded,
             None,
-            config=config,
-            labels=data.labels,
+            **train_arguments(config, data.labels),
             run_id=run_id,
             folder=folder,
             log_metrics=lambda step, metrics: None,
@@ -105,8 +105,10 @@ def train_and_register(data: PreparedData, config: TrainConfig, home: Home) -> R
         for name, value in METRICS.items():
             client.log_metric(run_id, name, value)
         client.set_tag(run_id, "textclf.test_digest", data.split_digests["test"])
-        evaluated = EvaluatedModel(run_id=run_id, metrics=METRICS, baselines={}, report_folder=folder)
-        return register(model, evaluated, data, name="textclf-tiny", registration=config.registration, home=home)
+        evaluated = EvaluatedModel(
+            run_id=run_id, metrics=METRICS, baselines={}, engine="torch-fp32", precision="no", measured_ms=1
+        )
+        return register(model, evaluated, data, name="textclf-tiny", metric="f1_macro", store=TrackingStore.open(home))
 
 
 # From a model to its rows
@@ -164,7 +166,7 @@ def test_every_hub_gives_an_address_and_what_it_tells_of_the_revision(
         assert {file.path: file.sha256 for file in fetched.files} == {
             file.path: file.sha256 for file in trained.fetched.files
         }
-    prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, seed=7, home=home)
+    prepared = prepare(fetched, data=config.data, cleaning=config.cleaning, home=home)
     assert (prepared.uri, prepared.revision) == (fetched.uri, fetched.revision)
     assert prepared.version == trained.prepared.version, "the same rows, whoever serves them"
 
@@ -231,9 +233,7 @@ def test_a_prefix_of_no_version_or_of_several_comes_with_those_there_are(trained
     versions: dict[str, str] = {}
     for number in range(17):
         cleaning = trained.config.cleaning.model_copy(update={"max_characters": 1000 + number})
-        found = prepare(
-            local_files([trained.served]), data=trained.config.data, cleaning=cleaning, seed=7, home=home
-        ).version
+        found = prepare(local_files([trained.served]), data=trained.config.data, cleaning=cleaning, home=home).version
         other = versions.setdefault(found[0], found)
         if other != found:
             break
@@ -277,8 +277,8 @@ def test_corrected_labels_are_followed_from_either_end(tmp_path: Path, trained: 
     assert (done.version, done.corrected, done.removed) == (parent.version, 2, 1)
 
     new = make_config(done.folder)
-    child = prepare(fetch_data(new.data.sources, home=home), data=new.data, cleaning=new.cleaning, seed=7, home=home)
-    audited = audit(child, None, config=new, home=home)
+    child = prepare(fetch_data(new.data.sources, home=home), data=new.data, cleaning=new.cleaning, home=home)
+    audited = audit(child, None, settings=new.audit, max_length=128, folder=home.prepared)
     assert (child.relabelled_from, audited.relabelled_from) == (parent.version, parent.version)
     with training_run(home, config=new, prepared=audited, encoded=place.encoded, fetched=None, tags={}) as run_id:
         pass
@@ -295,7 +295,7 @@ def test_a_run_names_its_own_place_also_where_an_earlier_run_had_the_same_rows(
     home = make_home(tmp_path / "home", like=trained.home)
     copies = tmp_path / "copies"
     shutil.copytree(trained.served, copies)
-    data = prepare(local_files([copies]), data=trained.config.data, cleaning=trained.config.cleaning, seed=7, home=home)
+    data = prepare(local_files([copies]), data=trained.config.data, cleaning=trained.config.cleaning, home=home)
     assert data.version == trained.prepared.version
     encoded = encode(data, None, model=trained.config.model, encoding=trained.config.encoding, folder=home.prepared)
     with training_run(home, config=trained.config, prepared=data, encoded=encoded, fetched=None, tags={}) as run_id:

@@ -19,13 +19,12 @@ import torch
 from textclf.config import PredictConfig
 from textclf.data.cleaning import clean_text
 from textclf.errors import DataError
-from textclf.evaluation.measure import evaluate
 from textclf.model.classifier import Classifier
 from textclf.model.tokens import build_vocabulary, load_tokenizer
 from textclf.prediction.batch import predict_batch
 from textclf.records import FetchedModel, TrainedModel
-from textclf.registry.versions import choose_model, load_classifier
-from textclf.tracking.runs import connect, experiment_id, run_folder
+from textclf.tracking.runs import run_folder
+from textclf.tracking.store import TrackingStore
 from textclf.training.train import train
 
 pytestmark = [
@@ -75,13 +74,12 @@ def fetched(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FetchedMode
 
 
 def start(place: Any, fetched: FetchedModel) -> TrainedModel:
-    client = connect(place.home)
-    run_id = client.create_run(experiment_id(client, place.home, support.NAME)).info.run_id
+    store = TrackingStore.open(place.home)
+    run_id = store.client.create_run(store.experiment(support.NAME)).info.run_id
     return train(
         place.encoded,
         fetched,
-        config=place.config,
-        labels=place.prepared.labels,
+        **support.data_support.train_arguments(place.config, place.prepared.labels),
         run_id=run_id,
         folder=run_folder(place.home, run_id),
         log_metrics=lambda metrics, step: None,
@@ -212,7 +210,7 @@ def test_texts_that_do_not_suit_the_model_are_refused(trained: TrainedModel) -> 
 def test_a_folder_that_knows_nothing_of_pairs_takes_single_texts(tmp_path: Path) -> None:
     place = support.make_place(tmp_path / "place")
     folder = tmp_path / "model"
-    support.make_classifier(place).save(folder)
+    support.save_tiny(place, folder)
     expected = Classifier.load(folder).predict(["房间很好"])
     settings = json.loads((folder / "textclf.json").read_text(encoding="utf-8"))
     assert settings.pop("pairs") is False
@@ -247,7 +245,7 @@ def test_both_texts_are_cleaned_as_in_training(place: Any, trained: TrainedModel
 
 @pytest.fixture(scope="module")
 def evaluated(place: Any, fetched: FetchedModel, trained: TrainedModel) -> Any:
-    return evaluate(trained, place.prepared, place.encoded, fetched, config=place.config, home=place.home)
+    return support.measure(place, trained, fetched)
 
 
 @pytest.fixture(scope="module")
@@ -255,8 +253,9 @@ def registered(place: Any, trained: TrainedModel, evaluated: Any) -> Any:
     return support.register_again(place, trained, evaluated.metrics)
 
 
-def test_evaluation_measures_pairs(evaluated: Any, predicted: Any, rows: Rows) -> None:
-    table = pq.read_table(evaluated.report_folder / "predictions.parquet")
+def test_evaluation_measures_pairs(place: Any, evaluated: Any, predicted: Any, rows: Rows) -> None:
+    report = run_folder(place.home, evaluated.run_id) / "report"
+    table = pq.read_table(report / "predictions.parquet")
     names = [name for name in table.column_names if name.startswith("probability/")]
     np.testing.assert_allclose(np.stack([table[name].to_numpy() for name in names], axis=1), predicted, atol=1e-6)
     assert table["text"].to_pylist() == [
@@ -265,7 +264,7 @@ def test_evaluation_measures_pairs(evaluated: Any, predicted: Any, rows: Rows) -
     assert evaluated.metrics["test/accuracy"] > 0.9 > evaluated.metrics["untrained/test/accuracy"]
     majority, regression = (evaluated.baselines[name] for name in ("majority", "tfidf-logistic-regression"))
     assert majority["test/accuracy"] == 0.5 < regression["test/accuracy"] < 1
-    assert "Examples" not in (evaluated.report_folder / "summary.md").read_text(encoding="utf-8")
+    assert "Examples" not in (report / "summary.md").read_text(encoding="utf-8")
 
 
 def test_a_registered_model_says_that_it_takes_pairs_and_does(
@@ -276,7 +275,7 @@ def test_a_registered_model_says_that_it_takes_pairs_and_does(
     from mlflow.exceptions import MlflowException
 
     assert registered.is_champion
-    connect(place.home)
+    TrackingStore.open(place.home)
     address = f"models:/{support.NAME}@champion"
     info = mlflow.models.get_model_info(address)
     assert info.signature.inputs.input_names() == ["text", "text_pair"]
@@ -331,5 +330,4 @@ def test_a_champion_of_pairs_is_measured_on_new_pairs_but_not_on_single_texts(
     single = support.make_version(support.Place(place.home, new.config, prepared, new.encoded), 0.9)
     assert not single.is_champion
     assert "takes other texts and cannot be compared" in single.reason
-    chosen = choose_model(support.NAME, "champion", home=place.home)
-    assert load_classifier(chosen, home=place.home).pairs
+    assert support.load_champion(place).pairs

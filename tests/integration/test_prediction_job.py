@@ -1,172 +1,46 @@
-"""Batch prediction of real files, with a small deterministic classifier in the model's place.
-
-Run as a script, this file is the process that the tests kill, starve of disk space or start twice.
-"""
+"""Batch prediction of real files, with a small deterministic classifier in the model's place."""
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from prediction_support import (
+    SCRIPT,
+    WordClassifier,
+    model,
+    not_loaded,
+    predict,
+    read_quarantine,
+    read_rows,
+    reviews,
+    start,
+    write_rows,
+)
 
 from textclf.config.data import CleaningConfig
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import ConfigError, DataError, ModelError, StorageError
-from textclf.prediction.job import list_inputs, pending_files, predict_files
-from textclf.reading.data_file import iter_batches
-from textclf.records import PredictedFile
-
-MODEL = {"model_name": "textclf-reviews", "model_version": 3}
-
-
-class WordClassifier:
-    """Positive if the text, or one of a pair, has 好, surer the shorter it is.
-
-    Args:
-        log: Every text that is computed is added to this file, one a line.
-        kill_at_call: The process kills itself in this call (from 1), after the texts were logged.
-        pairs: Whether it takes pairs of texts.
-    """
-
-    labels = ("负面", "正面")
-    max_length = 128
-
-    def __init__(
-        self,
-        log: Path | None = None,
-        *,
-        kill_at_call: int = 0,
-        cleaning: CleaningConfig | None = None,
-        pairs: bool = False,
-    ) -> None:
-        self.pairs = pairs
-        self.cleaning = cleaning or CleaningConfig()
-        self.log = log
-        self.calls_left = kill_at_call
-        self.texts: list[str] = []
-
-    def predict(
-        self,
-        texts: Sequence[str],
-        text_pairs: Sequence[str] | None = None,
-        *,
-        batch_size: int = 64,
-        progress: Any = None,
-    ) -> Any:
-        assert (text_pairs is not None) == self.pairs
-        if text_pairs is not None:
-            texts = [f"{text}|{pair}" for text, pair in zip(texts, text_pairs, strict=True)]
-        if not self.log:
-            self.texts.extend(texts)
-        else:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.writelines(f"{text}\n" for text in texts)
-        self.calls_left -= 1
-        if self.calls_left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        positive = np.array([0.5 + (0.4 if "好" in text else -0.4) / len(text) for text in texts], dtype=np.float32)
-        if progress is not None:
-            progress.update(len(texts))
-        return np.stack([1 - positive, positive], axis=1)
-
-
-def main() -> None:
-    """Predicts as the tests ask on the command line: one JSON object."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    wanted = json.loads(sys.argv[1])
-    if wanted.get("largest_file"):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["largest_file"], wanted["largest_file"]))
-    classifier = WordClassifier(Path(wanted["log"]), kill_at_call=wanted.get("kill_at_call", 0))
-    home = Home(root=Path(wanted["home"]), tracking_uri="")
-    try:
-        predict_files(
-            PredictConfig.model_validate(wanted["config"]), classifier=classifier, run_id="process", home=home, **MODEL
-        )
-    except StorageError as error:
-        sys.exit(str(error))
-    # getrusage would count the parent's memory, too, as it was when this process was forked.
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    print("peak KiB", status.split("VmHWM:")[1].split()[0])
+from textclf.prediction.batch import predict_files
+from textclf.prediction.inputs import list_inputs
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(root=tmp_path / "home", tracking_uri="")
-
-
-def predict(
-    home: Home, source: Path, output: Path, *, classifier: Any = None, version: int = 3, **settings: Any
-) -> tuple[PredictedFile, ...]:
-    return predict_files(
-        PredictConfig(input=source, output=output, **settings),
-        classifier=classifier or WordClassifier(),
-        model_name="textclf-reviews",
-        model_version=version,
-        run_id="run-1",
-        home=home,
-    )
-
-
-def start(home: Home, source: Path, output: Path, log: Path, **wanted: Any) -> subprocess.CompletedProcess[str]:
-    config = {"input": str(source), "output": str(output), "rows_per_shard": 100}
-    request = {"config": config, "home": str(home.root), "log": str(log), **wanted}
-    return subprocess.run(
-        [sys.executable, __file__, json.dumps(request)], capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Writes a test input in the format of its ending."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix in (".jsonl", ".ndjson"):
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    else:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            quoting = csv.QUOTE_NONE if path.suffix == ".tsv" else csv.QUOTE_MINIMAL
-            writer = csv.DictWriter(
-                file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",", quoting=quoting
-            )
-            writer.writeheader()
-            writer.writerows(rows)
-    return path
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads an output whole; no row of it may be broken."""
-    rows: list[dict[str, Any]] = []
-    for batch in iter_batches(path):
-        assert not batch.broken
-        rows.extend(batch.rows)
-    return rows
-
-
-def read_quarantine(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def reviews(count: int) -> list[dict[str, Any]]:
-    return [
-        {"id": f"r{number}", "text": f"{'很好' if number % 3 else '很差'}的酒店{number}"} for number in range(count)
-    ]
 
 
 FORMATS = ["csv", "tsv", "jsonl", "parquet"]
@@ -215,7 +89,7 @@ def test_bad_rows_go_to_the_quarantine_and_never_stop_the_job(tmp_path: Path, ho
     assert file.quarantine == tmp_path / "out.csv.quarantine.jsonl"
     bad = read_quarantine(file.quarantine)
     assert [entry["row"] for entry in bad] == [2, 3, 4, 5, 6, 7, 8, 9]
-    assert bad[0] == {"row": 2, "reason": "missing text", "content": {"id": 2, "text": None}}
+    assert bad[0] == {"source": "in.jsonl", "row": 2, "reason": "missing text", "content": {"id": 2, "text": None}}
     assert bad[4]["content"] == lines[5]
     assert bad[7]["content"]["text"] == "长" * 200_000
     assert "max_characters" in bad[7]["reason"]
@@ -461,14 +335,13 @@ def test_the_next_run_takes_only_new_and_changed_files(tmp_path: Path, home: Hom
     write_rows(folder / "monday.csv", [{"text": "好一"}])
     write_rows(folder / "tuesday.csv", [{"text": "好二"}])
     predict(home, folder, output)
-    config = PredictConfig(input=folder, output=output)
-    pending, finished = pending_files(config, home=home, **MODEL)
-    assert (pending, [file.input.name for file in finished]) == ([], ["monday.csv", "tuesday.csv"])
+    files = predict_files(
+        PredictConfig(input=folder, output=output), model(), not_loaded, run_id="run-2", folder=home.predictions
+    )
+    assert [(file.input.name, file.skipped) for file in files] == [("monday.csv", True), ("tuesday.csv", True)]
 
     write_rows(folder / "tuesday.csv", [{"text": "好三"}])
     write_rows(folder / "wednesday.csv", [{"text": "好四"}])
-    pending, _ = pending_files(config, home=home, **MODEL)
-    assert [path.name for path, _ in pending] == ["tuesday.csv", "wednesday.csv"]
     classifier = WordClassifier()
     files = predict(home, folder, output, classifier=classifier)
     assert [file.skipped for file in files] == [True, False, False]
@@ -483,9 +356,10 @@ def test_one_bad_file_in_a_folder_does_not_hold_up_the_others(tmp_path: Path, ho
     with pytest.raises(DataError, match=r"(?s)2 of 3 files.*a\.csv.*text_column 'text'.*c\.csv.*empty"):
         predict(home, folder, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.csv"]
-    pending, finished = pending_files(PredictConfig(input=folder, output=tmp_path / "out"), home=home, **MODEL)
-    assert [path.name for path, _ in pending] == ["a.csv", "c.csv"]
-    assert [file.input.name for file in finished] == ["b.csv"]
+    classifier = WordClassifier()
+    with pytest.raises(DataError, match="2 of 3 files"):
+        predict(home, folder, tmp_path / "out", classifier=classifier)
+    assert classifier.texts == []
 
 
 def test_an_empty_folder_has_nothing_to_predict(tmp_path: Path, home: Home) -> None:
@@ -571,7 +445,7 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_output_or_none(tmp_path: Path
     }
     for kill in range(kills):
         before = log.stat().st_size if log.exists() else 0
-        process = subprocess.Popen([sys.executable, __file__, json.dumps(request)], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, SCRIPT, json.dumps(request)], stdout=subprocess.DEVNULL)
         while process.poll() is None and not (log.exists() and log.stat().st_size > before + 7000 * (kill % 5)):
             time.sleep(0.001)
         process.kill()
@@ -714,7 +588,3 @@ def test_the_log_says_what_was_done(tmp_path: Path, home: Home, caplog: pytest.L
     assert "6 rows read, 5 predicted (正面 60.0%, 负面 40.0%)" in caplog.text
     assert "1 rows were quarantined: missing text (1)" in caplog.text
     assert "In 1 rows of" in caplog.text
-
-
-if __name__ == "__main__":
-    main()

@@ -10,12 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import registry_support as support
+from training_support import connect
 
 from textclf.errors import ModelError, ModelNotFoundError
-from textclf.registry.versions import choose_model, load_classifier
-from textclf.tracking.runs import connect
+from textclf.registry.gate import warn_of_undefined_metric
+from textclf.registry.versions import choose_model
+from textclf.tracking.store import TrackingStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -126,24 +130,169 @@ def test_a_model_with_other_labels_stays_challenger(place: Any, tmp_path: Path) 
     assert aliases(place) == {"champion": 1, "challenger": 2}
 
 
-def test_registering_a_run_twice_makes_one_version(place: Any) -> None:
+def test_registering_a_run_twice_makes_one_version_and_one_sentence(place: Any) -> None:
     metrics = {"test/accuracy": 0.7}
+    baselines = {"majority": {"test/accuracy": 0.5}, "tfidf-logistic-regression": {"test/accuracy": 0.9}}
     trained = support.make_trained(place, metrics)
-    first = support.register_again(place, trained, metrics)
-    assert support.register_again(place, trained, metrics) == first
-    assert len(connect(place.home).search_model_versions(f"name='{NAME}'")) == 1
-    assert aliases(place) == {"champion": 1}
+    first = support.register_again(place, trained, metrics, baselines=baselines)
+    assert first.reason == (
+        "There was no champion yet. Note: the TF-IDF baseline scores higher: test/accuracy 0.9000 against 0.7000."
+    )
+    challenger = support.make_version(place, 0.6)
+    for _ in range(2):
+        assert support.register_again(place, trained, metrics, baselines=baselines) == first
+    assert len(connect(place.home).search_model_versions(f"name='{NAME}'")) == 2
+    assert aliases(place) == {"champion": 1, "challenger": challenger.version}
+
+
+def test_a_decision_is_recorded_with_what_it_rests_on(place: Any) -> None:
+    support.make_version(place, 0.6)
+    metrics = {"test/accuracy": 0.5}
+    baselines = {"majority": {"test/accuracy": 0.4}}
+    worse = support.register_again(place, support.make_trained(place, metrics), metrics, baselines=baselines)
+    client = connect(place.home)
+    tags = client.get_model_version(NAME, "2").tags
+    run = client.get_run(worse.run_id)
+    artifact = Path(run.info.artifact_uri.removeprefix("file://")) / "decision.json"
+    record = json.loads(tags["textclf.decision_record"])
+    assert record == json.loads(artifact.read_text(encoding="utf-8"))
+    assert tags["textclf.decision"] == run.data.tags["textclf.decision"] == worse.reason
+    assert record.pop("decided_at").endswith("Z")
+    assert record == {
+        "run_id": worse.run_id,
+        "name": NAME,
+        "version": 2,
+        "decided": "challenger",
+        "rule": "worse",
+        "metric": "accuracy",
+        "rows": "test",
+        "row_count": 20,
+        "rows_digest": place.prepared.split_digests["test"],
+        "engine": "torch-fp32",
+        "ours": 0.5,
+        "champion_version": 1,
+        "theirs": 0.6,
+        "baselines": {"majority": 0.4},
+    }
+
+
+def test_champion_and_challenger_are_compared_with_the_same_engine(place: Any) -> None:
+    # The champion's recorded 0.9 was measured in fp32; predicted in bf16, it is right on half of the rows.
+    support.make_version(place, 0.9, always="好评")
+    metrics = {"test/accuracy": 0.7}
+    better = support.register_again(place, support.make_trained(place, metrics), metrics, precision="bf16")
+    assert (better.decision.engine, better.decision.theirs, better.is_champion) == ("torch-bf16", 0.5, True)
+
+
+def test_an_undefined_metric_leaves_the_champion_where_it_is(place: Any, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = {"test/accuracy": 0.7}
+    first, second = (
+        support.register_again(place, support.make_trained(place, metrics), metrics, metric="roc_auc_macro")
+        for _ in range(2)
+    )
+    assert first.is_champion and first.decision.ours is None
+    assert not second.is_champion
+    assert second.reason.startswith("It stays challenger: roc_auc_macro is undefined over the 20 test rows")
+    assert aliases(place) == {"champion": 1, "challenger": 2}
+
+
+def test_a_metric_that_will_be_undefined_is_named_before_training(
+    place: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_undefined_metric(place.prepared, "roc_auc_macro")
+    folder = tmp_path / "one-label"
+    shutil.copytree(place.prepared.folder, folder)
+    table = pq.read_table(folder / "test.parquet")
+    # As where all test rows of the other label are copies of training rows.
+    leakfree = pa.array([label == 0 for label in table["label"].to_pylist()])
+    pq.write_table(
+        table.set_column(table.column_names.index("leakfree"), "leakfree", leakfree), folder / "test.parquet"
+    )
+    prepared = place.prepared.model_copy(update={"folder": folder})
+    warn_of_undefined_metric(prepared, "f1_macro")
+    assert caplog.messages == []
+    warn_of_undefined_metric(prepared, "roc_auc_macro")
+    (message,) = caplog.messages
+    assert f"all 10 rows that count are {prepared.labels[0]}" in message
+
+
+RIVAL = """
+import sys
+from pathlib import Path
+import mlflow, registry_support as support
+from textclf.config import Home, TrainConfig
+from textclf.records import EncodedData, PreparedData, TrainedModel
+
+import logging
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+if sys.argv[1] == "slow":
+    set_alias = mlflow.MlflowClient.set_registered_model_alias
+    def paused(client, name, alias, version):
+        if alias == "champion":
+            print("has decided", flush=True)
+            sys.stdin.readline()
+        set_alias(client, name, alias, version)
+    mlflow.MlflowClient.set_registered_model_alias = paused
+home = Home(root=Path(sys.argv[2]), tracking_uri=sys.argv[3])
+kinds = (TrainConfig, PreparedData, EncodedData, TrainedModel)
+config, prepared, encoded, trained = [kind.model_validate_json(text) for kind, text in zip(kinds, sys.argv[5:])]
+place = support.Place(home, config, prepared, encoded)
+support.register_again(place, trained, {"test/accuracy": float(sys.argv[4])})
+print("has ended", flush=True)
+"""
+
+
+def test_the_better_of_two_that_register_at_once_becomes_champion(place: Any) -> None:
+    support.make_version(place, 0.7)
+
+    def start(speed: str, accuracy: float) -> subprocess.Popen[str]:
+        trained = support.make_trained(place, {"test/accuracy": accuracy})
+        records = [item.model_dump_json() for item in (place.config, place.prepared, place.encoded, trained)]
+        command = [sys.executable, "-c", RIVAL, speed, str(place.home.root), place.home.tracking_uri, str(accuracy)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.Popen(
+            [*command, *records],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            text=True,
+        )
+
+    def wait_for(process: subprocess.Popen[str], *words: str) -> str:
+        assert process.stdout is not None
+        seen = ""
+        for line in process.stdout:
+            seen += line
+            if any(word in line for word in words):
+                return seen
+        raise AssertionError(seen)
+
+    # Both are better than the champion. The worse one has decided so, but has not become champion yet.
+    with start("slow", 0.8) as worse:
+        wait_for(worse, "has decided")
+        with start("fast", 0.9) as better:
+            wait_for(better, "waiting for another run", "has ended")
+            worse.communicate("\n", timeout=120)
+            better.communicate(timeout=120)
+    assert (worse.returncode, better.returncode) == (0, 0)
+    accuracies = {
+        alias: connect(place.home).get_run(found.run_id).data.metrics["test/accuracy"]
+        for alias in ("champion", "previous")
+        for found in [connect(place.home).get_model_version_by_alias(NAME, alias)]
+    }
+    assert accuracies == {"champion": 0.9, "previous": 0.8}
 
 
 def test_without_the_alias_the_message_names_what_there_is(place: Any) -> None:
     with pytest.raises(ModelNotFoundError, match=r"Registered models: none\.") as caught:
-        choose_model(NAME, "champion", home=place.home)
+        choose_model(TrackingStore.open(place.home), NAME, "champion")
     assert "python flows/train_flow.py" in str(caught.value)
     support.make_version(place, 0.6)
     with pytest.raises(ModelNotFoundError, match=rf"alias production.*\n.*{NAME} \(aliases: champion\)"):
-        choose_model(NAME, "production", home=place.home)
+        choose_model(TrackingStore.open(place.home), NAME, "production")
     with pytest.raises(ModelNotFoundError, match="model textclf-other with the alias champion"):
-        choose_model("textclf-other", "champion", home=place.home)
+        choose_model(TrackingStore.open(place.home), "textclf-other", "champion")
 
 
 # What a version contains
@@ -194,7 +343,7 @@ def test_every_way_of_loading_gives_the_same_labels(registered: Any, logged: Pat
     import pandas as pd
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-    classifier = load_classifier(choose_model(NAME, "champion", home=registered.home), home=registered.home)
+    classifier = support.load_champion(registered)
     expected = classifier.predict(TEXTS)
     labels = [classifier.labels[index] for index in expected.argmax(axis=1)]
 
@@ -223,7 +372,15 @@ def test_a_damaged_version_is_reported(place: Any) -> None:
     inner = next(place.home.root.rglob("MLmodel")).parent / "data" / "model"
     (inner / "textclf.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelError, match=r"Expected config\.json, model\.safetensors, a tokenizer and textclf\.json"):
-        load_classifier(choose_model(NAME, "champion", home=place.home), home=place.home)
+        support.load_champion(place)
+
+
+@pytest.mark.parametrize("missing", [".", "data/model"])
+def test_a_version_whose_files_are_gone_is_reported(place: Any, missing: str) -> None:
+    support.make_version(place, 0.6)
+    shutil.rmtree(next(place.home.root.rglob("MLmodel")).parent / missing)
+    with pytest.raises(ModelError, match=rf"The files of {NAME} version 1 are missing: expected a model folder"):
+        support.load_champion(place)
 
 
 ELSEWHERE = """
@@ -272,7 +429,7 @@ def test_a_version_loads_where_textclf_is_not_installed_and_without_a_network(
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["connections"] == []
     assert Path(found["code"]).is_relative_to(copy / "code")
-    classifier = load_classifier(choose_model(NAME, "champion", home=registered.home), home=registered.home)
+    classifier = support.load_champion(registered)
     expected = classifier.predict(TEXTS)
     assert found["label"] == [classifier.labels[index] for index in expected.argmax(axis=1)]
     assert found["score"] == pytest.approx(expected.max(axis=1), abs=1e-6)

@@ -46,12 +46,13 @@ def start(home: Home, config: TrainConfig, keep: Path, *, kill_at_step: int | No
     """
     from textclf.tracking.metric_log import MetricLog
     from textclf.tracking.runs import run_folder, training_run
+    from textclf.tracking.store import TrackingStore
     from textclf.training.train import train
 
     prepared, encoded, fetched = support.make_encoded(config, home)
     with training_run(home, config=config, prepared=prepared, encoded=encoded, fetched=fetched, tags={}) as run_id:
         folder = run_folder(home, run_id)
-        with MetricLog(home, run_id, folder) as metrics:
+        with MetricLog(TrackingStore.open(home), run_id, folder) as metrics:
 
             def log(values: dict[str, float], step: int) -> None:
                 metrics.log(values, step)
@@ -59,7 +60,12 @@ def start(home: Home, config: TrainConfig, keep: Path, *, kill_at_step: int | No
                     os.kill(os.getpid(), signal.SIGKILL)
 
             trained = train(
-                encoded, fetched, config=config, labels=prepared.labels, run_id=run_id, folder=folder, log_metrics=log
+                encoded,
+                fetched,
+                **support.train_arguments(config, prepared.labels),
+                run_id=run_id,
+                folder=folder,
+                log_metrics=log,
             )
         shutil.copytree(trained.folder, keep)
         record = trained.model_dump(mode="json")
@@ -121,10 +127,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home whose MLflow store has its tables and no run."""
-    from textclf.tracking.runs import connect
-
     home = support.make_home(tmp_path_factory.mktemp("empty"))
-    connect(home)
+    support.connect(home)
     return home
 
 
@@ -139,18 +143,14 @@ def make_config(data: Path, **training: Any) -> TrainConfig:
 
 
 def history(home: Home, run_id: str, name: str) -> dict[int, list[float]]:
-    from textclf.tracking.runs import connect
-
     points: dict[int, list[float]] = {}
-    for point in connect(home).get_metric_history(run_id, name):
+    for point in support.connect(home).get_metric_history(run_id, name):
         points.setdefault(point.step, []).append(point.value)
     return points
 
 
 def statuses(home: Home) -> dict[str, str]:
-    from textclf.tracking.runs import connect
-
-    client = connect(home)
+    client = support.connect(home)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return {run.info.run_id: run.info.status for run in client.search_runs(experiments)}
 
@@ -170,7 +170,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     (killed_id,) = statuses(home)
     checkpoints = sorted(home.checkpoints.glob(f"{killed_id}/checkpoint-*"), key=lambda path: path.stat().st_mtime)
     assert checkpoints[-1].name == f"checkpoint-{killed_at - 1}"
-    # As if it had been killed while it wrote the newest: the state is written last.
+    # As if it had been killed while it wrote the newest.
     (checkpoints[-1] / "trainer_state.json").unlink()
     earlier = max(int(path.name.split("-")[1]) for path in checkpoints[:-1])
 
@@ -179,7 +179,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert resumed["record"]["resumed_from_step"] == earlier
     assert f"continuing MLflow run {killed_id}, which was interrupted" in resumed["log"]
     assert f"going on from step {earlier} of an earlier start" in resumed["log"]
-    assert "is incomplete and is removed" in resumed["log"]
+    assert "is incomplete or damaged and is removed" in resumed["log"]
 
     assert resumed["weights"] == whole["weights"]
     assert resumed["record"]["best_metric"] == whole["record"]["best_metric"]
@@ -245,12 +245,12 @@ def test_a_run_that_failed_or_was_stopped_is_continued(home: Home, given: dict[s
 
 
 def test_a_run_that_was_killed_after_it_was_closed_is_not_continued(home: Home, given: dict[str, Any]) -> None:
-    from textclf.tracking.runs import connect, run_folder, training_run
+    from textclf.tracking.runs import run_folder, training_run
 
     with pytest.raises(ZeroDivisionError), training_run(home, **given) as first:
         raise ZeroDivisionError
     # What a kill between closing the run and removing its folder leaves behind.
-    connect(home).set_terminated(first, "FINISHED")
+    support.connect(home).set_terminated(first, "FINISHED")
     with training_run(home, **given) as second:
         assert not run_folder(home, first).exists()
     assert second != first

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from training_support import make_config, make_data, make_home, make_pretrained, write_reviews
 
+from textclf.correction.cross_fitting import model_probabilities
 from textclf.correction.suspects import find_suspects
 from textclf.errors import StorageError
 
@@ -29,10 +31,10 @@ def test_a_new_model_finds_planted_errors_and_leaves_nothing_behind(tmp_path: Pa
     folder = write_reviews(tmp_path / "data", {"train": 120, "validation": 20, "test": 20})
     planted = with_planted_errors(folder, (5, 60, 119))
     config = make_config(folder, training=SHORT)
-    prepared, _ = make_data(config, home)
+    prepared, model = make_data(config, home)
     before = {path: path.stat().st_mtime_ns for path in home.root.rglob("*")}
-    found = find_suspects(prepared, estimator="model", seed=1, config=config, home=home, limit=10)
-    assert found.estimator == "model"
+    estimate = partial(model_probabilities, prepared=prepared, config=config, model=model, seed=1, folder=home.root)
+    found = find_suspects(prepared, estimate=estimate, limit=10)
     assert {(suspect.split, suspect.row) for suspect in found.suspects[:3]} == {("train", row) for row in planted}
     assert all(0 <= suspect.quality < suspect.suggested_probability <= 1 for suspect in found.suspects)
     assert {path: path.stat().st_mtime_ns for path in home.root.rglob("*")} == before
@@ -45,9 +47,9 @@ def test_it_starts_from_the_configured_model(tmp_path: Path) -> None:
     pretrained = make_pretrained(tmp_path / "model", texts)
     config = make_config(folder, pretrained=pretrained, training={**SHORT, "max_steps": 2})
     prepared, model = make_data(config, home)
-    arguments = {"estimator": "model", "seed": 1, "config": config, "home": home}
-    first = find_suspects(prepared, model=model, **arguments)
-    assert first == find_suspects(prepared, model=model, **arguments)
+    estimate = partial(model_probabilities, prepared=prepared, config=config, model=model, seed=1, folder=home.root)
+    first = find_suspects(prepared, estimate=estimate)
+    assert first == find_suspects(prepared, estimate=estimate)
     assert first.texts == 60
 
 
@@ -55,8 +57,9 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     folder = write_reviews(tmp_path / "data", {"train": 40, "validation": 10, "test": 10})
     config = make_config(folder, training=SHORT)
-    prepared, _ = make_data(config, home)
+    prepared, model = make_data(config, home)
     (tmp_path / "in the way").write_text("", encoding="utf-8")
-    blocked = type(home)(root=tmp_path / "in the way", tracking_uri="unused")
+    blocked = tmp_path / "in the way"
+    estimate = partial(model_probabilities, prepared=prepared, config=config, model=model, seed=1, folder=blocked)
     with pytest.raises(StorageError, match="in the way"):
-        find_suspects(prepared, estimator="model", seed=1, config=config, home=blocked)
+        find_suspects(prepared, estimate=estimate)

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import registry_support as support
 import yaml
+from training_support import connect
 
 from textclf import __version__
 from textclf.config import Home, TrainConfig
-from textclf.errors import TrackingError
-from textclf.tracking.runs import connect, run_folder, run_link, training_run
+from textclf.errors import TrackingError, TrackingRefusedError, TransientError
+from textclf.tracking.runs import run_folder, training_run
+from textclf.tracking.store import TrackingStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -99,6 +101,13 @@ def test_a_run_carries_what_it_was_made_from(place: Any, tmp_path: Path, monkeyp
         ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
     ).stdout.strip()
     assert tags.get("mlflow.source.git.commit", "") == commit
+
+
+def test_labels_may_have_any_name(place: Any) -> None:
+    labels = {"C++": "好（评）", '"': "a'b=c"}
+    data = place.config.data.model_copy(update={"labels": labels})
+    with opened(place, config=place.config.model_copy(update={"data": data})) as run_id:
+        assert json.loads(connect(place.home).get_run(run_id).data.params["data.labels"]) == labels
 
 
 def test_artifacts_go_to_the_home_whatever_the_current_directory(
@@ -208,7 +217,43 @@ def test_the_run_of_a_killed_process_is_continued_and_of_a_living_one_not(place:
     assert status(place.home, run_id) == "FINISHED"
 
 
+def test_an_interrupted_run_of_another_version_is_named(place: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ZeroDivisionError), opened(place) as run_id:
+        raise ZeroDivisionError
+    # As 0.0.9 leaves a run when it is killed.
+    client = connect(place.home)
+    client.set_tag(run_id, "textclf.version", "0.0.9")
+    client.update_run(run_id, status="RUNNING")
+    (run_folder(place.home, run_id) / "run.json").write_text('{"key": "of 0.0.9"}', encoding="utf-8")
+    with opened(place) as other:
+        assert other != run_id
+    assert status(place.home, run_id) == "KILLED"
+    assert (
+        f"MLflow run {run_id} was interrupted under textclf 0.0.9 and cannot be continued by {__version__}: it is "
+        "marked KILLED."
+    ) in caplog.messages
+
+
 # A store that fails
+
+
+def test_the_first_error_is_not_hidden_by_one_of_closing(place: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ZeroDivisionError), opened(place) as run_id:
+        connect(place.home).delete_run(run_id)
+        raise ZeroDivisionError
+    assert f"MLflow run {run_id} could not be closed either: MLflow refused" in caplog.text
+
+
+def test_what_mlflow_refuses_is_no_failure_that_may_pass(place: Any) -> None:
+    store = TrackingStore.open(place.home)
+    with (
+        opened(place) as run_id,
+        pytest.raises(TrackingRefusedError, match="trying again does not help") as caught,
+        store.reporting("writing a figure"),
+    ):
+        store.client.log_metric(run_id, "f1=1", 0.5)
+    assert 'refused a name or value while writing a figure: Invalid value "f1=1"' in str(caught.value)
+    assert not isinstance(caught.value, TransientError)
 
 
 def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
@@ -227,4 +272,4 @@ def test_a_damaged_store_is_reported(tmp_path: Path) -> None:
 
 def test_a_local_store_has_no_page_to_link_to(place: Any) -> None:
     with opened(place) as run_id:
-        assert run_link(place.home, run_id) is None
+        assert TrackingStore.open(place.home).run_link(run_id) is None

@@ -89,8 +89,7 @@ def test_every_loss_is_that_of_the_tutorials_script(
     trained = train(
         encoded,
         fetched,
-        config=config,
-        labels=prepared.labels,
+        **support.train_arguments(config, prepared.labels),
         run_id="run",
         folder=tmp_path / "run",
         log_metrics=lambda metrics, step: found.setdefault(step, {}).update(metrics),
@@ -121,6 +120,7 @@ def test_every_label_is_that_of_the_plain_pipeline(
 
     from textclf.config import CleaningConfig
     from textclf.model.classifier import ClassifierSettings
+    from textclf.model.engine import TorchEngine
     from textclf.model.tokens import load_tokenizer
 
     lines = data.joinpath("test.tsv").read_text(encoding="utf-8").splitlines()[1:]
@@ -137,6 +137,6 @@ def test_every_label_is_that_of_the_plain_pipeline(
         labels=("LABEL_0", "LABEL_1"), max_length=128, cleaning=CleaningConfig(rule="tutorial")
     )
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    probabilities = Classifier(model, load_tokenizer(folder), settings).predict(texts)
+    probabilities = Classifier(TorchEngine(model), load_tokenizer(folder), settings).predict(texts)
     assert rows["label"] == [settings.labels[index] for index in probabilities.argmax(axis=1)]
     np.testing.assert_allclose(rows["score"], probabilities.max(axis=1), atol=1e-5)

@@ -14,9 +14,11 @@ from textclf.config import Home, TrainConfig
 from textclf.data.prepare import prepare
 from textclf.fetching import fetch_data, fetch_model
 from textclf.records import EncodedData, FetchedModel, PreparedData
+from textclf.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from mlflow import MlflowClient
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 TOPICS = ("房间", "早餐", "服务", "位置", "前台", "电池", "屏幕", "键盘", "故事", "翻译", "内容", "纸张")
@@ -35,6 +37,11 @@ def make_home(folder: Path, *, like: Home | None = None) -> Home:
     if like:
         shutil.copy(like.root / "mlflow.db", folder)
     return Home(root=folder, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def connect(home: Home) -> MlflowClient:
+    """MLflow's client for the store of a home."""
+    return TrackingStore.open(home).client
 
 
 def write_reviews(
@@ -139,7 +146,7 @@ def make_data(config: TrainConfig, home: Home) -> tuple[PreparedData, FetchedMod
     """Fetches and cleans what a configuration names."""
     fetched = fetch_data(config.data.sources, home=home)
     model = fetch_model(config.model.sources, home=home) if config.model.sources else None
-    return prepare(fetched, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home), model
+    return prepare(fetched, data=config.data, cleaning=config.cleaning, home=home), model
 
 
 def make_encoded(config: TrainConfig, home: Home) -> tuple[PreparedData, EncodedData, FetchedModel | None]:
@@ -148,6 +155,14 @@ def make_encoded(config: TrainConfig, home: Home) -> tuple[PreparedData, Encoded
 
     prepared, model = make_data(config, home)
     return prepared, encode(prepared, model, model=config.model, encoding=config.encoding, folder=home.prepared), model
+
+
+def train_arguments(config: TrainConfig, labels: tuple[str, ...]) -> dict[str, Any]:
+    """What `train` needs of a configuration."""
+    from textclf.model.classifier import ClassifierSettings
+
+    settings = ClassifierSettings.of(config, labels)
+    return {"settings": settings, "model": config.model, "encoding": config.encoding, "training": config.training}
 
 
 def make_pretrained(folder: Path, texts: list[str], *, initializer_range: float = 0.02) -> Path:

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from textclf.config import PredictConfig
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PATIENCE_MILLISECONDS = 60_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine: install it to check the pages (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
-        yield running
-        running.close()
+PATIENCE_MILLISECONDS = 120_000
 
 
 @pytest.fixture
@@ -54,7 +32,7 @@ class TestPrefect:
     def test_the_page_of_a_run_shows_its_artifacts(self, page: Page, deployed: Any) -> None:
         page.goto(f"{deployed.server.address}/runs/flow-run/{deployed.trained['id']}")
         page.get_by_text("train-tiny").first.wait_for()
-        page.get_by_text(re.compile("textclf-tiny version 1 is champion")).first.wait_for()
+        page.get_by_text(re.compile(r"textclf-tiny version 1\b.*champion")).first.wait_for()
         page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).last.click()
         for key in ("download", "data-report", "data-audit", "tokens", "training", "metrics", "decision"):
             page.get_by_text(key.upper(), exact=True).or_(page.get_by_text(key, exact=True)).first.wait_for()
@@ -67,13 +45,14 @@ class TestPrefect:
 
     def test_a_failed_run_shows_the_real_message(self, page: Page, deployed: Any) -> None:
         page.goto(f"{deployed.server.address}/runs/flow-run/{deployed.failed['id']}")
-        page.get_by_text(re.compile(r"Columns are missing\. Expected: 'review' \(data\.text_column\)")).first.wait_for()
+        page.get_by_text(re.compile(r"'review' \(data\.text_column\)")).first.wait_for()
 
     def test_the_form_helps_and_keeps_to_the_limits(self, page: Page, deployed: Any) -> None:
         deployment = deployed.deployments["predict"]["id"]
+        field = PredictConfig.model_fields["batch_size"]
         page.goto(f"{deployed.server.address}/deployments/deployment/{deployment}/run")
         page.get_by_text("Batch Size (Optional)").wait_for()
-        page.get_by_text("Rows a batch.", exact=True).wait_for()
+        page.get_by_text(str(field.description), exact=True).wait_for()
         page.locator("input[type=number]").first.fill("0")
         page.get_by_role("button", name="Submit").click()
         page.get_by_text(re.compile("'config.batch_size'.*0 is less than the minimum of 1")).first.wait_for()
@@ -93,11 +72,12 @@ def mlflow_address(deployed: Any, serve_pages: Any, tmp_path_factory: pytest.Tem
 
 
 class TestMlflow:
-    def test_the_model_shows_its_alias_and_the_decision(self, page: Page, mlflow_address: str) -> None:
+    def test_the_model_shows_its_alias_and_the_decision(self, page: Page, deployed: Any, mlflow_address: str) -> None:
+        _, reason, _ = deployed.server.artifacts(deployed.trained["id"])["decision"]["data"].split("\n\n")
         page.goto(f"{mlflow_address}/#/models/textclf-tiny")
         page.get_by_role("link", name="Version 1").wait_for()
         page.get_by_text(re.compile("champion")).first.wait_for()
-        page.get_by_text(re.compile("There was no champion yet")).first.wait_for()
+        page.get_by_text(reason[:20]).first.wait_for()
 
     def test_the_runs_of_an_experiment_compare_the_model_with_the_baselines(
         self, page: Page, mlflow_address: str
@@ -115,4 +95,4 @@ class TestMlflow:
         run_id = folder.parent.parent.name
         page.goto(f"{mlflow_address}/#/experiments/1/runs/{run_id}/artifacts/data/report.html")
         page.get_by_text("findings.json").first.wait_for()
-        page.frame_locator("iframe").get_by_text(re.compile("Data audit: tiny")).first.wait_for()
+        page.frame_locator("iframe").get_by_text(re.compile(r"audit.*\btiny\b", re.IGNORECASE)).first.wait_for()

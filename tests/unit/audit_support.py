@@ -37,5 +37,5 @@ def audit_folder(folder: Path, home: Path, **sections: dict[str, Any]) -> tuple[
     prepared = prepare(
         local_files([folder]), data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=place
     )
-    audited = audit(prepared, None, config=config, home=place)
+    audited = audit(prepared, None, settings=config.audit, max_length=config.encoding.max_length, folder=place.prepared)
     return audited, read_findings(audited)

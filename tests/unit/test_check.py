@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from textclf.config import CleaningConfig, DataConfig
+from textclf.config.data import CleaningConfig, ContractConfig, DataConfig
+from textclf.config.home import Home
 from textclf.data.check import CheckedData, check_data, check_page
+from textclf.data.prepare import prepare
 from textclf.data.repeated_ids import RepeatedIds
 from textclf.errors import DataError
 from textclf.fetching.local import local_files
@@ -53,7 +56,7 @@ def test_every_kind_is_counted_with_its_first_ten_rows(tmp_path):
     }
     page = check_page(checked)
     assert "16 rows (44.4%) break the contract:" in page
-    assert "reviews.csv, row 21: as in reviews.csv, row 3" in page
+    assert "reviews.csv, row 21: '3', as in reviews.csv, row 3" in page
     assert "  - and 2 more" in page
     assert page.endswith("The contract is broken.")
     lines = [json.loads(line) for line in (tmp_path / "broken.jsonl").read_text("utf-8").splitlines()]
@@ -80,21 +83,35 @@ def test_missing_columns_are_an_error(tmp_path):
         check(write(tmp_path, "1,好,1\n", header="id,评论,标签"))
 
 
-def test_repeated_ids_among_many():
-    with RepeatedIds() as ids:
-        for place in range(200_000):
-            ids.add(f"row-{place if place != 150_000 else 7}", place)
-        ids.add("row-7", 200_000)
-        assert sorted(ids.repeated()) == [(150_000, 7), (200_000, 7)]
+def test_repeated_ids_among_many() -> None:
+    with closing(RepeatedIds()) as ids:
+        for place in range(2_200_000):
+            assert ids.first(f"row-{place}", place) == place
+        assert [ids.first(f"row-{number}", 3_000_000) for number in (7, 1_500_000, 2_199_999)] == [
+            7,
+            1_500_000,
+            2_199_999,
+        ]
 
 
-def test_an_id_that_stands_in_every_row():
-    with RepeatedIds() as ids:
-        for place in range(300_000):
-            ids.add("shop", place)
-        found = list(ids.repeated())
-    assert len(found) == 299_999
-    assert {first for _, first in found} == {0}
+def test_a_repeated_id_is_the_same_breach_in_a_check_and_in_training(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD + "3,又一条,一种新的\n7,还有一条,好评\n")
+    data = DataConfig(id_column="id", contract=ContractConfig(max_quarantined_share=0.5))
+    prepared = prepare(
+        local_files([file]), data=data, cleaning=CleaningConfig(), home=Home(root=tmp_path, tracking_uri="")
+    )
+    checked = check(file, tmp_path / "broken.jsonl")
+    assert (tmp_path / "broken.jsonl").read_bytes() == (prepared.folder / "quarantine.jsonl").read_bytes()
+    lines = [json.loads(line) for line in (tmp_path / "broken.jsonl").read_text("utf-8").splitlines()]
+    assert lines[0] == {
+        "split": "train",
+        "source": "reviews.csv",
+        "row": 21,
+        "reason": "repeated id: '3', as in reviews.csv, row 3",
+        "content": {"id": "3", "text": "又一条", "label": "一种新的"},
+    }
+    assert checked.labels["train"] == {"好评": 10, "差评": 10}
+    assert checked.rows == {"train": 22}
 
 
 def test_a_split_without_rows_breaks_the_contract(tmp_path):
@@ -105,14 +122,16 @@ def test_a_split_without_rows_breaks_the_contract(tmp_path):
 
 
 PROGRAM = """
-import resource, sys
+import sys
 from pathlib import Path
-from textclf.config import CleaningConfig, DataConfig
+from textclf.config.data import CleaningConfig, ContractConfig, DataConfig
+from textclf.config.home import Home
 from textclf.data.check import check_data
 from textclf.fetching.local import local_files
 data = DataConfig(id_column="id")
 checked = check_data(local_files([sys.argv[1]]), data=data, cleaning=CleaningConfig())
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+# getrusage would count the parent's memory, too, as it was when this process was forked.
+peak = int(Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024
 print(checked.rows["train"], sum(kind.rows for kind in checked.quarantined), peak)
 """
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from textclf.errors import DataError
-from textclf.reading.data_file import describe_file, iter_batches, read_columns
+from textclf.reading.data_file import DataFile
 
 
 def zipped(content: bytes) -> bytes:
@@ -39,7 +39,7 @@ CONTENT = "text,label\n" + '"房间很大,\n服务周到",1\n太差了,0\n' * 20
 
 
 def rows_of(path):
-    return [row for batch in iter_batches(path) for row in batch.rows]
+    return [row for batch in DataFile.open(path).batches() for row in batch.rows]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
@@ -53,7 +53,7 @@ def test_the_rows_and_the_encoding_are_those_of_the_content(tmp_path, ending, en
     assert rows == rows_of(tmp_path / "plain.csv")
     assert rows[:2] == [{"text": "房间很大,\n服务周到", "label": "1"}, {"text": "太差了", "label": "0"}]
     assert len(rows) == 40_000
-    found = describe_file(path)
+    found = DataFile.open(path)
     assert (found.format, found.compression, found.encoding, found.delimiter) == ("csv", compression, encoding, ",")
     assert found.columns == ("text", "label")
     assert found.size_bytes == path.stat().st_size
@@ -70,7 +70,7 @@ def test_files_that_were_put_one_after_the_other_are_read_to_the_end(tmp_path, e
     # Where the second is damaged at its beginning, some tools take it for the end and lose its rows.
     path.write_bytes(first + b"\1" + second[1:])
     with pytest.raises(DataError, match=r"is damaged, cut short or has other bytes after its end"):
-        read_columns(path)
+        DataFile.open(path)
 
 
 def test_padding_between_the_parts_of_an_xz_file(tmp_path):
@@ -104,7 +104,7 @@ def test_the_names_of_members_are_shown_as_their_author_wrote_them(tmp_path, enc
         content = content.replace((letter * len(name.encode(encoding))).encode(), name.encode(encoding))
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(DataError, match=r"  - 评论\.csv\n  - 新闻\.csv"):
-        read_columns(tmp_path / "a.zip")
+        DataFile.open(tmp_path / "a.zip")
 
 
 @pytest.mark.parametrize("ending", [*COMPRESSORS, ".csv", ".tsv", ".jsonl"])
@@ -114,7 +114,7 @@ def test_memory_does_not_grow_with_the_content(tmp_path, ending):
     path = tmp_path / f"many{ending}"
     path.write_bytes(compress((b"" if ending == ".jsonl" else line % b"text") + line % (b"x" * 990) * 60_000))
     tracemalloc.start()
-    assert sum(len(batch.rows) for batch in iter_batches(path, rows_per_batch=500)) == 60_000
+    assert sum(len(batch.rows) for batch in DataFile.open(path).batches(rows_per_batch=500)) == 60_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # The window of xz alone is 8 MiB.

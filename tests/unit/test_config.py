@@ -349,7 +349,9 @@ class TestSources:
         with pytest.raises(ConfigError, match=message):
             self.read(file, source)
 
-    @pytest.mark.parametrize("secret", ["https://me:hunter2@x.example", "https://x/?token=hunter2", "https://x#t=hunter2"])
+    @pytest.mark.parametrize(
+        "secret", ["https://me:hunter2@x.example", "https://x/?token=hunter2", "https://x#t=hunter2"]
+    )
     def test_no_secret_in_an_address(self, file: Path, secret: str) -> None:
         with pytest.raises(ConfigError, match="tokens belong in the environment: HF_TOKEN") as failure:
             self.read(file, {"provider": "huggingface", "name": "a/b", "endpoint": secret})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import gzip
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +13,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from textclf.config import CleaningConfig, DataConfig, Home
-from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest, parse_day
+from textclf.data.contract import (
+    Contract,
+    ContractRow,
+    check_columns,
+    check_local_sources,
+    contract_digest,
+    parse_day,
+)
 from textclf.data.prepare import prepare
 from textclf.data.splits import fingerprint, normalize, text_digest
 from textclf.errors import DataError
@@ -91,6 +101,10 @@ def test_an_obvious_column_is_suggested(tmp_path, header, hints):
 def test_the_contract_is_the_rules_and_not_the_way_files_are_read():
     first = contract_digest(DataConfig(), CleaningConfig())
     assert contract_digest(DataConfig(delimiter=";", file_encoding="gb18030", name="other"), CleaningConfig()) == first
+    assert contract_digest(DataConfig(split={"seed": 7}), CleaningConfig()) == first
+    tolerant = DataConfig(contract={"max_quarantined_share": 0.5})
+    assert contract_digest(tolerant, CleaningConfig()) == first, "it says when a run stops, not what a row is"
+    assert contract_digest(DataConfig(contract={"min_characters": 2}), CleaningConfig()) != first
     assert contract_digest(DataConfig(id_column="id"), CleaningConfig()) != first
     assert contract_digest(DataConfig(), CleaningConfig(rule="none")) != first
     forth, back = ({"0": "坏", "1": "好"}, {"1": "好", "0": "坏"})
@@ -113,9 +127,8 @@ def test_splits_share_no_text_and_no_group_and_do_not_depend_on_order_or_encodin
     for number, encoding in enumerate(("utf-8", "gb18030")):
         file = folder / f"{number}.tsv"
         file.write_bytes(("text\tlabel\tgroup\n" + "".join("\t".join(row) + "\n" for row in rows)).encode(encoding))
-        prepared = prepare(
-            local_files([file]), data=DataConfig(group_column="group"), cleaning=CleaningConfig(), seed=seed, home=home
-        )
+        data = DataConfig(group_column="group", split={"seed": seed})
+        prepared = prepare(local_files([file]), data=data, cleaning=CleaningConfig(), home=home)
         tables = [pq.read_table(prepared.folder / f"{split}.parquet") for split in prepared.rows]
         for column in ("group", "fingerprint", "text"):
             values = [set(table[column].to_pylist()) for table in tables]
@@ -123,3 +136,42 @@ def test_splits_share_no_text_and_no_group_and_do_not_depend_on_order_or_encodin
         versions.append(prepared.version)
         order.shuffle(rows)
     assert versions[0] == versions[1]
+
+
+class TestLocalSources:
+    """What is wrong with local data is told before anything starts, from its first bytes."""
+
+    def data(self, *paths: Path, **values: Any) -> DataConfig:
+        return DataConfig(sources=[{"provider": "local", "path": path} for path in paths], **values)
+
+    def test_what_is_well(self, tmp_path: Path) -> None:
+        (tmp_path / "train.csv").write_text("text,label\n好,1\n", encoding="utf-8")
+        check_local_sources(self.data(tmp_path))
+        check_local_sources(self.data(tmp_path / "nowhere.csv", tmp_path / "train.csv"))
+        hub = {"provider": "huggingface", "name": "nobody/nothing"}
+        check_local_sources(DataConfig(sources=[hub, {"provider": "local", "path": tmp_path / "nowhere.csv"}]))
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
+    def test_columns_that_are_missing(self, tmp_path: Path, encoding: str) -> None:
+        path = tmp_path / "a.csv"
+        path.write_text("评论,标签\n" + "房间很大,1\n" * 20_000, encoding=encoding)
+        with pytest.raises(DataError) as beforehand:
+            check_local_sources(self.data(path))
+        with pytest.raises(DataError) as later:
+            check_columns(local_files([path]), self.data(path))
+        assert str(beforehand.value) == str(later.value)
+
+    def test_only_the_beginning_is_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv.gz"
+        path.write_bytes(gzip.compress(("text,label\n" + "好,1\n" * 500_000).encode(), 1)[:-8])
+        check_local_sources(self.data(path))
+        with pytest.raises(DataError, match="damaged"):
+            check_columns(local_files([path]), self.data(path))
+
+    @pytest.mark.parametrize("content", [b"", b"text,text\n", b"<html></html>\n"])
+    def test_what_cannot_be_used_at_all(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "a.csv").write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.csv"):
+            check_local_sources(self.data(tmp_path / "a.csv"))
+        with pytest.raises(DataError, match=r"there is no .*b\.csv"):
+            check_local_sources(self.data(tmp_path / "b.csv"))

@@ -49,7 +49,10 @@ def test_only_what_may_pass_is_retried() -> None:
     [
         ("postgresql://mlflow:se/cr@t@database/mlflow is locked", "postgresql://***@database/mlflow is locked"),
         ("http://me:x@a/b, https://you@c?token=x&y=1 (why)", "http://***@a/b, https://***@c?*** (why)"),
-        ("Max retries exceeded with url: /f?X-Amz-Signature=x&E=1 (Caused", "Max retries exceeded with url: /f?*** (Caused"),
+        (
+            "Max retries exceeded with url: /f?X-Amz-Signature=x&E=1 (Caused",
+            "Max retries exceeded with url: /f?*** (Caused",
+        ),
         ("a/b@main at https://hf-mirror.com:443/x", "a/b@main at https://hf-mirror.com:443/x"),
         ("is it 1? yes: a=1 #2", "is it 1? yes: a=1 #2"),
     ],

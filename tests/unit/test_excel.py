@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xlsxwriter
 
 from textclf.errors import DataError
-from textclf.reading.data_file import BrokenRow, describe_file, iter_batches, read_columns
+from textclf.reading.data_file import BrokenRow, DataFile, ReadingOptions
 
 # Without white space between its parts, as programs write it.
 ODS_CONTENT = (
@@ -46,8 +47,10 @@ def write(path: Path, **sheets: list[list[object]]) -> Path:
     return path
 
 
-def read(path: Path, **options) -> tuple[list[dict[str, object]], list[BrokenRow]]:
-    batches = list(iter_batches(path, **options))
+def read(
+    path: Path, *, batching: dict[str, Any] | None = None, **options: Any
+) -> tuple[list[dict[str, object]], list[BrokenRow]]:
+    batches = list(DataFile.open(path, ReadingOptions(**options)).batches(**(batching or {})))
     return [row for batch in batches for row in batch.rows], [row for batch in batches for row in batch.broken]
 
 
@@ -91,11 +94,11 @@ def test_the_sheet_is_chosen_by_its_name(tmp_path):
     path = write(tmp_path / "a.xlsx", 甲=[["text"], ["一"]], 乙=[["text"], ["二"]])
     assert read(path)[0] == [{"text": "一"}]
     assert read(path, sheet="乙")[0] == [{"text": "二"}]
-    found = describe_file(path, sheet="乙")
+    found = DataFile.open(path, ReadingOptions(sheet="乙"))
     assert (found.format, found.sheet, found.columns, found.encoding) == ("excel", "乙", ("text",), None)
-    assert describe_file(path).sheet == "甲"
+    assert DataFile.open(path).sheet == "甲"
     with pytest.raises(DataError, match=r"no sheet '丙'\. Its sheets:\n  - 甲\n  - 乙\n"):
-        read_columns(path, sheet="丙")
+        DataFile.open(path, ReadingOptions(sheet="丙"))
 
 
 def test_a_chart_is_no_sheet(tmp_path):
@@ -104,12 +107,12 @@ def test_a_chart_is_no_sheet(tmp_path):
         chart.add_series({"values": "=评论!$A$1"})
         book.add_chartsheet("图").set_chart(chart)
         book.add_worksheet("评论").write_column(0, 0, ["text", "好"])
-    assert describe_file(tmp_path / "a.xlsx").sheet == "评论"
+    assert DataFile.open(tmp_path / "a.xlsx").sheet == "评论"
 
 
 def test_rows_without_any_value_count_only_between_others(tmp_path):
     path = write(tmp_path / "a.xlsx", 评论=[["text", "label"], [], ["好", 1], [None, ""], [None], ["坏", 0], [""], []])
-    (batch,) = iter_batches(path)
+    (batch,) = DataFile.open(path).batches()
     assert batch.numbers == [2, 5]
     assert batch.broken == [BrokenRow(number, "blank row", "") for number in (1, 3, 4)]
 
@@ -135,7 +138,7 @@ def test_columns_without_a_name_at_the_end(tmp_path):
     assert read(tmp_path / "a.xlsx")[0] == [{"text": "好", "label": "1"}]
     path = write(tmp_path / "b.xlsx", 评论=[["text", "label"], ["好", 1, None, "很好"]])
     with pytest.raises(DataError, match=r"no name for column 3 of 4"):
-        read_columns(path)
+        DataFile.open(path)
 
 
 def test_a_formula_that_failed_is_an_empty_cell(tmp_path):
@@ -157,7 +160,18 @@ def test_an_open_document(tmp_path):
 
 def test_many_rows_come_in_batches(tmp_path):
     rows = [["text", "label"], *([f"评论{number}", number % 2] for number in range(2500))]
-    batches = list(iter_batches(write(tmp_path / "a.xlsx", 评论=rows), rows_per_batch=1000))
+    batches = list(DataFile.open(write(tmp_path / "a.xlsx", 评论=rows)).batches(rows_per_batch=1000))
     assert [len(batch.rows) for batch in batches] == [1000, 1000, 500]
     assert batches[2].numbers[-1] == 2500
     assert batches[2].rows[-1] == {"text": "评论2499", "label": "1"}
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_sheet_of_formulas_that_failed_is_refused(tmp_path: Path, columns: int) -> None:
+    with xlsxwriter.Workbook(tmp_path / "a.xlsx") as book:
+        sheet = book.add_worksheet("评论")
+        for row in range(3):
+            for column in range(columns):
+                sheet.write_formula(row, column, "=1/0", None, "#DIV/0!")
+    with pytest.raises(DataError, match=r"No cell of the sheet '评论' of .*a\.xlsx holds a value"):
+        DataFile.open(tmp_path / "a.xlsx")

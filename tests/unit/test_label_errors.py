@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textclf.config import Home, TrainConfig
-from textclf.correction.cross_fitting import deal
+from textclf.config.sources import SPLITS, Split
+from textclf.correction.cross_fitting import deal, tfidf_probabilities
 from textclf.correction.suspects import Suspects, find_suspects, judge, row_digest
 from textclf.data.splits import fingerprint, text_digest
 from textclf.errors import DataError
@@ -31,9 +32,9 @@ def reviews(count: int, *, classes: int = 2, seed: int = 0) -> list[Row]:
     return rows
 
 
-def prepared_data(folder: Path, splits: dict[str, list[Row]], labels: tuple[str, ...] = LABELS) -> PreparedData:
+def prepared_data(folder: Path, splits: dict[Split, list[Row]], labels: tuple[str, ...] = LABELS) -> PreparedData:
     folder.mkdir(exist_ok=True)
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         rows = splits.get(split, [])
         texts = [text for text, _ in rows]
         columns = {
@@ -52,7 +53,7 @@ def prepared_data(folder: Path, splits: dict[str, list[Row]], labels: tuple[str,
         name="reviews",
         version="0123456789ab",
         labels=labels,
-        rows={},
+        rows={split: len(splits.get(split, [])) for split in SPLITS},
         label_counts={},
         quarantined={},
         leaked={},
@@ -64,11 +65,10 @@ def prepared_data(folder: Path, splits: dict[str, list[Row]], labels: tuple[str,
 
 
 def suspects_in(
-    folder: Path, splits: dict[str, list[Row]], *, labels: tuple[str, ...] = LABELS, limit: int = 200, seed: int = 1
+    folder: Path, splits: dict[Split, list[Row]], *, labels: tuple[str, ...] = LABELS, limit: int = 200, seed: int = 1
 ) -> Suspects:
-    home = Home(root=folder, tracking_uri="unused")
     prepared = prepared_data(folder / "data", splits, labels)
-    return find_suspects(prepared, limit=limit, seed=seed, config=TrainConfig(), home=home)
+    return find_suspects(prepared, estimate=partial(tfidf_probabilities, seed=seed), limit=limit)
 
 
 def test_planted_errors_of_all_splits_come_first(tmp_path: Path) -> None:
@@ -183,8 +183,7 @@ def test_pairs_are_judged_together(tmp_path: Path) -> None:
         labels = [1 - label if index == 5 else label for index, label in enumerate(table["label"].to_pylist())]
         table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(labels, pa.int64()))
         pq.write_table(table, path)
-    home = Home(root=tmp_path, tracking_uri="unused")
-    found = find_suspects(prepared, seed=1, config=TrainConfig(), home=home)
+    found = find_suspects(prepared, estimate=partial(tfidf_probabilities, seed=1))
     assert found.suspects[0].row == 6
     assert found.suspects[0].text_pair == reviews(60)[5][0]
 

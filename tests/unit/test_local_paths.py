@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from textclf.config.sources import LocalDataSource
 from textclf.errors import DataError, HubError, StorageError
 from textclf.fetching.fetch import fetch_data
 from textclf.fetching.local import local_data_exists, local_files
-from textclf.reading.data_file import iter_batches
+from textclf.fetching.selection import find_splits
+from textclf.reading.data_file import DataFile
 from textclf.store import file_sha256
 
 
@@ -67,7 +69,9 @@ class TestCommandLine:
             "test": ("z/test.csv.gz",),
         }
         assert fetched.folder == tmp_path
-        assert next(iter_batches(fetched.folder / "x/train-a.csv")).rows == [{"text": "x/train-a.csv", "label": "1"}]
+        assert next(DataFile.open(fetched.folder / "x/train-a.csv").batches()).rows == [
+            {"text": "x/train-a.csv", "label": "1"}
+        ]
 
     def test_some_names_that_tell_a_split_and_some_that_do_not(self, tmp_path):
         files(tmp_path, "train.csv", "test.csv", "评论.csv")
@@ -157,3 +161,34 @@ class TestConfiguration:
         assert not local_data_exists(tmp_path / "*.csv")
         assert local_data_exists(files(tmp_path, "a.csv") / "*.csv")
         assert local_data_exists(tmp_path / "a.csv")
+
+
+class TestTextFiles:
+    """What ends in .txt is data where it is named, or named like a split where nothing else is data."""
+
+    def test_splits_in_a_folder_or_repository(self, tmp_path: Path) -> None:
+        expected = {"train": ("train.txt",), "validation": ("dev_1.txt",), "test": ("Test-set.txt.gz",)}
+        others = ["class.txt", "vocab.txt", "LICENSE.txt", "README.txt", "test-requirements.txt", "training_log.txt"]
+        names = [*others, *(name for names in expected.values() for name in names)]
+        files(tmp_path, *names)
+        assert local_files([tmp_path]).splits == expected
+        assert local_files([tmp_path / "*"]).splits == expected
+        assert find_splits(names, {}) == expected
+
+    def test_beside_other_data_they_are_not_data(self, tmp_path: Path, fetch: Any) -> None:
+        files(tmp_path, "train.csv", "train.txt", "test.txt", "requirements.txt")
+        assert local_files([tmp_path]).splits == {"train": ("train.csv",)}
+        assert find_splits(["train.csv", "train.txt", "test.txt"], {}) == {"train": ("train.csv",)}
+        assert fetch(tmp_path).splits == {"train": ("train.csv",)}
+
+    def test_where_they_are_named(self, tmp_path: Path, fetch: Any) -> None:
+        files(tmp_path, "cnews.train.txt", "cnews.test.txt", "train.csv")
+        assert fetch(tmp_path / "cnews.train.txt").splits == {"train": ("cnews.train.txt",)}
+        assert local_files([tmp_path / "cnews*.txt"]).splits == {"train": ("cnews.test.txt", "cnews.train.txt")}
+        named = fetch(tmp_path, files={"train": "cnews.train.txt", "test": "cnews.test.txt"})
+        assert named.splits == {"train": ("cnews.train.txt",), "test": ("cnews.test.txt",)}
+
+    def test_a_folder_of_nothing_else_holds_no_data(self, tmp_path: Path) -> None:
+        files(tmp_path, "vocab.txt", "LICENSE.txt")
+        with pytest.raises(DataError, match="holds no data file"):
+            local_files([tmp_path])

@@ -15,6 +15,7 @@ from textclf.heads.metrics import (
     metric_labels,
     reliability_bins,
 )
+from textclf.heads.single_label import SingleLabel
 
 
 def predictions(rows: int, classes: int, *, seed: int, skill: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
@@ -157,3 +158,32 @@ def test_no_errors_make_an_empty_table_with_all_columns() -> None:
 def test_errors_table_refuses_arguments_of_different_length() -> None:
     with pytest.raises(DataError, match="found 2, 1 and 1"):
         errors_table([0, 1], ["好"], np.array([1]), np.array([[0.1, 0.9]], np.float32), ["负面", "正面"])
+
+
+def test_the_head_turns_logits_into_probabilities_and_decisions() -> None:
+    head = SingleLabel(("负面", "正面", "中性"))
+    logits = np.array([[2.0, -1.0, 0.5], [-80.0, 90.0, 0.0]], dtype=np.float32)
+    probabilities = head.probabilities(logits)
+    expected = np.exp(logits.astype(np.float64))
+    np.testing.assert_allclose(probabilities, expected / expected.sum(axis=1, keepdims=True), atol=1e-6)
+    assert probabilities.dtype == np.float32
+    decisions = head.decide(probabilities)
+    assert decisions.label_ids.tolist() == [0, 1]
+    assert decisions.labels == ["负面", "正面"]
+    assert decisions.scores.tolist() == [probabilities[0, 0], probabilities[1, 1]]
+    targets = np.array([0, 2])
+    assert head.metrics(targets, probabilities) == classification_metrics(targets, probabilities, head.labels)
+
+
+def test_the_loss_of_the_head_is_the_log_loss_of_its_metrics() -> None:
+    import torch
+
+    head = SingleLabel(("负面", "正面", "中性"))
+    logits = np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32)
+    targets = np.arange(20) % 3
+    measured = head.metrics(targets, head.probabilities(logits))["log_loss"]
+    tensors = torch.from_numpy(logits), torch.from_numpy(targets)
+    assert float(head.loss(*tensors, torch.ones(20))) / 20 == pytest.approx(measured, rel=1e-5)
+    weights = torch.tensor([3.0] + [0.0] * 19)
+    first = head.metrics(targets[:1], head.probabilities(logits[:1]))["log_loss"]
+    assert float(head.loss(*tensors, weights)) == pytest.approx(3 * first, rel=1e-5)

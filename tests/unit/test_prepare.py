@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textclf.config.data import CleaningConfig, ContractConfig, DataConfig, SplitConfig
+from textclf.config.data import CleaningConfig, ContractConfig, DataConfig
 from textclf.config.home import Home
 from textclf.data.prepare import prepare
 from textclf.errors import ConfigError, DataError
-from textclf.records import FetchedData, FetchedFile, PreparedData
+from textclf.fetching.local import local_files
+from textclf.records import FetchedData, PreparedData
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_real_data = pytest.mark.skipif(
@@ -44,9 +45,8 @@ def run(
     raw: FetchedData, home: Home, *, rule: str = "standard", seed: int = 7, most_broken: float = 1, **data: object
 ) -> PreparedData:
     contract = ContractConfig(max_quarantined_share=most_broken, **data.pop("contract", {}))
-    return prepare(
-        raw, data=DataConfig(contract=contract, **data), cleaning=CleaningConfig(rule=rule), seed=seed, home=home
-    )
+    data["split"] = {"seed": seed, **data.get("split", {})}
+    return prepare(raw, data=DataConfig(contract=contract, **data), cleaning=CleaningConfig(rule=rule), home=home)
 
 
 def tables(prepared: PreparedData) -> dict[str, list[dict[str, object]]]:
@@ -156,12 +156,13 @@ class TestRows:
         path = Path(str(caught.value).rpartition(" are in ")[2].rstrip("."))
         assert [json.loads(line)["row"] for line in path.read_text("utf-8").splitlines()] == [3]
 
-    def test_a_file_that_changes_while_it_is_read_is_refused(self, folder, home):
-        raw = splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n")
-        known = FetchedFile(path="train.tsv", sha256="0" * 64, size_bytes=1)
-        with pytest.raises(DataError, match=r"train\.tsv was changed while it was read"):
-            run(raw.model_copy(update={"files": (known,)}), home)
-        assert not list(home.prepared.iterdir())
+    def test_a_file_that_changed_after_it_was_fetched_is_refused(self, folder, home):
+        splits_of(folder, "text\tlabel", "甲\t1\n乙\t0\n")
+        raw = local_files([folder])
+        (folder / "train.tsv").write_text("text\tlabel\n甲\t0\n乙\t1\n", encoding="utf-8")
+        with pytest.raises(DataError, match=r"train\.tsv was changed after it was fetched"):
+            run(raw, home)
+        assert not home.prepared.exists()
 
     def test_the_order_of_pairs_does_not_matter(self, folder, home):
         lines = [f"同一个问题\t回答第{i}号\t{i % 2}" for i in range(200)]
@@ -359,7 +360,7 @@ class TestSplits:
         assert not texts["validation"] & texts["test"]
 
     def test_size_strata_and_order(self, folder, home):
-        prepared = run(self.many(folder), home, split=SplitConfig(validation_fraction=0.1, test_fraction=0.2))
+        prepared = run(self.many(folder), home, split={"validation_fraction": 0.1, "test_fraction": 0.2})
         assert prepared.rows == {"train": 196, "validation": 28, "test": 56}
         for split in prepared.rows:
             share = prepared.label_counts[split]["1"] / prepared.rows[split]

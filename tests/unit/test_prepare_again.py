@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from textclf.cli.data import audit
 from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.home import Home
 from textclf.data.prepare import prepare
@@ -19,13 +20,14 @@ PROGRAM = """
 import logging, sys
 from pathlib import Path
 from textclf.config.home import Home
+from textclf.cli.data import audit
 from textclf.config.data import CleaningConfig, DataConfig
 from textclf.data.prepare import prepare
 from textclf.records import FetchedData
 logging.basicConfig(level=logging.INFO)
 fetched = FetchedData.model_validate_json(sys.argv[1])
 home = Home(root=Path(sys.argv[2]), tracking_uri="")
-print(prepare(fetched, data=DataConfig(), cleaning=CleaningConfig(), seed=1, home=home).model_dump_json())
+print(prepare(fetched, data=DataConfig(), cleaning=CleaningConfig(), home=home).model_dump_json())
 """
 
 
@@ -49,8 +51,8 @@ def fetched(tmp_path) -> FetchedData:
     )
 
 
-def run(fetched: FetchedData, home: Home, *, seed: int = 1, **data: object):
-    return prepare(fetched, data=DataConfig(**data), cleaning=CleaningConfig(), seed=seed, home=home)
+def run(fetched: FetchedData, home: Home, *, seed: int = 42, **data: object):
+    return prepare(fetched, data=DataConfig(split={"seed": seed}, **data), cleaning=CleaningConfig(), home=home)
 
 
 def test_the_same_input_is_prepared_once(fetched, home, caplog):
@@ -72,6 +74,17 @@ def test_what_makes_another_data_set(fetched, home, tmp_path):
     assert run(fetched.model_copy(update={"digest": "2" * 64}), home).digest != first.digest
     complete = fetched.model_copy(update={"splits": dict.fromkeys(("train", "validation", "test"), ("a.tsv",))})
     assert run(complete, home, seed=1).digest == run(complete, home, seed=2).digest, "the seed cuts nothing here"
+
+
+def test_the_seed_of_training_leaves_the_splits_as_they_are(
+    fetched: FetchedData, home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TEXTCLF_HOME", str(home.root))
+    versions = []
+    for flags in ("--training.seed=1", "--training.seed=2", "--data.split.seed=2"):
+        assert audit([str(fetched.folder / "a.tsv"), "--json", flags]) == 0
+        versions.append(json.loads(capsys.readouterr().out)["version"])
+    assert versions[0] == versions[1] != versions[2]
 
 
 def test_a_moved_home_is_found(fetched, home, tmp_path):

@@ -40,7 +40,7 @@ class Data:
         self.config = TrainConfig.model_validate({"data": values, "cleaning": {"rule": cleaning}})
         self.fetched: FetchedData = fetch_data(self.config.data.sources, home=self.home)
         self.prepared: PreparedData = prepare(
-            self.fetched, data=self.config.data, cleaning=self.config.cleaning, seed=1, home=self.home
+            self.fetched, data=self.config.data, cleaning=self.config.cleaning, home=self.home
         )
 
     def rows(self) -> dict[tuple[str, int], dict[str, Any]]:
@@ -77,7 +77,6 @@ class Data:
         found = Suspects(
             version=self.prepared.version,
             labels=names,
-            estimator="tfidf",
             texts=1,
             conflicts=0,
             issues=1,

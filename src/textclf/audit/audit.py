@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections import Counter
 from itertools import islice
@@ -24,6 +23,7 @@ from textclf.audit.duplicates import (
     count_duplicates,
     count_near,
     duplicate_examples,
+    example,
     find_near,
     later_copies,
     leak_examples,
@@ -33,13 +33,11 @@ from textclf.audit.findings import Example, ExamplePair, Examples, Findings, Lab
 from textclf.audit.lengths import measure_lengths
 from textclf.audit.policy import Outcome, apply_policy
 from textclf.audit.report.html import write_html
-from textclf.audit.rows import SplitRows, read_rows
-from textclf.audit.scripts import count_scripts
-from textclf.config.home import Home
-from textclf.config.schema import TrainConfig
+from textclf.config.data import AuditConfig
 from textclf.config.sources import Split
 from textclf.data.personal_data import MASKS, personal_data_kinds
 from textclf.data.prepare import QUARANTINE_FILE, write_table
+from textclf.data.prepared import SplitRows, read_splits
 from textclf.data.quarantine import Quarantine
 from textclf.data.splits import content_digest
 from textclf.data.versions import version_of
@@ -54,25 +52,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Part of the digest: raise it when the same data would be audited in another way.
-AUDIT_VERSION = 2
+AUDIT_VERSION = 3
 FINDINGS_FILE = "findings.json"
 REPORT_FILE = "report.html"
 REMOVED_FILE = "removed.jsonl"
 
 
-def audit(prepared: PreparedData, model: FetchedModel | None, *, config: TrainConfig, home: Home) -> PreparedData:
+def audit(
+    prepared: PreparedData, model: FetchedModel | None, *, settings: AuditConfig, max_length: int, folder: Path
+) -> PreparedData:
     """Looks through a prepared data set and applies the policy to its training rows.
 
-    The result stands in `<home>/data/prepared/<digest>`: the three Parquet files as `prepare` writes them, without
+    The result stands in `<folder>/<digest>`: the three Parquet files as `prepare` writes them, without
     the training rows that the policy removed and, with `audit.duplicates: weight`, with weight (float32) in
     train.parquet; `findings.json` (`Findings`), `report.html`, `removed.jsonl` with every removed row and why,
     `quarantine.jsonl`. It is found again by its digest.
 
     Args:
         prepared: The data set.
-        model: The model whose vocabulary the unknown tokens refer to; None estimates the tokens.
-        config: `audit` and `encoding.max_length` are used.
-        home: Where the result is kept.
+        model: The model whose vocabulary counts the tokens; None leaves them uncounted.
+        settings: The policy, and how near duplicates are found.
+        max_length: Tokens at which training cuts texts.
+        folder: Where the result is put, under its digest.
 
     Returns:
         The record of the data set that training gets.
@@ -82,35 +83,32 @@ def audit(prepared: PreparedData, model: FetchedModel | None, *, config: TrainCo
         ModelError: The model's tokenizer cannot be loaded.
         StorageError: A file could not be read or written; nothing half-written remains.
     """
-    policy = config.audit.model_dump(mode="json", exclude={"report_language"})
+    policy = settings.model_dump(mode="json", exclude={"report_language"})
     digest = digest_of(textclf.__version__, AUDIT_VERSION, prepared.digest, policy)
     # The rows depend on less than the report does: another language must not have them tokenised again.
-    page = [prepared.name, prepared.origin, config.audit.report_language, config.encoding.max_length]
-    folder = home.prepared / digest_of(digest, page, model.digest if model else None)
-    if record := find(folder, PreparedData):
-        logger.info("The data was audited before with the same settings: %s.", folder / REPORT_FILE)
+    page = [prepared.name, prepared.origin, settings.report_language, max_length]
+    target = folder / digest_of(digest, page, model.digest if model else None)
+    if record := find(target, PreparedData):
+        logger.info("The data was audited before with the same settings: %s.", target / REPORT_FILE)
         fields = ("uri", "revision", "files", "relabelled_from")
         return record.model_copy(update={field: getattr(prepared, field) for field in fields})
     started = time.monotonic()
-    try:
-        splits = read_rows(prepared)
-    except OSError as error:
-        raise StorageError(f"The prepared data in {prepared.folder} cannot be read: {error}") from error
-    near = find_near(splits, config.audit)
-    outcome = apply_policy(splits, near, config.audit)
-    with building(folder) as draft:
-        record = _write_rows(prepared, splits, outcome, draft).model_copy(update={"digest": digest, "folder": folder})
-        findings = _findings(prepared, record, splits, near, outcome, model, config, started)
+    splits = read_splits(prepared)
+    near = find_near(splits, settings)
+    outcome = apply_policy(splits, near, settings)
+    with building(target) as draft:
+        record = _write_rows(prepared, splits, outcome, draft).model_copy(update={"digest": digest, "folder": target})
+        findings = _findings(prepared, record, splits, near, outcome, model, settings, max_length, started)
         write_text(draft / FINDINGS_FILE, findings.model_dump_json(indent=1))
-        write_html(findings, draft / REPORT_FILE, language=config.audit.report_language)
-        record = publish(draft, folder, record)
+        write_html(findings, draft / REPORT_FILE, language=settings.report_language)
+        record = publish(draft, target, record)
     logger.info(
         "Audited %s rows in %.1f s, data version %s; removed from training: %s. Report: %s",
         f"{sum(prepared.rows.values()):,}",
         findings.seconds,
         record.version,
         ", ".join(f"{rows:,} {finding}" for finding, rows in record.removed.items() if rows) or "nothing",
-        folder / REPORT_FILE,
+        target / REPORT_FILE,
     )
     return record
 
@@ -140,13 +138,13 @@ def _findings(
     near: NearTexts | None,
     outcome: Outcome,
     model: FetchedModel | None,
-    config: TrainConfig,
+    settings: AuditConfig,
+    max_length: int,
     started: float,
 ) -> Findings:
     tokenizer = load_tokenizer(model.folder) if model else None
     measured = {
-        split: measure_lengths(rows.texts, max_length=config.encoding.max_length, tokenizer=tokenizer, pairs=rows.pairs)
-        for split, rows in splits.items()
+        split: measure_lengths(rows, max_length=max_length, tokenizer=tokenizer) for split, rows in splits.items()
     }
     unknown = {split: share for split, (_, share) in measured.items() if share is not None}
     personal, personal_examples, damaged, damaged_examples = _look_through(splits)
@@ -164,10 +162,9 @@ def _findings(
             split: compare_with_train(rows, train, near, prepared.rows[split] - prepared.leaked[split])
             for split, rows in held_out.items()
         },
-        near_duplicates=None if near is None else count_near(splits, near, config.audit),
+        near_duplicates=None if near is None else count_near(splits, near, settings),
         labels=_labels(prepared, splits),
         lengths={split: lengths for split, (lengths, _) in measured.items()},
-        scripts={split: count_scripts(rows.texts) for split, rows in splits.items()},
         tokenizer=model.origin if model else None,
         unknown_token_share=unknown or None,
         personal_data=personal,
@@ -204,20 +201,17 @@ def _look_through(
     for split, rows in splits.items():
         kinds: Counter[str] = Counter()
         damaged[split] = 0
-        with tqdm(total=len(rows), desc=f"looking through {split}", unit=" rows", disable=None, delay=2) as progress:
-            for index, text in enumerate(rows.texts):
-                whole = text if rows.pairs is None else f"{text}\n{rows.pairs[index]}"
-                found = personal_data_kinds(whole)
-                for kind in found:
-                    kinds[kind] += 1
-                    if len(examples.setdefault(kind, [])) < EXAMPLES:
-                        examples[kind].append(rows.example(index))
-                if looks_damaged(whole):
-                    damaged[split] += 1
-                    if len(damaged_examples) < EXAMPLES:
-                        damaged_examples.append(rows.example(index))
-                if index % 1000 == 999:
-                    progress.update(1000)
+        texts = tqdm(rows.texts, desc=f"looking through {split}", unit=" rows", disable=None, delay=2)
+        for index, text in enumerate(texts):
+            whole = text if rows.pairs is None else f"{text}\n{rows.pairs[index]}"
+            for kind in personal_data_kinds(whole):
+                kinds[kind] += 1
+                if len(examples.setdefault(kind, [])) < EXAMPLES:
+                    examples[kind].append(example(rows, index))
+            if looks_damaged(whole):
+                damaged[split] += 1
+                if len(damaged_examples) < EXAMPLES:
+                    damaged_examples.append(example(rows, index))
         personal[split] = {kind: kinds[kind] for kind in MASKS}
     return personal, {kind: tuple(found) for kind, found in examples.items()}, damaged, tuple(damaged_examples)
 
@@ -335,7 +329,7 @@ def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Ou
         if split != "train":
             for index, text in enumerate(rows.fingerprints.tolist()):
                 if text in leaking and text not in places:
-                    places[text] = f"{split}, {rows.table['source'][index]}, row {rows.table['row'][index]}"
+                    places[text] = f"{split}, {rows.sources[index]}, row {rows.numbers[index]}"
     reasons = {
         "conflicts": "its text stands in train with another label, too",
         "duplicates": "its text stands in an earlier row of train with the same label",
@@ -352,5 +346,3 @@ def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Ou
                 label = train.label_names[train.labels[index]]
                 line = {"finding": finding, "reason": reason, "label": label, **row}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())

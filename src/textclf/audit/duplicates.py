@@ -6,18 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from textclf.audit.findings import Conflicts, CrossSplit, Duplicates, ExamplePair, NearDuplicates
+from textclf.audit.findings import Conflicts, CrossSplit, Duplicates, Example, ExamplePair, NearDuplicates
 from textclf.audit.near_duplicates import find_near_duplicates
-from textclf.audit.rows import SplitRows
 from textclf.config.data import AuditConfig
 from textclf.config.sources import Split
+from textclf.data.personal_data import hide_personal_data
+from textclf.data.prepared import SplitRows
 from textclf.data.splits import normalize
+from textclf.tables import shorten
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 EXAMPLES = 10
+_EXAMPLE_COLUMNS = 600
 # Any odd 64-bit number: it spreads a label id over all bits before it is joined with a digest.
 _SPREAD = 0x9E3779B97F4A7C15 - (1 << 64)
 
@@ -187,6 +190,19 @@ def compare_with_train(rows: SplitRows, train: SplitRows, near: NearTexts | None
     )
 
 
+def example(rows: SplitRows, index: int) -> Example:
+    """Shows the row at a position, its personal data behind asterisks."""
+    text = rows.texts[index] if rows.pairs is None else f"{rows.texts[index]} ‖ {rows.pairs[index]}"
+    return Example(
+        split=rows.split,
+        source=rows.sources[index],
+        row=int(rows.numbers[index]),
+        label=rows.label_names[rows.labels[index]],
+        # Hidden before it is cut: a number that is cut would not be recognised.
+        text=shorten(hide_personal_data(text), _EXAMPLE_COLUMNS),
+    )
+
+
 def duplicate_examples(rows: SplitRows, wanted: NDArray[np.bool_]) -> Iterator[ExamplePair]:
     """Pairs rows with the first row of their text.
 
@@ -199,7 +215,7 @@ def duplicate_examples(rows: SplitRows, wanted: NDArray[np.bool_]) -> Iterator[E
     texts, first = np.unique(rows.fingerprints, return_index=True)
     for index in np.flatnonzero(wanted)[:EXAMPLES]:
         earlier = first[np.searchsorted(texts, rows.fingerprints[index])]
-        yield ExamplePair(first=rows.example(int(earlier)), second=rows.example(int(index)), similarity=1.0)
+        yield ExamplePair(first=example(rows, int(earlier)), second=example(rows, int(index)), similarity=1.0)
 
 
 def conflict_examples(rows: SplitRows) -> Iterator[ExamplePair]:
@@ -213,7 +229,7 @@ def conflict_examples(rows: SplitRows) -> Iterator[ExamplePair]:
         first = earlier.setdefault(int(rows.fingerprints[index]), index)
         if rows.labels[first] != rows.labels[index] and first not in shown and len(shown) < EXAMPLES:
             shown.add(first)
-            yield ExamplePair(first=rows.example(first), second=rows.example(index), similarity=1.0)
+            yield ExamplePair(first=example(rows, first), second=example(rows, index), similarity=1.0)
 
 
 def leak_examples(rows: SplitRows, train: SplitRows) -> Iterator[ExamplePair]:
@@ -223,7 +239,7 @@ def leak_examples(rows: SplitRows, train: SplitRows) -> Iterator[ExamplePair]:
     texts, first = np.unique(train.fingerprints, return_index=True)
     for index in np.flatnonzero(np.isin(rows.fingerprints, texts))[: EXAMPLES // 2]:
         copied = first[np.searchsorted(texts, rows.fingerprints[index])]
-        yield ExamplePair(first=train.example(int(copied)), second=rows.example(int(index)), similarity=1.0)
+        yield ExamplePair(first=example(train, int(copied)), second=example(rows, int(index)), similarity=1.0)
 
 
 def near_examples(splits: dict[Split, SplitRows], near: NearTexts) -> Iterator[ExamplePair]:
@@ -245,5 +261,5 @@ def near_examples(splits: dict[Split, SplitRows], near: NearTexts) -> Iterator[E
     pairs.sort(key=lambda pair: (pair[0][0] == pair[1][0], pair[2], pair[0][1]))
     for (split, index), (other, other_index), similarity in pairs[:EXAMPLES]:
         yield ExamplePair(
-            first=splits[split].example(index), second=splits[other].example(other_index), similarity=similarity
+            first=example(splits[split], index), second=example(splits[other], other_index), similarity=similarity
         )

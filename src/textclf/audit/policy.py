@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from textclf.audit.duplicates import NearTexts, conflicting, find_near, later_copies, with_label
 from textclf.audit.findings import Decision
-from textclf.audit.rows import SplitRows
 from textclf.config.data import AuditConfig
 from textclf.config.sources import Split
+from textclf.data.prepared import SplitRows
 from textclf.errors import DataError, first_lines
 
 if TYPE_CHECKING:

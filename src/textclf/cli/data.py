@@ -8,12 +8,14 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from textclf.config import Home, TrainConfig, anchor, parse_command
 from textclf.errors import ConfigError, HubError
 from textclf.records import FetchedData, FetchedModel, PreparedData
 from textclf.store import write_output
+from textclf.tables import one_line
 
 _PATHS = (
     "files, folders or patterns such as 'data/*.csv.gz'; names that begin with train, validation, dev or test say the "
@@ -116,15 +118,21 @@ def audit(arguments: Sequence[str]) -> int:
     """
     from textclf.audit.audit import REPORT_FILE, read_findings
     from textclf.audit.audit import audit as audit_data
-    from textclf.audit.report.console import console_summary
-    from textclf.audit.report.verdict import one_line, verdicts
+    from textclf.audit.report.summary import console_summary
+    from textclf.audit.report.verdict import verdicts
     from textclf.audit.report.wording import Words
 
     config, given, home = _start("audit", arguments)
     fetched = _fetch(given.paths, config, home)
     _keep_inputs("--output", given.output, fetched)
     prepared = _prepare(fetched, config, home)
-    audited = audit_data(prepared, _model_at_hand(config, home), config=config, home=home)
+    audited = audit_data(
+        prepared,
+        _model_at_hand(config, home),
+        settings=config.audit,
+        max_length=config.encoding.max_length,
+        folder=home.prepared,
+    )
     findings = read_findings(audited)
     report = audited.folder / REPORT_FILE
     if given.output:
@@ -146,7 +154,8 @@ def suspects(arguments: Sequence[str]) -> int:
     Raises:
         TextclfError: The data cannot be used, or the table not be written.
     """
-    from textclf.correction.suspects import find_suspects
+    from textclf.correction.cross_fitting import model_probabilities, tfidf_probabilities
+    from textclf.correction.suspects import Estimate, find_suspects
     from textclf.correction.table import check_target, write_suspects
 
     config, given, home = _start("suspects", arguments)
@@ -154,20 +163,22 @@ def suspects(arguments: Sequence[str]) -> int:
     fetched = _fetch(given.paths, config, home)
     _keep_inputs("--output", given.output, fetched)
     prepared = _prepare(fetched, config, home)
-    model = None
-    if given.estimator == "model" and config.model.sources:
-        from textclf.fetching.fetch import fetch_model
+    estimate: Estimate = partial(tfidf_probabilities, seed=config.training.seed)
+    if given.estimator == "model":
+        model = None
+        if config.model.sources:
+            from textclf.fetching.fetch import fetch_model
 
-        model = fetch_model(config.model.sources, home=home, offline=config.offline)
-    found = find_suspects(
-        prepared,
-        limit=given.limit,
-        estimator=given.estimator,
-        seed=config.training.seed,
-        config=config,
-        model=model,
-        home=home,
-    )
+            model = fetch_model(config.model.sources, home=home, offline=config.offline)
+        estimate = partial(
+            model_probabilities,
+            prepared=prepared,
+            config=config,
+            model=model,
+            seed=config.training.seed,
+            folder=home.root,
+        )
+    found = find_suspects(prepared, estimate=estimate, limit=given.limit)
     write_suspects(found, given.output)
     advice = ""
     if found.issues > DOUBTFUL_MODEL * found.texts:
@@ -335,7 +346,7 @@ def _fetch(paths: Sequence[str], config: TrainConfig, home: Home) -> FetchedData
 def _prepare(fetched: FetchedData, config: TrainConfig, home: Home) -> PreparedData:
     from textclf.data.prepare import prepare
 
-    return prepare(fetched, data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=home)
+    return prepare(fetched, data=config.data, cleaning=config.cleaning, home=home)
 
 
 def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:
@@ -347,5 +358,5 @@ def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:
     try:
         return fetch_model(config.model.sources, home=home, offline=True)
     except HubError:
-        print("The model is not on this machine yet: token counts are estimated.", file=sys.stderr)
+        print("The model is not on this machine yet: tokens are not counted.", file=sys.stderr)
         return None

@@ -21,6 +21,13 @@ class SplitConfig(StrictModel):
     test_fraction: float = Field(
         default=0.1, gt=0, lt=0.5, description="Share of the training rows that becomes `test` if it is missing."
     )
+    seed: int = Field(
+        default=42,
+        ge=0,
+        lt=2**32,
+        description="Picks the rows of the splits that are cut. It is not the seed of training: another one there "
+        "leaves the splits as they are.",
+    )
 
 
 class ContractConfig(StrictModel):
@@ -94,7 +101,8 @@ class DataConfig(StrictModel):
         "GB18030; Big5 only if it is named.",
     )
     delimiter: Delimiter = Field(
-        default="auto", description="What separates the columns of CSV files; `auto` finds it in the first lines."
+        default="auto",
+        description="What separates the columns of CSV and .txt files; `auto` finds it in the first lines.",
     )
     sheet: str | None = Field(default=None, description="Sheet of an Excel workbook; without it, the first one.")
     contract: ContractConfig = Field(default=ContractConfig(), description="What rows and labels must satisfy.")
@@ -120,6 +128,11 @@ class DataConfig(StrictModel):
         if self.labels and len(set(self.labels.values())) < 2:
             raise ValueError(f"labels must have at least two different names, found {list(self.labels.values())}")
         return self
+
+    @property
+    def registered_name(self) -> str:
+        """What MLflow calls the experiment and the registered model of this data set."""
+        return f"textclf-{self.name}"
 
     @property
     def columns(self) -> dict[str, str]:

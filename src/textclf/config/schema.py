@@ -136,7 +136,7 @@ class TrainingConfig(StrictModel):
         "loses no more than that.",
     )
     logging_steps: int = Field(default=10, ge=1, description="Steps between two points of loss, rate and throughput.")
-    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of weights, shuffling, dropout and splits.")
+    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of weights, shuffling and dropout.")
 
 
 class EvaluationConfig(StrictModel):
@@ -243,14 +243,17 @@ class PredictConfig(StrictModel):
     )
     file_encoding: Encoding = Field(
         default="auto",
-        description="Character encoding of text files; `auto` tries UTF-8 (with or without BOM), then GB18030.",
+        description="Character encoding of text files; `auto` finds UTF-8, UTF-16 with BOM, and GB18030.",
     )
-    probabilities: bool = Field(default=False, description="Also write one probability column a label.")
-    batch_size: int = Field(default=64, ge=1, le=4096, description="Rows a batch.")
+    probabilities: bool = Field(default=False, description="Also write one probability column per label.")
+    batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch.")
     rows_per_shard: int = Field(
         default=8192, ge=1, le=1_000_000, description="Rows that are read, predicted and committed as a unit."
     )
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware gains from it, else fp32."
     )
-    redo: bool = Field(default=False, description="Predict again what was already done.")
+    redo: bool = Field(
+        default=False,
+        description="Predict again what was already done; a redo that was killed goes on when it is started again.",
+    )

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from textclf.config.home import Home
 from textclf.config.schema import TrainConfig
 from textclf.config.sources import Split
+from textclf.data.prepared import SplitRows
 from textclf.errors import DataError
 from textclf.records import FetchedModel, PreparedData
-from textclf.store import digest_of, storage_error
+from textclf.store import digest_of, temporary_folder
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from textclf.evaluation.baselines import Baseline
@@ -33,31 +30,14 @@ _RATIO_INVERSE_REGULARISATION = 0.1
 _VALIDATION_SHARE = 10
 
 
-@dataclass(frozen=True)
-class LabelledTexts:
-    """Different texts and their labels, to fit on and to predict.
-
-    Attributes:
-        texts: Cleaned.
-        pairs: The second text of each, cleaned; None for single texts.
-        labels: int64[texts], label ids; -1 for texts that take no part in fits.
-        num_labels: How many labels there are.
-    """
-
-    texts: Sequence[str]
-    pairs: Sequence[str] | None
-    labels: NDArray[np.int64]
-    num_labels: int
-
-
-def tfidf_probabilities(rows: LabelledTexts, *, seed: int) -> NDArray[np.float64]:
+def tfidf_probabilities(rows: SplitRows, *, seed: int) -> NDArray[np.float64]:
     """Cross-fits two linear models of character n-grams, and takes the mean of their probabilities.
 
     The first is the TF-IDF baseline, the second a logistic regression whose features are weighted by the log-count
     ratios of naive Bayes. Together they find more wrong labels than each alone (docs/experiments.md).
 
     Args:
-        rows: The texts.
+        rows: Different texts; label -1 marks those that take no part in fits.
         seed: Deals the folds, and is the solvers'.
 
     Returns:
@@ -71,9 +51,9 @@ def tfidf_probabilities(rows: LabelledTexts, *, seed: int) -> NDArray[np.float64
     from textclf.evaluation.baselines import join_pairs, tfidf_baseline
 
     texts = np.array(join_pairs(rows.texts, rows.pairs), dtype=object)
-    probabilities = np.zeros((len(texts), rows.num_labels))
+    probabilities = np.zeros((len(texts), len(rows.label_names)))
     for train, held_out in folds(rows, seed):
-        baseline = tfidf_baseline(list(texts[train]), rows.labels[train], rows.num_labels, seed=seed)
+        baseline = tfidf_baseline(list(texts[train]), rows.labels[train], len(rows.label_names), seed=seed)
         held_out_texts = list(texts[held_out])
         first = baseline.predict_proba(held_out_texts)
         second = _ratio_probabilities(baseline, list(texts[train]), rows.labels[train], held_out_texts, seed)
@@ -83,26 +63,25 @@ def tfidf_probabilities(rows: LabelledTexts, *, seed: int) -> NDArray[np.float64
 
 
 def model_probabilities(
-    rows: LabelledTexts,
+    rows: SplitRows,
     *,
     prepared: PreparedData,
     config: TrainConfig,
     model: FetchedModel | None,
     seed: int,
-    home: Home,
+    folder: Path,
 ) -> NDArray[np.float64]:
     """Cross-fits the configured model: fine-tunes it once a fold, on all rows outside the fold.
 
-    A tenth of those rows picks the checkpoint. What the trainings write goes into a temporary folder below the home,
-    and is gone when the function returns.
+    A tenth of those rows picks the checkpoint. What the trainings write goes into temporary folders.
 
     Args:
-        rows: The texts.
+        rows: Different texts; label -1 marks those that take no part in fits.
         prepared: The data set that the rows are of.
         config: The whole configuration of the training.
         model: The model to start from; None makes a new one.
         seed: Deals the folds.
-        home: Where the temporary folder is made.
+        folder: Where the temporary folders are made.
 
     Returns:
         float64[texts, labels]; each row sums to 1.
@@ -114,43 +93,39 @@ def model_probabilities(
     """
     import numpy as np
 
-    from textclf.model.classifier import Classifier
+    from textclf.model.classifier import Classifier, ClassifierSettings
     from textclf.model.tokens import encode
     from textclf.training.train import train
 
-    probabilities = np.zeros((len(rows.texts), rows.num_labels))
+    probabilities = np.zeros((len(rows.texts), len(rows.label_names)))
     for number, (others, held_out) in enumerate(folds(rows, seed)):
-        try:
-            home.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".suspects-", dir=home.root) as temporary:
-                folder = Path(temporary)
-                part = _prepare_fold(rows, others, prepared, folder / "data", seed=seed, number=number)
-                encoded = encode(part, model, model=config.model, encoding=config.encoding, folder=folder / "encoded")
-                trained = train(
-                    encoded,
-                    model,
-                    config=config,
-                    labels=prepared.labels,
-                    run_id=f"fold-{number}",
-                    folder=folder / "checkpoints",
-                    log_metrics=_log_nothing,
-                )
-                classifier = Classifier.load(trained.folder, mixed_precision=config.training.mixed_precision)
-                texts = [rows.texts[index] for index in held_out]
-                pairs = None if rows.pairs is None else [rows.pairs[index] for index in held_out]
-                batch_size = config.training.per_device_eval_batch_size
-                probabilities[held_out] = classifier.predict(texts, pairs, batch_size=batch_size)
-        except OSError as error:
-            raise storage_error(home.root, error) from error
+        with temporary_folder(folder, "suspects") as draft:
+            part = _prepare_fold(rows, others, prepared, draft / "data", seed=seed, number=number)
+            encoded = encode(part, model, model=config.model, encoding=config.encoding, folder=draft / "encoded")
+            trained = train(
+                encoded,
+                model,
+                settings=ClassifierSettings.of(config, prepared.labels),
+                model=config.model,
+                encoding=config.encoding,
+                training=config.training,
+                run_id=f"fold-{number}",
+                folder=draft / "checkpoints",
+                log_metrics=_log_nothing,
+            )
+            classifier = Classifier.load(trained.folder, mixed_precision=config.training.mixed_precision)
+            asked = rows.take(held_out)
+            batch_size = config.training.per_device_eval_batch_size
+            probabilities[held_out] = classifier.predict(asked.texts, asked.pairs, batch_size=batch_size)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return probabilities
 
 
-def folds(rows: LabelledTexts, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def folds(rows: SplitRows, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Goes through the folds, with a bar where it takes long.
 
     Args:
-        rows: The texts.
+        rows: Different texts; label -1 marks those that take no part in fits.
         seed: Deals the folds.
 
     Yields:
@@ -242,7 +217,7 @@ def _ratio_probabilities(
 
 
 def _prepare_fold(
-    rows: LabelledTexts, others: NDArray[np.int64], prepared: PreparedData, folder: Path, *, seed: int, number: int
+    rows: SplitRows, others: NDArray[np.int64], prepared: PreparedData, folder: Path, *, seed: int, number: int
 ) -> PreparedData:
     import pyarrow.parquet as pq
 
@@ -250,7 +225,7 @@ def _prepare_fold(
     indices: dict[Split, NDArray[np.int64]] = {"train": others[part > 0], "validation": others[part == 0]}
     folder.mkdir()
     for split, chosen in indices.items():
-        pq.write_table(_table(rows, chosen), folder / f"{split}.parquet")
+        pq.write_table(rows.take(chosen).table, folder / f"{split}.parquet")
     digest = digest_of(prepared.digest, seed, number)
     return prepared.model_copy(
         update={
@@ -260,19 +235,6 @@ def _prepare_fold(
             "split_digests": {split: digest_of(digest, split) for split in indices},
         }
     )
-
-
-def _table(rows: LabelledTexts, chosen: NDArray[np.int64]) -> pa.Table:
-    import pyarrow as pa
-
-    columns = {
-        "row": pa.array(chosen + 1, pa.int64()),
-        "text": pa.array([rows.texts[index] for index in chosen], pa.string()),
-        "label": pa.array(rows.labels[chosen], pa.int64()),
-    }
-    if rows.pairs is not None:
-        columns["text_pair"] = pa.array([rows.pairs[index] for index in chosen], pa.string())
-    return pa.table(columns)
 
 
 def _log_nothing(metrics: dict[str, float], step: int) -> None:

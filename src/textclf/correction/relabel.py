@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -19,23 +19,20 @@ from textclf.correction.columns import ColumnTypes
 from textclf.correction.suspects import row_digest
 from textclf.correction.table import CORRECT_LABEL, Correction, read_corrections
 from textclf.data.cleaning import clean_text
-from textclf.data.contract import reading_options
+from textclf.data.contract import check_columns
 from textclf.data.labels import label_value
+from textclf.data.prepared import read_split
 from textclf.data.quarantine import Quarantine
 from textclf.data.splits import fingerprint, text_digest
 from textclf.data.versions import LINEAGE_FILE
-from textclf.errors import DataError, StorageError, first_lines
-from textclf.reading.data_file import RowBatch, iter_batches
-from textclf.reading.detection import data_format
+from textclf.errors import DataError, first_lines
+from textclf.reading.parquet import parquet_schema
 from textclf.records import FetchedData, PreparedData, Record
 from textclf.store import building, digest_of, file_sha256, find, publish, storage_error, write_text
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 logger = logging.getLogger(__name__)
 
-RELABEL_VERSION = 2
+RELABEL_VERSION = 3
 QUARANTINE_FILE = "quarantine.jsonl"
 
 
@@ -98,7 +95,7 @@ def relabel(
     corrected name is written as the first of them. Values are what the readers give: from CSV and Excel, strings; from
     the rest with their types, but columns with nested values of JSON lines and columns with values of several kinds
     become text. A correction goes to all copies of the row (cleaned texts that are equal but for width and white space)
-    whose label has the same name. Each correction is held against the row that it names before anything is written.
+    whose label has the same name. Each correction is checked against the row that it names before anything is written.
     The same table for the same data gives the same folder.
 
     Args:
@@ -193,25 +190,12 @@ class _RawData:
         self, fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, names: Mapping[str, str]
     ) -> None:
         self.splits = fetched.splits
-        self.folder = fetched.folder
+        self.files = check_columns(fetched, data)
         self.names = names
         self.label_column = data.label_column
         self._data = data
         self._cleaning = cleaning
         self._text_columns = [data.text_column, *([data.text_pair_column] if data.text_pair_column else [])]
-
-    def batches(self, source: str) -> Iterator[RowBatch]:
-        """Reads a file."""
-        return iter_batches(self.folder / source, **reading_options(self._data))
-
-    def parquet_schema(self, source: str) -> pa.Schema | None:
-        """The columns of a Parquet file; None for other files."""
-        import pyarrow.parquet as pq
-
-        path = self.folder / source
-        # Looked at by the reader first, which knows what to say of a damaged file.
-        self.batches(source)
-        return pq.read_schema(path) if data_format(path, file_encoding=self._data.file_encoding) == "parquet" else None
 
     def label(self, row: Mapping[str, object]) -> str | None:
         """The value of a row's label; None if it has none that is known."""
@@ -239,23 +223,15 @@ class _CutRows:
     """Which rows of the training files were cut off as validation or test."""
 
     def __init__(self, prepared: PreparedData, given: Container[Split]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         self.splits = [split for split in SPLITS if split not in given]
-        self._splits_by_row: dict[str, dict[int, Split]] = {}
-        try:
-            for split in self.splits:
-                with pq.ParquetFile(prepared.folder / f"{split}.parquet") as file:
-                    for batch in file.iter_batches(columns=["source", "row"]):
-                        for row in batch.to_pylist():
-                            self._splits_by_row.setdefault(row["source"], {})[row["row"]] = split
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"The prepared data in {prepared.folder} cannot be read: {error}") from error
+        self._splits_by_row: dict[tuple[str, int], Split] = {}
+        for split in self.splits:
+            rows = read_split(prepared, split)
+            self._splits_by_row |= dict.fromkeys(zip(rows.sources, rows.numbers.tolist(), strict=True), split)
 
     def split(self, source: str, number: int) -> Split:
         """The split of a row of a training file."""
-        return self._splits_by_row.get(source, {}).get(number, "train")
+        return self._splits_by_row.get((source, number), "train")
 
 
 def _decide(
@@ -275,7 +251,7 @@ def _decide(
     places: dict[_Key, str] = {}
     for source in sorted(known & wanted.keys()):
         missing = dict(wanted[source])
-        for batch in raw.batches(source):
+        for batch in raw.files[source].batches():
             for number, row in zip(batch.numbers, batch.rows, strict=True):
                 for item in missing.pop(number, []):
                     label = raw.label(row)
@@ -351,7 +327,7 @@ class _Writer:
         with ExitStack() as stack, tqdm(desc=f"writing {split}", unit=" rows", disable=None, delay=2) as progress:
             writers = {name: stack.enter_context(types.writer(draft / f"{name}.parquet")) for name in rows}
             for source in self._raw.splits[split]:
-                for batch in self._raw.batches(source):
+                for batch in self._raw.files[source].batches():
                     for broken in batch.broken:
                         quarantine.add(split, source, broken.number, broken.reason, broken.content)
                     kept: dict[Split, list[dict[str, object]]] = {name: [] for name in rows}
@@ -369,10 +345,11 @@ class _Writer:
         """Looks through the files of a split for the type of each column."""
         types = ColumnTypes()
         for source in self._raw.splits[split]:
-            if schema := self._raw.parquet_schema(source):
-                types.add_schema(schema)
+            file = self._raw.files[source]
+            if file.format == "parquet":
+                types.add_schema(parquet_schema(file.path))
             else:
-                for batch in self._raw.batches(source):
+                for batch in file.batches():
                     types.add_rows(batch.rows)
         types.must_hold(self._raw.label_column, {label for label in self._decisions.values() if label is not None})
         return types

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from textclf.config.home import Home
-from textclf.config.schema import TrainConfig
-from textclf.config.sources import SPLITS, Split
-from textclf.correction.cross_fitting import LabelledTexts, model_probabilities, tfidf_probabilities
-from textclf.errors import StorageError
-from textclf.records import FetchedModel, PreparedData, Record
+from textclf.config.sources import Split
+from textclf.data.prepared import SplitRows, read_splits
+from textclf.records import PreparedData, Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Estimator = Literal["tfidf", "model"]
+Estimate = Callable[[SplitRows], "NDArray[np.float64]"]
+"""Gives each text the probability of each label, by a model that did not see it: float64[texts, labels]."""
 
 
 class Suspect(Record):
@@ -61,7 +60,6 @@ class Suspects(Record):
     """The data version that they stand in."""
     labels: tuple[str, ...]
     """Label names in the order of their ids."""
-    estimator: Estimator
     texts: int
     """How many different texts were looked at."""
     conflicts: int
@@ -88,16 +86,7 @@ class _Text:
         return next(iter(self.positions)) if len(self.positions) == 1 else -1
 
 
-def find_suspects(
-    prepared: PreparedData,
-    *,
-    limit: int = 200,
-    estimator: Estimator = "tfidf",
-    seed: int,
-    config: TrainConfig,
-    model: FetchedModel | None = None,
-    home: Home,
-) -> Suspects:
+def find_suspects(prepared: PreparedData, *, estimate: Estimate, limit: int = 200) -> Suspects:
     """Looks for wrong labels in all splits.
 
     Each different text is judged once, by models that were fitted without it (five folds over all splits together).
@@ -107,30 +96,21 @@ def find_suspects(
 
     Args:
         prepared: The data set.
+        estimate: `tfidf_probabilities` or `model_probabilities` of `cross_fitting`, with its other arguments.
         limit: Longest list.
-        estimator: `tfidf` takes linear models of character n-grams, `model` fine-tunes the configured model five
-            times.
-        seed: Deals the folds.
-        config: For `model`, how it is trained.
-        model: For `model`, what it starts from; None makes a new one.
-        home: For `model`, where its temporary folder is made.
 
     Returns:
         The rows to look at.
 
     Raises:
         DataError: There are too few rows, or no text has a character in it.
-        ModelError: The model cannot be built or loaded.
-        StorageError: The data cannot be read, or the disk is full.
+        StorageError: The data cannot be read.
     """
     table = _read(prepared)
     texts = _different_texts(table)
     labels = _labels(texts, prepared.labels)
-    rows = _rows(table, texts, labels, len(prepared.labels))
-    if estimator == "tfidf":
-        probabilities = tfidf_probabilities(rows, seed=seed)
-    else:
-        probabilities = model_probabilities(rows, prepared=prepared, config=config, model=model, seed=seed, home=home)
+    rows = _first_rows(table, texts, labels, prepared.labels)
+    probabilities = estimate(rows)
     quality, issues = judge(labels, probabilities)
     listing = _Listing(table, prepared.labels, texts, probabilities, issues)
     found = listing.conflicts(limit // 2)
@@ -145,7 +125,6 @@ def find_suspects(
     return Suspects(
         version=prepared.version,
         labels=prepared.labels,
-        estimator=estimator,
         texts=len(texts),
         conflicts=conflicts,
         issues=int(issues.sum()),
@@ -202,19 +181,14 @@ def row_digest(original: int, label: str) -> str:
 
 
 def _read(prepared: PreparedData) -> pa.Table:
+    """Reads the rows of all splits into one table, with a column `split`."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    columns = ["row", "source", "id", "text", "text_pair", "label", "original", "fingerprint"]
+    columns = ("row", "source", "id", "text", "text_pair", "label", "original", "fingerprint")
     tables = []
-    try:
-        for split in SPLITS:
-            path = prepared.folder / f"{split}.parquet"
-            present = [name for name in columns if name in pq.read_schema(path).names]
-            table = pq.read_table(path, columns=present)
-            tables.append(table.append_column("split", pa.array([split] * table.num_rows, pa.string())))
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"The prepared data in {prepared.folder} cannot be read: {error}") from error
+    for split, rows in read_splits(prepared).items():
+        table = rows.table.select([name for name in columns if name in rows.table.column_names])
+        tables.append(table.append_column("split", pa.array([split] * len(rows), pa.string())))
     return pa.concat_tables(tables)
 
 
@@ -240,10 +214,12 @@ def _labels(texts: list[_Text], names: tuple[str, ...]) -> NDArray[np.int64]:
     return labels
 
 
-def _rows(table: pa.Table, texts: list[_Text], labels: NDArray[np.int64], num_labels: int) -> LabelledTexts:
+def _first_rows(table: pa.Table, texts: list[_Text], labels: NDArray[np.int64], names: tuple[str, ...]) -> SplitRows:
+    """Takes one row a text, with the label that it has in the fits."""
+    import pyarrow as pa
+
     firsts = table.take([min(positions[0] for positions in text.positions.values()) for text in texts])
-    pairs = firsts["text_pair"].to_pylist() if "text_pair" in firsts.column_names else None
-    return LabelledTexts(firsts["text"].to_pylist(), pairs, labels, num_labels)
+    return SplitRows("train", names, firsts.set_column(firsts.column_names.index("label"), "label", pa.array(labels)))
 
 
 @dataclass(frozen=True)

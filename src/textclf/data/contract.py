@@ -9,18 +9,22 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
 
-from textclf.config.data import CleaningConfig, DataConfig, Delimiter, Encoding
+from textclf.config.data import CleaningConfig, DataConfig
+from textclf.config.sources import LocalDataSource
 from textclf.data.cleaning import clean_value
 from textclf.data.labels import label_value
-from textclf.errors import DataError, first_lines
-from textclf.reading.data_file import FileDescription, describe_file
+from textclf.errors import DataError, HubError, first_lines
+from textclf.fetching.local import local_splits
+from textclf.reading.data_file import DataFile, ReadingOptions, first_columns
 from textclf.records import FetchedData
 from textclf.store import digest_of
 
-# How the bytes of a file are to be read, and where it comes from; neither changes what its rows are.
-_READING_FIELDS = {"sources", "name", "split", "column_names", "file_encoding", "delimiter", "sheet"}
+# How the bytes of a file are to be read, where it comes from, and when a run stops: none changes what its rows are.
+_NO_RULES: dict[str, set[str] | bool] = {
+    **dict.fromkeys(("sources", "name", "split", "column_names", "file_encoding", "delimiter", "sheet"), True),
+    "contract": {"max_quarantined_share"},
+}
 _DAY = re.compile(r"([0-9]{4})(?:([-/.])([0-9]{1,2})\2([0-9]{1,2})|年([0-9]{1,2})月([0-9]{1,2})日?)(?![0-9])")
 _DAY_IN_DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
 # What such columns are called where the configuration names none that exists.
@@ -79,11 +83,13 @@ class Contract:
         cleaning: The rule for texts and their greatest length.
 
     Attributes:
+        columns: The columns that it looks at.
         labels: Label names by value. Without `data.labels` it is None, and every label is accepted, until the caller
             has found the names in the training rows and sets it.
     """
 
     def __init__(self, data: DataConfig, cleaning: CleaningConfig) -> None:
+        self.columns = tuple(data.columns.values())
         self.labels: Mapping[str, str] | None = data.labels
         self._data = data
         self._cleaning = cleaning
@@ -166,7 +172,7 @@ class Contract:
 
 def contract_digest(data: DataConfig, cleaning: CleaningConfig) -> str:
     """Digests the rules that rows are held against; how their files are read is no part of it."""
-    rules = data.model_dump(mode="json", exclude=_READING_FIELDS)
+    rules = data.model_dump(mode="json", exclude=_NO_RULES)
     # The order of the labels is that of their ids.
     rules["labels"] = list(data.labels.items()) if data.labels else None
     return digest_of(rules, cleaning.model_dump(mode="json"))
@@ -201,40 +207,66 @@ def parse_day(value: object) -> str | None:
         return None
 
 
-class ReadingOptions(TypedDict):
-    """How the files of a data set are to be read: keyword arguments of `iter_batches` and `describe_file`."""
+def check_columns(fetched: FetchedData, data: DataConfig) -> dict[str, DataFile]:
+    """Opens every file and makes sure that it has the columns that the contract names.
 
-    file_encoding: Encoding
-    delimiter: Delimiter
-    sheet: str | None
-    column_names: tuple[str, ...] | None
+    Returns:
+        The files, by their paths inside the raw data set.
+
+    Raises:
+        DataError: Columns are missing, in all files at once, with the ones that may be meant; a file cannot be used at
+            all; or it is another one than was fetched.
+        StorageError: A file could not be read.
+    """
+    digests = {file.path: file.sha256 for file in fetched.files}
+    files: dict[str, DataFile] = {}
+    for name in dict.fromkeys(path for paths in fetched.splits.values() for path in paths):
+        files[name] = file = DataFile.open(fetched.folder / name, _options(data))
+        if digests.get(name, file.sha256) != file.sha256:
+            raise DataError(
+                f"{file.path} was changed after it was fetched; nothing was written.\n"
+                "Start again when the file is complete: write it under another name and rename it when it is."
+            )
+    _check_names({name: list(file.columns) for name, file in files.items()}, data)
+    return files
 
 
-def reading_options(data: DataConfig) -> ReadingOptions:
-    """Takes from a contract how its files are to be read."""
+def check_local_sources(data: DataConfig) -> None:
+    """Looks at the first bytes of local data for what would stop a run later: missing files and columns.
+
+    Sources are tried in order, so this is the first local one that exists; after a hub, nothing is known beforehand.
+
+    Raises:
+        DataError: As `check_columns`, or no source exists.
+        StorageError: A file could not be read.
+    """
+    missing = []
+    for source in data.sources:
+        if not isinstance(source, LocalDataSource):
+            return
+        try:
+            folder, splits = local_splits(source)
+        except HubError as error:
+            missing.append(f"local {source.path}: {error}")
+            continue
+        names = dict.fromkeys(name for files in splits.values() for name in files)
+        found = {name: first_columns(folder / name, _options(data)) for name in names}
+        _check_names({name: list(columns) for name, columns in found.items() if columns is not None}, data)
+        return
+    raise DataError(f"The training data cannot be read from any source of data.sources:\n{first_lines(missing)}")
+
+
+def _options(data: DataConfig) -> ReadingOptions:
     return ReadingOptions(
         file_encoding=data.file_encoding, delimiter=data.delimiter, sheet=data.sheet, column_names=data.column_names
     )
 
 
-def check_columns(fetched: FetchedData, data: DataConfig) -> tuple[FileDescription, ...]:
-    """Makes sure that every file has the columns that the contract names.
-
-    Returns:
-        How each file is read.
-
-    Raises:
-        DataError: Columns are missing, in all files at once, with the ones that may be meant; or a file cannot be
-            used at all.
-        StorageError: A file could not be read.
-    """
+def _check_names(columns_by_file: Mapping[str, list[str]], data: DataConfig) -> None:
     wanted = {f"data.{field}": column for field, column in data.columns.items()}
     problems: list[str] = []
     hints: dict[str, None] = {}
-    files = []
-    for name in dict.fromkeys(path for paths in fetched.splits.values() for path in paths):
-        files.append(describe_file(fetched.folder / name, **reading_options(data)))
-        columns = list(files[-1].columns)
+    for name, columns in columns_by_file.items():
         absent = {setting: column for setting, column in wanted.items() if column not in columns}
         if absent:
             problems.append(f"{name} lacks {', '.join(map(repr, absent.values()))}; it has the columns {columns}")
@@ -248,7 +280,6 @@ def check_columns(fetched: FetchedData, data: DataConfig) -> tuple[FileDescripti
             + "".join(f"{hint}\n" for hint in hints)
             + "Set these fields to names that exist; for CSV and TSV files without header line, set data.column_names."
         )
-    return tuple(files)
 
 
 def _meant(absent: Mapping[str, str], columns: list[str], taken: set[str]) -> Iterator[tuple[str, str]]:

@@ -7,26 +7,25 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from itertools import compress
-from operator import itemgetter
+from contextlib import closing
+from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 import textclf
 from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.home import Home
 from textclf.config.sources import SPLITS, Split
-from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest, reading_options
+from textclf.data.contract import Contract, ContractRow, check_columns, contract_digest
 from textclf.data.labels import check_training_labels, label_names
 from textclf.data.quarantine import Quarantine, describe_kinds
+from textclf.data.repeated_ids import RepeatedIds
+from textclf.data.rows import RowReader
 from textclf.data.splits import Rows, content_digest, cut, fingerprint, leak_free, text_digest
 from textclf.data.versions import lineage_of, version_of
 from textclf.errors import ConfigError, DataError
-from textclf.reading.data_file import iter_batches
 from textclf.records import FetchedData, PreparedData
-from textclf.store import building, digest_of, file_sha256, find, publish
+from textclf.store import building, digest_of, find, publish
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Part of every digest: raise it when the same input is prepared in another way than before.
-PREPARE_VERSION = 4
+PREPARE_VERSION = 5
 QUARANTINE_FILE = "quarantine.jsonl"
 _FILES_LOGGED = 10
 
 
-def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig, seed: int, home: Home) -> PreparedData:
+def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig, home: Home) -> PreparedData:
     """Reads a raw data set, holds it against its contract, cleans it, cuts the splits it lacks, and writes the result.
 
     The result stands in `<home>/data/prepared/<digest>`: `train.parquet`, `validation.parquet` and `test.parquet`
@@ -55,7 +54,6 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
         fetched: The raw data set.
         data: The contract, how files are read, and how missing splits are cut.
         cleaning: The rule for texts.
-        seed: Picks the rows of the splits that are cut.
         home: Where the result is kept.
 
     Returns:
@@ -79,28 +77,29 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
             "Name the file under `files: {train: ...}` of its source."
         )
     missing = {split: getattr(data.split, f"{split}_fraction") for split in SPLITS[1:] if split not in fetched.splits}
-    digest = _digest(fetched, data, cleaning, seed if missing else None)
+    digest = _digest(fetched, data, cleaning, cuts=bool(missing))
     folder = home.prepared / digest
     if record := find(folder, PreparedData):
         logger.info("The data was prepared before with the same settings: %s is used again.", folder)
         # The same bytes may have come from elsewhere this time.
         source = {"origin": fetched.origin, "uri": fetched.uri, "revision": fetched.revision, "files": fetched.files}
         return record.model_copy(update={**source, "name": data.name, "relabelled_from": lineage_of(fetched.folder)})
-    for description in check_columns(fetched, data)[:_FILES_LOGGED]:
-        logger.info("%s", description.summary(fetched.folder))
+    files = check_columns(fetched, data)
+    for file in islice(files.values(), _FILES_LOGGED):
+        logger.info("%s", file.summary(fetched.folder))
     with building(folder) as draft:
         try:
-            with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as file:
-                quarantine = Quarantine(file)
-                splits, names = _read_splits(fetched, data, Contract(data, cleaning), quarantine)
+            with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as stream, closing(RepeatedIds()) as ids:
+                contract, quarantine = Contract(data, cleaning), Quarantine(stream)
+                reader = RowReader(files, contract, quarantine, ids)
+                splits, names = _read_splits(fetched, data, contract, quarantine, reader)
         except _TooManyBrokenError as error:
             kept = home.quarantine / f"{digest}.jsonl"
             kept.parent.mkdir(parents=True, exist_ok=True)
             (draft / QUARANTINE_FILE).replace(kept)
             raise DataError(f"{error}\nThe broken rows read so far are in {kept}.") from None
-        _check_unchanged(fetched)
         if missing:
-            splits |= cut(splits["train"], missing, seed)
+            splits |= cut(splits["train"], missing, data.split.seed)
         flags = leak_free(splits)
         record = _record(fetched, digest, folder, data, cleaning, splits, flags, names, quarantine)
         _log(record)
@@ -113,41 +112,33 @@ class _TooManyBrokenError(DataError):
     """More rows break the contract than may."""
 
 
-def _check_unchanged(fetched: FetchedData) -> None:
-    """Makes sure that the rows are those of the digest under which they will be found again."""
-    for file in fetched.files:
-        if file_sha256(fetched.folder / file.path) != file.sha256:
-            raise DataError(
-                f"{fetched.folder / file.path} was changed while it was read; nothing was kept.\n"
-                "Start again when the file is complete: write it under another name and rename it when it is."
-            )
-
-
-def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, seed: int | None) -> str:
-    settings = data.model_dump(mode="json", exclude={"sources", "name"} | ({"split"} if seed is None else set()))
+def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, *, cuts: bool) -> str:
+    settings = data.model_dump(mode="json", exclude={"sources", "name"} | (set() if cuts else {"split"}))
     settings["labels"] = list(data.labels.items()) if data.labels else None
     return digest_of(
         fetched.digest,
         {split: list(paths) for split, paths in fetched.splits.items()},
         settings,
         cleaning.model_dump(mode="json"),
-        seed,
         [textclf.__version__, PREPARE_VERSION, unicodedata.unidata_version],
     )
 
 
 def _read_splits(
-    fetched: FetchedData, data: DataConfig, contract: Contract, quarantine: Quarantine
+    fetched: FetchedData, data: DataConfig, contract: Contract, quarantine: Quarantine, reader: RowReader
 ) -> tuple[dict[Split, Rows], dict[str, str]]:
     """Reads all splits, the training rows first: they say which labels there are, if the contract does not."""
-    ids: dict[str, str] = {}
     splits: dict[Split, Rows] = {}
     names = dict(data.labels or {})
     for split in SPLITS:
         if split not in fetched.splits:
             continue
-        rows = _read(fetched, split, data, contract, quarantine, ids)
+        rows = Rows()
+        for source, number, row in reader.read(split, fetched.splits[split]):
+            _append(rows, source, number, row)
         kept, broken = len(rows), quarantine.rows(split)
+        kinds = ", ".join(f"{kind.rows:,} {kind.reason}" for kind in quarantine.kinds([split])) or "none"
+        logger.info("Read %s: %s rows kept, quarantined: %s.", split, f"{kept:,}", kinds)
         if not rows or broken > data.contract.max_quarantined_share * (kept + broken):
             raise _broken(fetched, split, kept, data, contract, quarantine)
         if split == "train" and data.labels is None:
@@ -155,38 +146,6 @@ def _read_splits(
             contract.labels = names
         splits[split] = rows
     return splits, names
-
-
-def _read(
-    fetched: FetchedData,
-    split: Split,
-    data: DataConfig,
-    contract: Contract,
-    quarantine: Quarantine,
-    ids: dict[str, str],
-) -> Rows:
-    rows = Rows()
-    with tqdm(desc=f"reading {split}", unit=" rows", disable=None, delay=2) as progress:
-        for source in fetched.splits[split]:
-            columns = data.columns.values()
-            for batch in iter_batches(fetched.folder / source, columns=columns, **reading_options(data)):
-                broken: list[tuple[int, str, object]] = [(row.number, row.reason, row.content) for row in batch.broken]
-                for number, row in zip(batch.numbers, batch.rows, strict=True):
-                    checked = contract.check(row)
-                    if isinstance(checked, ContractRow) and checked.id is not None:
-                        place = f"{source}, row {number:,}"
-                        if (earlier := ids.setdefault(checked.id, place)) != place:
-                            checked = f"repeated id: {checked.id!r}, as in {earlier}"
-                    if isinstance(checked, str):
-                        broken.append((number, checked, row))
-                    else:
-                        _append(rows, source, number, checked)
-                for number, reason, content in sorted(broken, key=itemgetter(0)):
-                    quarantine.add(split, source, number, reason, content)
-                progress.update(len(batch.rows) + len(batch.broken))
-    kinds = ", ".join(f"{kind.rows:,} {kind.reason}" for kind in quarantine.kinds([split])) or "none"
-    logger.info("Read %s: %s rows kept, quarantined: %s.", split, f"{len(rows):,}", kinds)
-    return rows
 
 
 def _append(rows: Rows, source: str, number: int, row: ContractRow) -> None:

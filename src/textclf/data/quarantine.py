@@ -12,7 +12,7 @@ from textclf.data.personal_data import hide_personal_data
 from textclf.records import Quarantined
 from textclf.tables import shorten
 
-EXAMPLES_OF_A_KIND = 10
+_EXAMPLES_OF_A_KIND = 10
 _EXAMPLE_COLUMNS = 100
 _VALUE_COLUMNS = 40
 
@@ -45,7 +45,7 @@ class Quarantine:
         kind, _, detail = reason.partition(":")
         self.counts.setdefault(split, Counter())[kind] += 1
         examples = self._examples.setdefault(kind, [])
-        if len(examples) < EXAMPLES_OF_A_KIND:
+        if len(examples) < _EXAMPLES_OF_A_KIND:
             shown = hide_personal_data(" ".join((detail.strip() or _shown(content)).split()))
             examples.append(f"{source}, row {row:,}: {shorten(shown, _EXAMPLE_COLUMNS)}")
         if self._file is not None:

@@ -3,79 +3,79 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from array import array
-from collections.abc import Iterator
-from contextlib import ExitStack
-from types import TracebackType
+import sqlite3
 
-_PARTS = 64
-_ENTRIES_IN_MEMORY = 65_536
-_BLOCK_BYTES = 64 * 16 * _ENTRIES_IN_MEMORY
+from textclf.errors import StorageError
+
+_IN_MEMORY = 1 << 20
 
 
 class RepeatedIds:
-    """Remembers the ids of rows on disk, in parts by their digests, and compares each part with itself at the end.
+    """Remembers the ids of rows: the last million in memory (about 120 MB), the others in a temporary database.
 
-    Memory is bounded by 64 buffers of 1 MiB, then by one part: about 5 MiB a million different ids, and 300 MiB. To
-    be used in a `with` block, which removes the files.
+    To be closed (`contextlib.closing`), which removes the database.
     """
 
     def __init__(self) -> None:
-        with ExitStack() as stack:
-            self._files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(_PARTS)]
-            self._stack = stack.pop_all()
-        self._buffers = [array("q") for _ in range(_PARTS)]
+        self._recent: dict[int, int] = {}
+        self._database: sqlite3.Connection | None = None
 
-    def __enter__(self) -> RepeatedIds:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    def add(self, name: str, place: int) -> None:
+    def first(self, name: str, place: int) -> int:
         """Takes the id of the next row.
 
         Args:
             name: The id.
-            place: A number for the row, larger than those of the rows before.
+            place: A number for the row, another than that of any other row.
+
+        Returns:
+            The place of the first row with this id: the given one if there was none before.
 
         Raises:
-            OSError: The temporary files cannot be written.
+            StorageError: The temporary database cannot be written or read.
         """
         digest = int.from_bytes(
-            hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
+            hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True
         )
-        buffer = self._buffers[digest % _PARTS]
-        buffer.append(digest - (1 << 63))
-        buffer.append(place)
-        if len(buffer) >= 2 * _ENTRIES_IN_MEMORY:
-            self._flush(digest % _PARTS)
+        found = self._recent.get(digest)
+        if found is None and self._database is not None:
+            found = self._look_up(self._database, digest)
+        if found is not None:
+            return found
+        self._recent[digest] = place
+        if len(self._recent) >= _IN_MEMORY:
+            self._move()
+        return place
 
-    def repeated(self) -> Iterator[tuple[int, int]]:
-        """Yields (place, place of the first row with the same id) for each row whose id stands in an earlier row.
+    def close(self) -> None:
+        """Forgets all ids."""
+        self._recent.clear()
+        if self._database is not None:
+            self._database.close()
 
-        Raises:
-            OSError: The temporary files cannot be read.
-        """
-        import numpy as np
+    def _look_up(self, database: sqlite3.Connection, digest: int) -> int | None:
+        try:
+            row: tuple[int] | None = database.execute("SELECT place FROM ids WHERE digest = ?", (digest,)).fetchone()
+        except sqlite3.Error as error:
+            raise _failed(error) from error
+        return None if row is None else row[0]
 
-        for part in range(_PARTS):
-            self._flush(part)
-            self._files[part].seek(0)
-            # Only the first place of each id is kept: an id that stands in every row must not fill the memory.
-            known = np.empty((0, 2), dtype=np.int64)
-            while block := self._files[part].read(_BLOCK_BYTES):
-                entries = np.concatenate([known, np.frombuffer(block, dtype=np.int64).reshape(-1, 2)])
-                _, first, inverse = np.unique(entries[:, 0], return_index=True, return_inverse=True)
-                firsts = first[inverse]
-                for index in np.flatnonzero(firsts != np.arange(len(entries))):
-                    yield int(entries[index, 1]), int(entries[firsts[index], 1])
-                known = entries[np.sort(first)]
+    def _move(self) -> None:
+        try:
+            if self._database is None:
+                # A database without a name is a temporary file that nobody else sees.
+                self._database = sqlite3.connect("", isolation_level=None)
+                self._database.execute("PRAGMA journal_mode = OFF")
+                self._database.execute("PRAGMA cache_size = -65536")
+                self._database.execute("CREATE TABLE ids (digest INTEGER PRIMARY KEY, place INTEGER)")
+                self._database.execute("BEGIN")
+            self._database.executemany("INSERT INTO ids VALUES (?, ?)", sorted(self._recent.items()))
+        except sqlite3.Error as error:
+            raise _failed(error) from error
+        self._recent.clear()
 
-    def _flush(self, part: int) -> None:
-        self._files[part].seek(0, 2)
-        self._buffers[part].tofile(self._files[part])
-        self._buffers[part] = array("q")
+
+def _failed(error: sqlite3.Error) -> StorageError:
+    return StorageError(
+        f"The ids of the rows cannot be kept in a temporary database: {error}\n"
+        "Free some space in the folder of temporary files, or name another one with SQLITE_TMPDIR."
+    )

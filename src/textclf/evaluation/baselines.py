@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from textclf.errors import DataError
 
@@ -18,28 +18,13 @@ logger = logging.getLogger(__name__)
 
 MAJORITY = "majority"
 TFIDF = "tfidf-logistic-regression"
+BASELINES = (MAJORITY, TFIDF)
 
 _ROWS_FOR_PRUNING = 1_000
 _LONGEST_NGRAM = 3
 # Between the texts of a pair: a sign that texts do not use, and not white space, which the vectorizer shortens. At this
 # length no n-gram reaches from one text into the other; those that hold the sign mark where a text ends or begins.
 _PAIR_SEPARATOR = "␟" * (_LONGEST_NGRAM - 1)
-
-
-class Classifier(Protocol):
-    """Anything that gives texts probabilities."""
-
-    def predict_proba(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> NDArray[np.float32]:
-        """Classifies texts, or pairs of them.
-
-        Args:
-            texts: Any number of them, also none.
-            text_pairs: The second text of each; None for single texts.
-
-        Returns:
-            Probabilities of shape [texts, labels], float32, columns in the order of the label ids.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -81,8 +66,9 @@ def fit_baselines(
     train_weights: NDArray[np.float32] | None = None,
     num_labels: int,
     seed: int,
+    names: Collection[str] = BASELINES,
 ) -> dict[str, Baseline]:
-    """Fits all baselines on the training texts.
+    """Fits baselines on the training texts.
 
     Args:
         train_texts: The texts, cleaned as the model gets them.
@@ -91,9 +77,10 @@ def fit_baselines(
         train_weights: How many rows each one counts for, shape [texts]; None counts each once.
         num_labels: How many labels there are, with those that no training text has.
         seed: For the order in which the solver takes the rows.
+        names: Which ones.
 
     Returns:
-        The fitted classifiers by name: `majority` and `tfidf-logistic-regression`.
+        The fitted classifiers by name.
 
     Raises:
         DataError: No texts, texts and labels of different number, fewer than two classes among the labels, a
@@ -113,12 +100,13 @@ def fit_baselines(
         raise DataError(
             f"Training labels must lie between 0 and {num_labels - 1}; found {classes[0]} to {classes[-1]}."
         )
-    return {
-        MAJORITY: majority_baseline(train_labels, num_labels, train_weights=train_weights),
-        TFIDF: tfidf_baseline(
-            join_pairs(train_texts, train_pairs), train_labels, num_labels, train_weights=train_weights, seed=seed
-        ),
-    }
+    fitted = {}
+    if MAJORITY in names:
+        fitted[MAJORITY] = majority_baseline(train_labels, num_labels, train_weights=train_weights)
+    if TFIDF in names:
+        texts = join_pairs(train_texts, train_pairs)
+        fitted[TFIDF] = tfidf_baseline(texts, train_labels, num_labels, train_weights=train_weights, seed=seed)
+    return fitted
 
 
 def majority_baseline(

@@ -1,4 +1,4 @@
-"""Plots of an evaluation as PNG files, with class names in any script.
+"""Plots of an evaluation, with class names in any script; `write_plots` writes them all as PNG files.
 
 All functions draw on figures of their own and never touch matplotlib's global state (pyplot), so that they work
 in threads and beside other plots. With many classes the ones with the most rows are drawn, and the title says so.
@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textclf.errors import DataError
 from textclf.evaluation.fonts import Typeface, typeface_for
 from textclf.heads.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
+from textclf.heads.single_label import SingleLabel
 from textclf.store import write_output
 from textclf.tables import display_width, shorten
 
@@ -64,46 +65,31 @@ def write_plots(
         ModelError: Probabilities that are none.
         StorageError: A file cannot be written.
     """
-    written = [
-        plot_confusion_matrix(labels, probabilities, label_names, folder / "confusion_matrix.png", subject=subject),
-        plot_precision_recall(labels, probabilities, label_names, folder / "precision_recall.png", subject=subject),
-        plot_reliability(labels, probabilities, label_names, folder / "reliability.png", subject=subject),
-    ]
+    figures = {
+        "confusion_matrix.png": confusion_matrix(labels, probabilities, label_names, subject=subject),
+        "precision_recall.png": precision_recall(labels, probabilities, label_names, subject=subject),
+        "reliability.png": reliability(labels, probabilities, label_names, subject=subject),
+    }
     if metrics_by_model:
-        written.append(plot_f1_comparison(metrics_by_model, label_names, folder / "f1_comparison.png", subject=subject))
-    return written
+        figures["f1_comparison.png"] = f1_comparison(metrics_by_model, label_names, subject=subject)
+    for name, figure in figures.items():
+        figure.savefig(drawn := io.BytesIO(), format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.15)
+        write_output(folder / name, drawn.getvalue())
+    return [folder / name for name in figures]
 
 
-def plot_confusion_matrix(
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    label_names: Sequence[str],
-    path: Path,
-    *,
-    subject: str,
-) -> Path:
+def confusion_matrix(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str], *, subject: str
+) -> Figure:
     """Draws how often each class was taken for each other: number of rows, and share of the true class's rows.
 
-    Args:
-        labels: Label ids, shape [rows].
-        probabilities: Shape [rows, labels].
-        label_names: In the order of their ids.
-        path: The PNG file to write.
-        subject: What was evaluated, for the title.
-
-    Returns:
-        The path.
-
-    Raises:
-        DataError: No rows, or arguments that do not fit together.
-        ModelError: Probabilities that are none.
-        StorageError: The file cannot be written.
+    A line is a true class, a column a predicted one. For arguments and errors see `write_plots`.
     """
     import numpy as np
 
     check_predictions(labels, probabilities, label_names)
     drawn = _Drawn.of(labels, label_names, subject)
-    predicted = probabilities.argmax(axis=1)
+    predicted = SingleLabel(tuple(label_names)).decide(probabilities).label_ids
     number = len(label_names)
     counts = np.bincount(labels * number + predicted, minlength=number**2).reshape(number, number)
     totals = counts.sum(axis=1)
@@ -141,118 +127,74 @@ def plot_confusion_matrix(
     axes.set_title(drawn.title("Confusion matrix"), linespacing=1.35)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.02, format=lambda share, _: f"{share:.0%}")
     bar.set_label("share of the true class's rows")
-    return _save(figure, path, drawn.typeface)
+    return _with_font(figure, drawn.typeface)
 
 
-def plot_precision_recall(
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    label_names: Sequence[str],
-    path: Path,
-    *,
-    subject: str,
-) -> Path:
+def precision_recall(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str], *, subject: str
+) -> Figure:
     """Draws precision against recall, one class against the rest: one field for few classes, else one a class.
 
-    Args:
-        labels: Label ids, shape [rows].
-        probabilities: Shape [rows, labels].
-        label_names: In the order of their ids.
-        path: The PNG file to write.
-        subject: What was evaluated, for the title.
-
-    Returns:
-        The path.
-
-    Raises:
-        DataError: No rows, or arguments that do not fit together.
-        ModelError: Probabilities that are none.
-        StorageError: The file cannot be written.
+    For arguments and errors see `write_plots`.
     """
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     check_predictions(labels, probabilities, label_names)
     drawn = _Drawn.of(labels, label_names, subject)
-    curves: list[tuple[str, Any, Any, int]] = []
+    curves = []
     for index, name in zip(drawn.ids, drawn.names, strict=True):
         here = labels == index
         if not here.any():
-            curves.append((f"{name}: no rows", [], [], 0))
+            curves.append(_Curve(f"{name}: no rows", [], [], 0))
             continue
         precision, recall, _ = precision_recall_curve(here, probabilities[:, index])
         score = average_precision_score(here, probabilities[:, index])
-        curves.append((f"{name}: AP {score:.3f}", recall, precision, int(here.sum())))
-
+        curves.append(_Curve(f"{name}: AP {score:.3f}", recall, precision, int(here.sum())))
+    title = "Precision and recall"
     if len(curves) <= _CLASSES_IN_ONE_AXES:
         figure = _figure(6.4, 5.2)
-        axes = figure.add_subplot()
-        for place, (caption, recall, precision, rows) in enumerate(curves):
-            axes.plot(
-                recall,
-                precision,
-                color=_COLOURS[place],
-                linestyle=_LINE_STYLES[place],
-                drawstyle="steps-post",
-                label=f"{caption} ({rows:,} rows)" if rows else caption,
+        fields = [figure.add_subplot()]
+        for curve, colour, style in zip(curves, _COLOURS, _LINE_STYLES, strict=False):
+            caption = f"{curve.caption} ({curve.rows:,} rows)" if curve.rows else curve.caption
+            fields[0].plot(
+                curve.recall, curve.precision, color=colour, linestyle=style, drawstyle="steps-post", label=caption
             )
         figure.legend(loc="outside lower center", ncols=2 if len(curves) > 3 else 1)
-        fields = [axes]
-        axes.set_title(drawn.title("Precision and recall"), linespacing=1.35)
+        fields[0].set_title(drawn.title(title), linespacing=1.35)
+        fields[0].set(xlabel="recall", ylabel="precision")
     else:
         columns = math.ceil(math.sqrt(len(curves) * 1.3))
         lines = math.ceil(len(curves) / columns)
         figure = _figure(columns * 2.2 + 0.5, lines * 2.0 + 0.7)
-        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-        fields = list(grid.flat)
-        for axes, (caption, recall, precision, rows) in zip(fields, curves, strict=False):
-            for _, other_recall, other_precision, _ in curves:
-                axes.plot(other_recall, other_precision, color="#DDDDDD", linewidth=0.6, drawstyle="steps-post")
-            axes.plot(recall, precision, color=_COLOURS[0], linewidth=1.8, drawstyle="steps-post")
-            axes.set_title(f"{caption}\n{rows:,} rows" if rows else caption, fontsize=8.5, linespacing=1.3)
+        fields = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
         for axes in fields[len(curves) :]:
             axes.remove()
         fields = fields[: len(curves)]
+        for axes, curve in zip(fields, curves, strict=True):
+            for other in curves:
+                axes.plot(other.recall, other.precision, color="#DDDDDD", linewidth=0.6, drawstyle="steps-post")
+            axes.plot(curve.recall, curve.precision, color=_COLOURS[0], linewidth=1.8, drawstyle="steps-post")
+            caption = f"{curve.caption}\n{curve.rows:,} rows" if curve.rows else curve.caption
+            axes.set_title(caption, fontsize=8.5, linespacing=1.3)
         # The last field of each column has the numbers, also where the row below is not full.
         for axes in fields[-columns:]:
             axes.tick_params(labelbottom=True)
-        figure.suptitle(
-            drawn.title("Precision and recall, each class against the rest (grey: the other classes)"), linespacing=1.35
-        )
+        title += ", each class against the rest (grey: the other classes)"
+        figure.suptitle(drawn.title(title), linespacing=1.35)
+        figure.supxlabel("recall")
+        figure.supylabel("precision")
     for axes in fields:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
         axes.grid(color="#EEEEEE")
-    if len(fields) == 1:
-        fields[0].set(xlabel="recall", ylabel="precision")
-    else:
-        figure.supxlabel("recall")
-        figure.supylabel("precision")
-    return _save(figure, path, drawn.typeface)
+    return _with_font(figure, drawn.typeface)
 
 
-def plot_reliability(
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    label_names: Sequence[str],
-    path: Path,
-    *,
-    subject: str,
-) -> Path:
+def reliability(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str], *, subject: str
+) -> Figure:
     """Draws the share of right predictions against their score, and below how many rows have which score.
 
-    Args:
-        labels: Label ids, shape [rows].
-        probabilities: Shape [rows, labels].
-        label_names: In the order of their ids.
-        path: The PNG file to write.
-        subject: What was evaluated, for the title.
-
-    Returns:
-        The path.
-
-    Raises:
-        DataError: No rows, or arguments that do not fit together.
-        ModelError: Probabilities that are none.
-        StorageError: The file cannot be written.
+    For arguments and errors see `write_plots`.
     """
     exact = check_predictions(labels, probabilities, label_names)
     drawn = _Drawn.of(labels, label_names, subject)
@@ -287,26 +229,21 @@ def plot_reliability(
     for axes in (upper, lower):
         axes.grid(color="#EEEEEE")
         axes.set_axisbelow(True)
-    return _save(figure, path, drawn.typeface)
+    return _with_font(figure, drawn.typeface)
 
 
-def plot_f1_comparison(
-    metrics_by_model: Mapping[str, Mapping[str, float]], label_names: Sequence[str], path: Path, *, subject: str
-) -> Path:
+def f1_comparison(
+    metrics_by_model: Mapping[str, Mapping[str, float]], label_names: Sequence[str], *, subject: str
+) -> Figure:
     """Draws the F1 of each class for several models side by side, with the macro mean first.
 
     Args:
         metrics_by_model: What `classification_metrics` found on the same rows, by the model's name; at most six.
         label_names: In the order of their ids.
-        path: The PNG file to write.
         subject: What was evaluated, for the title.
-
-    Returns:
-        The path.
 
     Raises:
         DataError: No models, or more than six.
-        StorageError: The file cannot be written.
     """
     import numpy as np
 
@@ -342,7 +279,16 @@ def plot_f1_comparison(
     axes.set_axisbelow(True)
     axes.set_title(drawn.title("F1 by class"), linespacing=1.35)
     figure.legend(loc="outside lower center", ncols=min(models, 3))
-    return _save(figure, path, drawn.typeface)
+    return _with_font(figure, drawn.typeface)
+
+
+class _Curve(NamedTuple):
+    """Precision and recall of one class against the rest."""
+
+    caption: str
+    recall: Any
+    precision: Any
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -387,7 +333,7 @@ def _figure(width_inches: float, height_inches: float) -> Figure:
     return Figure(figsize=(width_inches, height_inches), dpi=DOTS_PER_INCH, layout="constrained")
 
 
-def _save(figure: Figure, path: Path, typeface: Typeface) -> Path:
+def _with_font(figure: Figure, typeface: Typeface) -> Figure:
     from matplotlib.text import Text
 
     for axes in figure.axes:
@@ -395,6 +341,4 @@ def _save(figure: Figure, path: Path, typeface: Typeface) -> Path:
         axes.tick_params(labelfontfamily=list(typeface.families))
     for text in figure.findobj(Text):
         text.set_fontfamily(list(typeface.families))
-    figure.savefig(drawn := io.BytesIO(), format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.15)
-    write_output(path, drawn.getvalue())
-    return path
+    return figure

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf.evaluation.plots import write_plots
-from textclf.heads.metrics import check_predictions, errors_table, metric_labels
-from textclf.store import storage_error, write_bytes
-from textclf.tables import markdown_table
+from textclf.heads.metrics import check_predictions, errors_table
+from textclf.heads.single_label import SingleLabel
+from textclf.store import write_output
+from textclf.tables import markdown_table, spreadsheet_safe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SPLITS = {"test": "Test", "test_leakfree": "Test texts that stand in no other split", "validation": "Validation"}
+SPLIT_HEADINGS = {
+    "test": "Test",
+    "test_leakfree": "Test texts that stand in no other split",
+    "validation": "Validation",
+}
 UNTRAINED = "before fine-tuning"
 SUMMARY_METRICS = {
     "accuracy": "Accuracy",
@@ -69,6 +74,25 @@ def summary_table(metrics_by_model: Mapping[str, Mapping[str, float]]) -> str:
     return markdown_table(rows)
 
 
+def class_table(metrics: Mapping[str, float], label_names: Sequence[str] | None = None) -> str:
+    """Shows how a model fared on each class, in a Markdown table.
+
+    Args:
+        metrics: What `classification_metrics` found.
+        label_names: In the order of their ids; None shows the labels as `metric_labels` writes them.
+
+    Returns:
+        One line per class; `–` for the figures of a class without rows.
+    """
+    keys = list(split_metrics(metrics, "support"))
+    rows = [["Class", "Rows", "Precision", "Recall", "F1"]]
+    for name, key in zip(label_names or keys, keys, strict=True):
+        figures = [metrics.get(f"{metric}/{key}") for metric in ("precision", "recall", "f1")]
+        found = ["–" if figure is None else f"{figure:.4f}" for figure in figures]
+        rows.append([name, f"{metrics[f'support/{key}']:,.0f}", *found])
+    return markdown_table(rows)
+
+
 def write_report(
     folder: Path,
     predictions: Predictions,
@@ -83,7 +107,7 @@ def write_report(
     - `summary.md`: all models beside each other, the figures of each class, and the examples;
     - `confusion_matrix.png`, `precision_recall.png`, `reliability.png`, `f1_comparison.png`;
     - `errors.csv`: the wrongly classified rows, the surest mistakes first. UTF-8 with a byte order mark, without
-      which Excel does not show Chinese;
+      which Excel does not show Chinese; what a spreadsheet would take for a formula begins with an apostrophe;
     - `predictions.parquet`: every row with columns row, text, label, predicted, score and `probability/<label>`.
 
     Args:
@@ -104,7 +128,8 @@ def write_report(
     arguments = (predictions.labels, predictions.probabilities, predictions.label_names)
     check_predictions(*arguments)
     errors = errors_table(predictions.rows, predictions.texts, *arguments)
-    csv = errors.to_csv(index=False, float_format="%.4f", lineterminator="\r\n").encode("utf-8-sig")
+    guarded = errors.assign(**{name: errors[name].map(spreadsheet_safe) for name in ("text", "label", "predicted")})
+    csv = guarded.to_csv(index=False, float_format="%.4f", lineterminator="\r\n").encode("utf-8-sig")
     contents = {
         "summary.md": _summary(predictions, metrics, examples, len(errors)).encode(),
         "errors.csv": csv,
@@ -112,13 +137,8 @@ def write_report(
     }
     written = []
     for name, content in contents.items():
-        path = folder / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, content)
-        except OSError as error:
-            raise storage_error(path, error) from error
-        written.append(path)
+        write_output(folder / name, content)
+        written.append(folder / name)
     models = {model: split_metrics(found, "test") for model, found in metrics.items()}
     written += write_plots(folder, *arguments, subject="test", metrics_by_model=models)
     logger.info(
@@ -171,17 +191,12 @@ def _summary(
 ) -> str:
     rows = len(predictions.labels)
     parts = ["# Evaluation", f"{errors:,} of {rows:,} test rows are classified wrongly: see `errors.csv`."]
-    for split, heading in SPLITS.items():
+    for split, heading in SPLIT_HEADINGS.items():
         models = models_of_split(metrics, split)
         if models:
             parts += [f"## {heading}", summary_table(models)]
     first = split_metrics(next(iter(metrics.values()), {}), "test")
-    classes = [["Class", "Rows", "Precision", "Recall", "F1"]]
-    for name, key in zip(predictions.label_names, metric_labels(predictions.label_names), strict=True):
-        figures = [first.get(f"{metric}/{key}") for metric in ("precision", "recall", "f1")]
-        support = int(first.get(f"support/{key}", 0))
-        classes.append([name, f"{support:,}", *("–" if figure is None else f"{figure:.4f}" for figure in figures)])
-    parts += ["## Classes, test", markdown_table(classes)]
+    parts += ["## Classes, test", class_table(first, predictions.label_names)]
     if examples:
         table = [["When", "Text", "Label", "Score"]]
         table += [[when, text, label, f"{score:.4f}"] for when, text, label, score in examples]
@@ -194,13 +209,13 @@ def _parquet(predictions: Predictions) -> bytes:
     import pyarrow.parquet as pq
 
     names = predictions.label_names
-    predicted = predictions.probabilities.argmax(axis=1)
+    predicted = SingleLabel(tuple(names)).decide(predictions.probabilities)
     columns = {
         "row": pa.array(predictions.rows, pa.int64()),
         "text": pa.array(predictions.texts, pa.string()),
         "label": pa.array([names[int(label)] for label in predictions.labels], pa.string()),
-        "predicted": pa.array([names[int(label)] for label in predicted], pa.string()),
-        "score": pa.array(predictions.probabilities.max(axis=1), pa.float32()),
+        "predicted": pa.array(predicted.labels, pa.string()),
+        "score": pa.array(predicted.scores, pa.float32()),
     }
     for index, name in enumerate(names):
         columns[f"probability/{name}"] = pa.array(predictions.probabilities[:, index], pa.float32())

@@ -13,8 +13,8 @@ from textclf.errors import DataError, HubError, StorageError
 from textclf.fetching.cache import Entry, content_digest
 from textclf.fetching.expectations import AnySource, check_stated
 from textclf.fetching.providers import RepositoryKind
-from textclf.fetching.selection import DATA_FORMATS, find_splits, name_splits, select_model_files, split_of
-from textclf.reading.detection import data_ending
+from textclf.fetching.selection import DATA_FORMATS, data_files, find_splits, name_splits, select_model_files, split_of
+from textclf.reading.detection import TEXT_ENDING, data_ending
 from textclf.records import FetchedData, FetchedFile
 from textclf.store import file_sha256
 
@@ -28,7 +28,8 @@ def local_files(paths: Sequence[Path | str]) -> FetchedData:
     Args:
         paths: Each is a file; a folder, of which all data files are taken that lie in or below it, but no hidden ones
             and no lock files of Office (`~$`); or a glob pattern (`**` also stands for folders below), of whose
-            matches the same are taken.
+            matches the same are taken. Files that end in .txt are taken where the path or pattern names them, or if
+            they are named like splits and there are no others (`data_files`).
 
     Returns:
         The files, each once, with their digests; their folder is the nearest one that holds all of them.
@@ -85,6 +86,26 @@ def local_entry(kind: RepositoryKind, source: AnySource) -> Entry:
     return Entry(digest=content_digest(files), folder=folder, origin=origin, uri=uri, files=files)
 
 
+def local_splits(source: LocalDataSource) -> tuple[Path, dict[Split, tuple[str, ...]]]:
+    """Finds the files of a local data set without reading them.
+
+    Returns:
+        The folder, and the paths in it by split.
+
+    Raises:
+        HubError: It does not exist, cannot be listed, or holds no training data.
+    """
+    path = source.path.expanduser().absolute()
+    if not local_data_exists(path):
+        raise HubError(f"there is no {path}")
+    try:
+        files = _chosen("dataset", source, path)
+    except OSError as error:
+        raise HubError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+    folder = path if path.is_dir() else _common_folder(files)
+    return folder, splits_of(source, [file.relative_to(folder).as_posix() for file in files])
+
+
 def local_data_exists(path: Path) -> bool:
     """Tells whether the path of a local data set is a file, a folder, or a pattern that matches a data file."""
     path = path.expanduser()
@@ -105,7 +126,7 @@ def splits_of(source: AnySource, paths: Sequence[str]) -> dict[Split, tuple[str,
         path = source.path.expanduser()
         if path.is_file():
             return {"train": tuple(paths)}
-        files = [name for name in paths if data_ending(name)]
+        files = data_files(paths)
         if not patterns and path.is_dir() and files and not any(map(split_of, files)):
             return {"train": tuple(sorted(files))}
         if not path.is_dir() and not patterns:
@@ -153,11 +174,14 @@ def _matching(path: Path) -> list[Path]:
     if path.is_file():
         return [_plain(path)]
     if path.is_dir():
-        files = [_plain(path) / name for name in _files_below(path) if data_ending(name)]
+        files = [_plain(path) / name for name in data_files(_files_below(path))]
     else:
         # Unlike pathlib's, these patterns leave hidden folders out, as a shell does.
         matches = (_plain(Path(match)) for match in glob.iglob(str(path), recursive=True))  # noqa: PTH207
         files = [match for match in matches if match.is_file() and data_ending(match.name) and _is_visible(match.name)]
+        if not str(data_ending(path.name)).startswith(TEXT_ENDING):
+            kept = set(data_files(map(str, files)))
+            files = [file for file in files if str(file) in kept]
     return sorted(files)
 
 

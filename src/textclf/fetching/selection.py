@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 
 from textclf.config.sources import SPLITS, Split
 from textclf.errors import DataError, HubError, first_lines
-from textclf.reading.detection import data_ending
+from textclf.reading.detection import TEXT_ENDING, data_ending
 
 # In the order of preference: Parquet carries types and needs no guessing of encodings or quotes.
-DATA_FORMATS = (".parquet", ".jsonl", ".ndjson", ".tsv", ".csv", ".xlsx", ".xls", ".ods", ".zip")
+DATA_FORMATS = (".parquet", ".jsonl", ".ndjson", ".tsv", ".csv", ".xlsx", ".xls", ".ods", ".zip", TEXT_ENDING)
 """Endings of data files; those of text files may be followed by that of a compression, e.g. `.csv.gz`."""
 
 _MODEL_FILES = frozenset(
@@ -39,6 +39,7 @@ _SPLIT_NAMES: tuple[tuple[str, Split], ...] = (
     ("test", "test"),
 )
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
+_SPLIT_TEXT = re.compile(r"(train|validation|valid|dev|test)([._-]?(set|data|\d+|of))*\.txt(\.\w+)?", re.IGNORECASE)
 
 
 def select_model_files(paths: Iterable[str]) -> tuple[str, ...]:
@@ -94,7 +95,7 @@ def find_splits(paths: Iterable[str], patterns: Mapping[Split, str]) -> dict[Spl
     if patterns:
         return _splits_by_pattern(existing, patterns)
     found: dict[Split, list[str]] = {}
-    for path in existing:
+    for path in data_files(existing):
         split = split_of(path)
         if split is not None:
             found.setdefault(split, []).append(path)
@@ -146,6 +147,20 @@ def name_splits(paths: Iterable[str]) -> dict[Split, tuple[str, ...]]:
             "configuration."
         )
     return {split: tuple(found[split]) for split in SPLITS if split in found}
+
+
+def data_files(paths: Iterable[str]) -> list[str]:
+    """Picks the files of a folder or repository that hold data, where none is named.
+
+    What ends in .txt is mostly something else (a vocabulary, a licence, a list of requirements): it counts only if its
+    name is that of a split, such as train.txt, test_set.txt or dev-1.txt, and if no file of another format is there.
+
+    Args:
+        paths: The files, with forward slashes.
+    """
+    found = [path for path in paths if data_ending(path)]
+    others = [path for path in found if not str(data_ending(path)).startswith(TEXT_ENDING)]
+    return others or [path for path in found if _SPLIT_TEXT.fullmatch(PurePosixPath(path).name)]
 
 
 def split_of(path: str) -> Split | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textclf.config.schema import ModelConfig
 from textclf.errors import ModelError
+from textclf.heads.single_label import SingleLabel
 from textclf.model.tokens import load_tokenizer
 from textclf.quiet import quiet_transformers
 from textclf.records import EncodedData, FetchedModel
@@ -47,7 +48,7 @@ def build_classifier(
     names: dict[str, Any] = {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
+        "problem_type": SingleLabel.problem_type,
     }
     set_seed(seed)
     if fetched is None:

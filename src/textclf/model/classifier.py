@@ -6,19 +6,20 @@ Face model folder (`from_pretrained` reads it) with one more file, `textclf.json
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textclf import __version__
 from textclf.config.data import CleaningConfig
+from textclf.config.schema import TrainConfig
 from textclf.data.cleaning import clean_text
 from textclf.errors import DataError, ModelError
-from textclf.model.devices import Precision, resolve_precision
+from textclf.heads.single_label import SingleLabel
+from textclf.model.devices import AskedPrecision, resolve_precision
+from textclf.model.engine import Engine, TorchEngine
 from textclf.model.tokens import load_tokenizer, tokenize
 from textclf.quiet import quiet_transformers
 from textclf.records import Record
@@ -48,12 +49,22 @@ class ClassifierSettings(Record):
     pairs: bool = False
     """Whether it classifies pairs of texts."""
 
+    @classmethod
+    def of(cls, config: TrainConfig, labels: tuple[str, ...]) -> ClassifierSettings:
+        """What a model that is trained with this configuration has to know."""
+        return cls(
+            labels=labels,
+            max_length=config.encoding.max_length,
+            cleaning=config.cleaning,
+            pairs=config.data.text_pair_column is not None,
+        )
+
 
 def read_settings(folder: Path) -> ClassifierSettings:
     """Reads what a model folder says about itself.
 
     Args:
-        folder: A folder that `Classifier.save` wrote.
+        folder: A folder that `save_classifier` wrote.
 
     Raises:
         OSError: The file is missing or cannot be read.
@@ -62,42 +73,47 @@ def read_settings(folder: Path) -> ClassifierSettings:
     return ClassifierSettings.model_validate_json((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
 
 
+def save_classifier(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: ClassifierSettings
+) -> None:
+    """Writes a model folder for `Classifier.load`: safetensors weights, tokenizer and settings."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_text(folder / SETTINGS_FILE, json.dumps(settings.model_dump(mode="json"), ensure_ascii=False, indent=1))
+
+
 class Classifier:
     """Classifies raw texts, or pairs of them.
 
+    Args:
+        engine: Computes the logits.
+        tokenizer: The model's.
+        settings: What the model folder says.
+
     Attributes:
+        engine: Computes the logits; its name says in which precision.
+        head: What the logits mean.
         labels: Label names in the order of their ids.
         cleaning: How texts are cleaned first.
         max_length: Longest sequence in tokens.
         pairs: Whether it classifies pairs of texts.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: ClassifierSettings,
-        precision: Precision = "no",
-    ) -> None:
-        import torch
-
+    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase, settings: ClassifierSettings) -> None:
+        self.engine = engine
+        self.head = SingleLabel(settings.labels)
         self.labels = settings.labels
         self.cleaning = settings.cleaning
         self.max_length = settings.max_length
         self.pairs = settings.pairs
         self._tokenizer = tokenizer
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model: Any = model.to(device=self._device).eval()  # type: ignore[call-arg]
-        self._precision = precision
-        # A tokenizer may tell the texts of a pair apart for a model that does not.
-        self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
     @classmethod
-    def load(cls, folder: Path, *, mixed_precision: str = "auto") -> Classifier:
+    def load(cls, folder: Path, *, mixed_precision: AskedPrecision = "auto") -> Classifier:
         """Loads a model folder without any connection, pickle or foreign code.
 
         Args:
-            folder: A folder that `save` wrote.
+            folder: A folder that `save_classifier` wrote.
             mixed_precision: `auto`, `no`, `bf16` or `fp16`.
 
         Raises:
@@ -117,16 +133,7 @@ class Classifier:
                 f"The classifier in {folder} cannot be loaded: {error}\n"
                 f"Expected config.json, model.safetensors, a tokenizer and {SETTINGS_FILE}, as training writes them."
             ) from error
-        return cls(model, load_tokenizer(folder), settings, resolve_precision(mixed_precision))  # type: ignore[arg-type]
-
-    def save(self, folder: Path) -> None:
-        """Writes the model folder: safetensors weights, tokenizer, label names, cleaning and length limit."""
-        settings = ClassifierSettings(
-            labels=self.labels, max_length=self.max_length, cleaning=self.cleaning, pairs=self.pairs
-        )
-        self._model.save_pretrained(folder)
-        self._tokenizer.save_pretrained(folder)
-        write_text(folder / SETTINGS_FILE, json.dumps(settings.model_dump(mode="json"), ensure_ascii=False, indent=1))
+        return cls(TorchEngine(model, resolve_precision(mixed_precision)), load_tokenizer(folder), settings)
 
     def predict(
         self,
@@ -154,7 +161,7 @@ class Classifier:
         import numpy as np
 
         self._check_pairs(texts, text_pairs)
-        probabilities = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         for start in range(0, len(texts), TEXTS_PER_TOKENIZER_CALL):
             chunk = slice(start, start + TEXTS_PER_TOKENIZER_CALL)
             encoded = self._tokenize(texts[chunk], None if text_pairs is None else text_pairs[chunk])
@@ -164,10 +171,10 @@ class Classifier:
             for first in range(0, len(order), batch_size):
                 batch = order[first : first + batch_size]
                 columns = {name: [sequences[index] for index in batch] for name, sequences in encoded.items()}
-                probabilities[[start + index for index in batch]] = self._forward(columns)
+                logits[[start + index for index in batch]] = self._logits(columns)
                 if progress is not None:
                     progress.update(len(batch))
-        return probabilities
+        return self.head.probabilities(logits)
 
     def _check_pairs(self, texts: Sequence[str], text_pairs: Sequence[str] | None) -> None:
         if self.pairs and text_pairs is None:
@@ -185,32 +192,16 @@ class Classifier:
         rule, mask = self.cleaning.rule, self.cleaning.mask_personal_data
         return [clean_text(text, rule, mask_personal_data=mask) for text in texts]
 
-    def _forward(self, columns: dict[str, list[list[int]]]) -> NDArray[np.float32]:
-        import torch
+    def _logits(self, columns: dict[str, list[list[int]]]) -> NDArray[np.float32]:
+        import numpy as np
 
-        ids = columns["input_ids"]
-        longest = max(len(sequence) for sequence in ids)
-        # Without padding no mask is needed, and attention takes its fastest path.
-        mask = None
-        if any(len(sequence) < longest for sequence in ids):
-            lengths = torch.tensor([len(sequence) for sequence in ids])
-            mask = (torch.arange(longest)[None, :] < lengths[:, None]).long().to(self._device)
+        lengths = np.array([len(sequence) for sequence in columns["input_ids"]])
+        is_token = np.arange(lengths.max()) < lengths[:, None]
         padding = {"input_ids": self._tokenizer.pad_token_id, "token_type_ids": self._tokenizer.pad_token_type_id}
-        inputs = {
-            name: torch.tensor([sequence + [padding[name]] * (longest - len(sequence)) for sequence in columns[name]])
-            for name in columns
-            if name != "token_type_ids" or self._takes_token_types
-        }
-        inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
-        with torch.inference_mode(), self._autocast():
-            logits = self._model(**inputs, attention_mask=mask).logits
-        probabilities: NDArray[np.float32] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
-        return probabilities
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        import torch
-
-        if self._precision == "no":
-            return nullcontext()
-        dtype = torch.bfloat16 if self._precision == "bf16" else torch.float16
-        return torch.autocast(self._device.type, dtype=dtype)
+        padded = {}
+        for name, sequences in columns.items():
+            padded[name] = np.full(is_token.shape, padding[name], dtype=np.int64)
+            padded[name][is_token] = [token for sequence in sequences for token in sequence]
+        # Without padding no mask is needed, and attention takes its fastest path.
+        mask = None if is_token.all() else is_token.astype(np.int64)
+        return self.engine.logits(padded["input_ids"], mask, padded.get("token_type_ids"))

@@ -6,9 +6,10 @@ import platform
 from typing import Literal
 
 Precision = Literal["no", "bf16", "fp16"]
+AskedPrecision = Literal["auto", "no", "bf16", "fp16"]
 
 
-def resolve_precision(asked: Literal["auto", "no", "bf16", "fp16"]) -> Precision:
+def resolve_precision(asked: AskedPrecision) -> Precision:
     """Turns `auto` into the precision that the hardware gains from.
 
     GPUs from Ampere on compute bf16 at twice the speed of fp32 and better; older ones gain from fp16. A CPU gains only

@@ -36,11 +36,11 @@ class PyfuncClassifier:
         texts = [str(text) for text in model_input["text"]]
         text_pairs = [str(text) for text in model_input["text_pair"]] if self._classifier.pairs else None
         probabilities = self._classifier.predict(texts, text_pairs)
-        best = probabilities.argmax(axis=1)
+        decisions = self._classifier.head.decide(probabilities)
         return pd.DataFrame(
             {
-                "label": [self._classifier.labels[index] for index in best],
-                "score": probabilities.max(axis=1).astype(float),
+                "label": decisions.labels,
+                "score": decisions.scores.astype(float),
                 "probabilities": [
                     dict(zip(self._classifier.labels, map(float, row), strict=True)) for row in probabilities
                 ],

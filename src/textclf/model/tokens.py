@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from textclf.config.schema import EncodingConfig, ModelConfig
 from textclf.config.sources import Split
+from textclf.data.prepared import read_split
 from textclf.errors import ConfigError, DataError, ModelError
 from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.store import building, digest_of, file_sha256, find, publish
@@ -211,17 +212,14 @@ def _existing(path: Path) -> Path:
 
 
 def _new_tokenizer(prepared: PreparedData, model: ModelConfig, folder: Path) -> PreTrainedTokenizerBase:
-    import pyarrow.parquet as pq
     from transformers import BertTokenizer
 
     vocabulary_file = folder / "vocab.txt"
     if model.architecture.vocabulary_path:
         vocabulary = _read_vocabulary(model.architecture.vocabulary_path)
     else:
-        path = prepared.folder / "train.parquet"
-        columns = [name for name in ("text", "text_pair") if name in pq.read_schema(path).names]
-        texts = [text for column in pq.read_table(path, columns=columns).columns for text in column.to_pylist()]
-        vocabulary = build_vocabulary(texts, model.architecture.vocabulary_size)
+        train = read_split(prepared, "train")
+        vocabulary = build_vocabulary([*train.texts, *(train.pairs or ())], model.architecture.vocabulary_size)
     vocabulary_file.write_text("".join(f"{token}\n" for token in vocabulary), encoding="utf-8")
     tokenizer: PreTrainedTokenizerBase = BertTokenizer(vocab=str(vocabulary_file))
     vocabulary_file.unlink()

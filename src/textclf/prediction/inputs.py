@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf.config.schema import PredictConfig
-from textclf.errors import ConfigError, DataError, first_lines
-from textclf.reading.data_file import detect_encoding, file_format, iter_batches
-from textclf.reading.detection import FORMATS, FileFormat, reading
-from textclf.store import file_sha256
+from textclf.errors import ConfigError, DataError, StorageError, first_lines
+from textclf.reading.column_types import Kind, column_type, kind_of
+from textclf.reading.compression import reading
+from textclf.reading.data_file import DataFile, ReadingOptions, first_columns
+from textclf.reading.detection import FORMATS
+from textclf.reading.parquet import parquet_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 QUARANTINE_ENDING = ".quarantine.jsonl"
-
-_INT64_LIMIT = 2**63
-_EXACT_IN_FLOAT = 2**53
 
 
 def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
@@ -45,9 +44,161 @@ def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
             folder is needed or the other way round, the output must not be written to.
         StorageError: The input folder cannot be listed.
     """
-    source, target = (path.expanduser().resolve() for path in (config.input, config.output))
+    try:
+        pairs, problems = _pair_paths(config)
+    except OSError as error:
+        pairs, problems = [], [f"{error.filename} cannot be used: {error.strerror}"]
+    if problems:
+        raise ConfigError(printable(f"The prediction cannot start:\n{first_lines(problems)}"))
+    return pairs
+
+
+def check_inputs(config: PredictConfig) -> None:
+    """Finds what paths and the first bytes of a single input file can tell of a prediction that cannot work.
+
+    The files of a folder are left to the prediction, which does the others when one cannot be used.
+
+    Raises:
+        ConfigError: The paths cannot be used.
+        DataError: The input file is of another format than its ending says, its header line cannot be read, or it has
+            no column of a configured name. The columns of JSON lines are not looked at: each row may have others.
+        StorageError: It cannot be read.
+    """
+    pairs = list_inputs(config)
+    if config.input.expanduser().is_dir():
+        return
+    ((path, _),) = pairs
+    columns = first_columns(path, _options(config))
+    if columns is not None and FORMATS[path.suffix.lower()] != "jsonl":
+        check_columns(path, columns, config, config.text_pair_column)
+
+
+def printable(name: str | Path) -> str:
+    r"""Writes a name so that it can be logged and stored: its bytes that are not UTF-8 as `\xNN`."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+class InputError(StorageError):
+    """An input file cannot be read, which concerns no other file."""
+
+
+@contextmanager
+def reading_input() -> Iterator[None]:
+    """Turns a failure to read, inside the block, into an `InputError`."""
+    try:
+        yield
+    except StorageError as error:
+        raise InputError(str(error)) from error
+
+
+def quarantine_path(output: Path) -> Path:
+    """The file beside an output that holds the rows that could not be predicted.
+
+    Example:
+        >>> quarantine_path(Path("out/reviews.csv")).name
+        'reviews.csv.quarantine.jsonl'
+    """
+    # The whole name, ending included: reviews.csv and reviews.jsonl of one folder must not share it.
+    return output.with_name(output.name + QUARANTINE_ENDING)
+
+
+def open_input(path: Path, config: PredictConfig) -> DataFile:
+    """Opens an input file.
+
+    Raises:
+        DataError: It cannot be used as what its ending says, its name is not UTF-8, or it was changed meanwhile.
+        InputError: It cannot be read.
+    """
+    if not _is_utf8(path):
+        raise DataError(f"The name of the input file {printable(path)} is not valid UTF-8.\nRename it.")
+    with reading_input():
+        return DataFile.open(path, _options(config))
+
+
+def _options(config: PredictConfig) -> ReadingOptions:
+    return ReadingOptions(file_encoding=config.file_encoding, column_names=config.column_names)
+
+
+def check_columns(path: Path, columns: Sequence[str], config: PredictConfig, text_pair_column: str | None) -> None:
+    """Makes sure that an input has the columns that are to be read.
+
+    Raises:
+        DataError: It lacks one; the message names the field to set and the columns that there are.
+    """
+    wanted = {
+        "text_column": config.text_column,
+        "text_pair_column": text_pair_column,
+        "id_column": config.id_column,
+    }
+    missing = [f"{field} '{name}'" for field, name in wanted.items() if name is not None and name not in columns]
+    if missing:
+        raise DataError(
+            f"{path} does not have the configured {' and '.join(missing)}; its columns are "
+            f"{', '.join(map(repr, columns)) or 'none'}.\n"
+            f"{'The model classifies pairs of texts. ' if text_pair_column else ''}"
+            "Name the right column in the configuration, or, for a CSV or TSV file without a header line, give "
+            "column_names."
+        )
+
+
+def wants_byte_order_mark(file: DataFile) -> bool:
+    """Tells whether a CSV or TSV output begins with U+FEFF.
+
+    True if the input does, and for an input in another encoding than UTF-8: whoever works in a program that writes it
+    (Excel on a Chinese system) could not read UTF-8 there without the mark.
+    """
+    return file.has_byte_order_mark or file.encoding in ("gb18030", "big5", "utf-16")
+
+
+def output_schema(file: DataFile) -> pa.Schema:
+    """Names and types of an input's columns in the output.
+
+    Returns:
+        Parquet's own types; text for CSV and TSV; for JSON lines, of which all rows are read because any may bring new
+        keys, a column's type if all its values are of one (null aside), else text, into which other values go as JSON.
+
+    Raises:
+        DataError: The file cannot be read as what it is.
+        StorageError: It cannot be read.
+    """
+    import pyarrow as pa
+
+    if file.format == "parquet":
+        return pa.schema(
+            [
+                pa.field(column.name, getattr(column.type, "storage_type", column.type), column.nullable)
+                for column in parquet_schema(file.path)
+            ]
+        )
+    if file.format != "jsonl":
+        return pa.schema([pa.field(name, pa.string()) for name in file.columns])
+    kinds: dict[str, set[Kind | None]] = {}
+    for batch in file.batches():
+        for row in batch.rows:
+            for name, value in row.items():
+                kinds.setdefault(name, set()).add(kind_of(value))
+    return pa.schema([pa.field(name, column_type(found)) for name, found in kinds.items()])
+
+
+def row_count(file: DataFile) -> int | None:
+    """The number of rows where the file says so (Parquet), else None."""
+    if file.format != "parquet":
+        return None
+    import pyarrow.parquet as pq
+
+    with reading(file.path):
+        return int(pq.read_metadata(file.path).num_rows)
+
+
+def _pair_paths(config: PredictConfig) -> tuple[list[tuple[Path, Path]], list[str]]:
+    # Unlike Path.resolve, realpath accepts a loop of symbolic links.
+    source, target = (Path(os.path.realpath(path.expanduser())) for path in (config.input, config.output))
     endings = ", ".join(FORMATS)
-    problems = []
+    problems = [
+        f"{field} {printable(path)} is not valid UTF-8: rename it"
+        for field, path in (("input", source), ("output", target))
+        if not _is_utf8(path)
+    ]
     pairs: list[tuple[Path, Path]] = []
     if source.is_dir():
         if target == source or source in target.parents:
@@ -55,6 +206,7 @@ def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
         elif target.is_file() or (not target.exists() and target.suffix.lower() in FORMATS):
             problems.append(f"output {target} is a file, but input {source} is a folder: name a folder")
         pairs = [(path, target / path.name) for path in _files_in(source)]
+        problems += [f"output {output} is a folder: remove it" for _, output in pairs if output.is_dir()]
     elif source.is_file():
         if source.suffix.lower() not in FORMATS:
             problems.append(f"input {source} has the ending '{source.suffix}': expected one of {endings}")
@@ -70,7 +222,7 @@ def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
     problems += [
         f"output {output} is the same file as the input: choose another name"
         for path, output in pairs
-        if output.exists() and path.samefile(output)
+        if _same_file(path, output)
     ]
     folder = target if source.is_dir() else target.parent
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -78,126 +230,11 @@ def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
         problems.append(f"output {target} cannot be made: {existing} is a file")
     if not problems and not os.access(existing, os.W_OK | os.X_OK):
         problems.append(f"output {target} cannot be written: no permission to write to {existing}")
-    if problems:
-        raise ConfigError(f"The prediction cannot start:\n{first_lines(problems)}")
-    return pairs
+    return pairs, problems
 
 
-def quarantine_path(output: Path) -> Path:
-    """The file beside an output that holds the rows that could not be predicted.
-
-    Example:
-        >>> quarantine_path(Path("out/reviews.csv")).name
-        'reviews.csv.quarantine.jsonl'
-    """
-    # The whole name, ending included: reviews.csv and reviews.jsonl of one folder must not share it.
-    return output.with_name(output.name + QUARANTINE_ENDING)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An input file as it was found at the start.
-
-    Attributes:
-        path: Where it lies.
-        format: `csv`, `tsv`, `jsonl` or `parquet`.
-        sha256: Digest of its bytes.
-        state: Size, modification time and inode, by which a later change is noticed.
-    """
-
-    path: Path
-    format: FileFormat
-    sha256: str
-    state: tuple[int, int, int]
-
-    @classmethod
-    def examine(cls, path: Path) -> Source:
-        """Looks at a file and digests it, without reading it into memory at once.
-
-        Raises:
-            DataError: It is missing, empty, of another format than its ending says, or changed meanwhile.
-            StorageError: It cannot be read.
-        """
-        format_ = file_format(path)
-        with reading(path):
-            source = cls(path=path, format=format_, sha256="", state=_state(path))
-            source = cls(path=path, format=format_, sha256=file_sha256(path), state=source.state)
-        source.check_unchanged()
-        return source
-
-    def check_unchanged(self) -> None:
-        """Makes sure that the rows read so far are those of the digest.
-
-        Raises:
-            DataError: The file is another one than at the start, or gone.
-            StorageError: It cannot be read.
-        """
-        with reading(self.path):
-            if _state(self.path) != self.state:
-                raise DataError(
-                    f"The input file {self.path} was changed while it was being read; no output was written.\n"
-                    "Start again when the file is complete: write it under another name and rename it when it is."
-                )
-
-    def wants_byte_order_mark(self, config: PredictConfig) -> bool:
-        """Tells whether a CSV or TSV output begins with U+FEFF.
-
-        True if the input does, and for an input in GB18030: whoever works in a program that writes it (Excel on a
-        Chinese system) could not read UTF-8 there without the mark.
-        """
-        if self.format == "parquet":
-            return False
-        with reading(self.path), self.path.open("rb") as file:
-            if file.read(3) == codecs.BOM_UTF8:
-                return True
-        encoding = detect_encoding(self.path) if config.file_encoding == "auto" else config.file_encoding
-        return encoding == "gb18030"
-
-    def schema(self, config: PredictConfig, columns: list[str]) -> pa.Schema:
-        """Names and types of the columns.
-
-        Args:
-            config: Says how to read the file.
-            columns: The columns as `read_columns` returns them; for JSON lines, which may bring new keys in any row,
-                all rows are read instead.
-
-        Returns:
-            Parquet's own types; text for CSV and TSV; for JSON lines, a column's type if all its values are of one
-            (null aside), else text, into which other values go as JSON.
-
-        Raises:
-            DataError: The file cannot be read as what it is.
-            StorageError: It cannot be read.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if self.format == "parquet":
-            with reading(self.path):
-                fields = list(pq.read_schema(self.path).remove_metadata())
-            return pa.schema(
-                [
-                    pa.field(field.name, getattr(field.type, "storage_type", field.type), field.nullable)
-                    for field in fields
-                ]
-            )
-        if self.format != "jsonl":
-            return pa.schema([pa.field(name, pa.string()) for name in columns])
-        kinds: dict[str, set[str]] = {}
-        for batch in iter_batches(self.path, file_encoding=config.file_encoding):
-            for row in batch.rows:
-                for name, value in row.items():
-                    kinds.setdefault(name, set()).add(_kind(value))
-        return pa.schema([pa.field(name, _arrow_type(found - {"null"})) for name, found in kinds.items()])
-
-    def row_count(self) -> int | None:
-        """The number of rows where the file says so (Parquet), else None."""
-        if self.format != "parquet":
-            return None
-        import pyarrow.parquet as pq
-
-        with reading(self.path):
-            return int(pq.read_metadata(self.path).num_rows)
+def _is_utf8(path: Path) -> bool:
+    return printable(path) == str(path)
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -206,7 +243,7 @@ def _files_in(folder: Path) -> list[Path]:
     with reading(folder):
         paths = sorted(folder.iterdir())
     for path in paths:
-        if path.name.startswith((".", "~$")) or not path.is_file():
+        if path.name.startswith((".", "~$")) or not _is_file_or_unknown(path):
             continue
         if path.suffix.lower() in FORMATS and not path.name.endswith(QUARANTINE_ENDING):
             found.append(path)
@@ -217,32 +254,17 @@ def _files_in(folder: Path) -> list[Path]:
     return found
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
+def _is_file_or_unknown(path: Path) -> bool:
+    try:
+        return path.is_file() or (path.is_symlink() and not path.exists())
+    except OSError:
+        # That it cannot be read is told when its turn comes.
+        return True
 
 
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        if abs(value) > _EXACT_IN_FLOAT:
-            return "large integer" if -_INT64_LIMIT <= value < _INT64_LIMIT else "other"
-        return "integer"
-    if isinstance(value, float):
-        return "number"
-    return "text" if isinstance(value, str) else "other"
-
-
-def _arrow_type(kinds: set[str]) -> pa.DataType:
-    import pyarrow as pa
-
-    if kinds == {"boolean"}:
-        return pa.bool_()
-    if kinds and kinds <= {"integer", "large integer"}:
-        return pa.int64()
-    if kinds and kinds <= {"integer", "number"}:
-        return pa.float64()
-    return pa.string()
+def _same_file(path: Path, output: Path) -> bool:
+    try:
+        return path.samefile(output)
+    except OSError:
+        # One of them is not there, or cannot be read, which is told when its turn comes.
+        return False

@@ -143,14 +143,7 @@ class JsonLinesSink(Sink):
 
 
 class DelimitedSink(Sink):
-    """CSV or TSV: a header, then one row a line.
-
-    Args:
-        input_columns: The input's columns, in order.
-        added: The columns that the prediction adds after them.
-        tabs: TSV instead of CSV.
-        byte_order_mark: Begin with U+FEFF, by which Excel knows UTF-8.
-    """
+    """CSV, or with `tabs` TSV: a header, then one row per line; U+FEFF, if asked for, tells Excel that it is UTF-8."""
 
     def __init__(
         self, input_columns: Sequence[str], added: Sequence[AddedColumn], *, tabs: bool, byte_order_mark: bool
@@ -185,12 +178,7 @@ class DelimitedSink(Sink):
 
 
 class ParquetSink(Sink):
-    """Parquet with one fixed schema and a row group a shard.
-
-    Args:
-        input_schema: Names and types of the input's columns, in order.
-        added: The columns that the prediction adds after them.
-    """
+    """Parquet with one fixed schema and a row group per shard."""
 
     def __init__(self, input_schema: pa.Schema, added: Sequence[AddedColumn]) -> None:
         import pyarrow as pa
@@ -231,14 +219,7 @@ class ParquetSink(Sink):
 def make_sink(
     output_format: FileFormat, input_schema: pa.Schema, added: Sequence[AddedColumn], *, byte_order_mark: bool
 ) -> Sink:
-    """Makes the sink of a format.
-
-    Args:
-        output_format: `csv`, `tsv`, `jsonl` or `parquet`.
-        input_schema: Names and types of the input's columns; the types matter to Parquet only.
-        added: The columns that the prediction adds.
-        byte_order_mark: Whether CSV and TSV begin with U+FEFF.
-    """
+    """Makes the sink of a format; the types of the input's columns matter to Parquet only."""
     if output_format == "parquet":
         return ParquetSink(input_schema, added)
     if output_format == "jsonl":

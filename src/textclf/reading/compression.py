@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -61,69 +63,114 @@ def compression_of(path: Path) -> Compression | None:
     return COMPRESSIONS.get(path.suffix.lower())
 
 
-def inner_ending(path: Path) -> str:
+class Digested:
+    """An open file that is digested while it is read; to close it leaves the file open.
+
+    Args:
+        raw: The file.
+    """
+
+    closed = False
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._sha256 = hashlib.sha256()
+        self._digested = 0
+
+    def close(self) -> None:
+        """Does nothing."""
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of a file."""
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As of a file."""
+        return self._raw.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        """As of a file."""
+        begin = self._raw.tell()
+        data = self._raw.read(size)
+        # An archive is not read in order: each byte counts once, in its place.
+        if begin <= self._digested < begin + len(data):
+            self._sha256.update(memoryview(data)[self._digested - begin :])
+            self._digested = begin + len(data)
+        return data
+
+    def hexdigest(self) -> str:
+        """The sha256 of the whole file; reads what was not read so far."""
+        self.seek(self._digested)
+        while self.read(_READ_BYTES):
+            pass
+        return self._sha256.hexdigest()
+
+
+def inner_ending(path: Path, raw: Digested) -> str:
     """The ending, in lower case, that says the format of a file: that of its content if the file is compressed.
 
     Args:
-        path: A file; a ZIP archive is opened.
+        path: A file.
+        raw: The same file, open; only a ZIP archive is looked into.
 
     Returns:
         E.g. `.csv` for `reviews.csv.gz` and for an archive that holds `reviews.csv`; empty if there is none.
 
     Raises:
-        DataError: The archive is missing, damaged, encrypted, or does not hold exactly one file.
-        StorageError: The archive could not be read.
+        DataError: The archive is damaged, encrypted, or does not hold exactly one file.
     """
     compression = compression_of(path)
     if compression is None:
         return path.suffix.lower()
     if compression != "zip":
         return Path(path.stem).suffix.lower()
-    with reading(path), path.open("rb") as raw:
-        _check_signature(path, raw, compression)
-        with _damage_told(path, compression), zipfile.ZipFile(raw) as archive:
-            return PurePosixPath(_only_member(path, archive).filename).suffix.lower()
+    _check_signature(path, raw, compression)
+    with _damage_told(path, compression), zipfile.ZipFile(cast(BinaryIO, raw)) as archive:
+        return PurePosixPath(_only_member(path, archive).filename).suffix.lower()
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Opens a data file as a stream of its decompressed bytes. Memory is bounded whatever the file holds.
+def decompressed(path: Path, raw: BinaryIO | Digested) -> Iterator[BinaryIO]:
+    """Reads an open data file as a stream of its decompressed bytes. Memory is bounded whatever the file holds.
 
     Args:
-        path: A file. Its ending says whether and how it is compressed.
+        path: The file. Its ending says whether and how it is compressed.
+        raw: The same file, open; it stays open.
 
     Yields:
-        The stream, from its beginning.
+        The stream, from the beginning of the file.
 
     Raises:
-        DataError: The file is missing, not compressed as its ending says, damaged, cut short, encrypted, has other
-            bytes after its end, or is a ZIP archive that does not hold exactly one file. Damage is found while
-            reading on.
-        StorageError: It could not be read.
+        DataError: The file is not compressed as its ending says, damaged, cut short, encrypted, has other bytes after
+            its end, or is a ZIP archive that does not hold exactly one file. Damage is found while reading on.
     """
     compression = compression_of(path)
-    with reading(path), ExitStack() as stack:
-        raw = stack.enter_context(path.open("rb"))
-        if compression is None:
-            yield raw
-            return
-        _check_signature(path, raw, compression)
-        with _damage_told(path, compression):
-            if compression == "zip":
-                archive = stack.enter_context(zipfile.ZipFile(raw))
-                yield cast(BinaryIO, stack.enter_context(archive.open(_only_member(path, archive))))
-            elif compression == "xz":
-                yield stack.enter_context(io.BufferedReader(_XzStream(raw)))
-            else:
-                import pyarrow as pa
+    raw.seek(0)
+    if compression is None:
+        yield cast(BinaryIO, raw)
+        return
+    _check_signature(path, raw, compression)
+    with ExitStack() as stack, _damage_told(path, compression):
+        if compression == "zip":
+            archive = stack.enter_context(zipfile.ZipFile(cast(BinaryIO, raw)))
+            yield cast(BinaryIO, stack.enter_context(archive.open(_only_member(path, archive))))
+        elif compression == "xz":
+            yield stack.enter_context(io.BufferedReader(_XzStream(raw)))
+        else:
+            import pyarrow as pa
 
-                # Unlike the readers of the standard library it takes no bytes after the end for the end.
-                codec = {"gzip": "gzip", "bzip2": "bz2", "zstd": "zstd"}[compression]
-                inner = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec))
-                yield stack.enter_context(io.BufferedReader(inner))
+            # Unlike the readers of the standard library it takes no bytes after the end for the end.
+            codec = {"gzip": "gzip", "bzip2": "bz2", "zstd": "zstd"}[compression]
+            inner = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec))
+            yield stack.enter_context(io.BufferedReader(inner))
 
 
-def _check_signature(path: Path, raw: BinaryIO, compression: Compression) -> None:
+def _check_signature(path: Path, raw: BinaryIO | Digested, compression: Compression) -> None:
+    raw.seek(0)
     head = raw.read(6)
     raw.seek(0)
     if not head:
@@ -138,6 +185,18 @@ def _check_signature(path: Path, raw: BinaryIO, compression: Compression) -> Non
         + (f"is a {found} file.\nLet its name end in {ending}." if ending else f"begins with {head!r}.")
         + ("" if ending else f"\nIf it is not compressed at all, take {path.suffix} off its name; else fetch it again.")
     )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Opens a data file as `decompressed` reads it.
+
+    Raises:
+        DataError: As `decompressed`, or the file is missing.
+        StorageError: It could not be read.
+    """
+    with reading(path), path.open("rb") as raw, decompressed(path, raw) as stream:
+        yield stream
 
 
 @contextmanager
@@ -201,7 +260,7 @@ def _xz_decompressor() -> lzma.LZMADecompressor:
 class _XzStream(io.RawIOBase):
     """Decompresses xz; the standard library's reader would take a damaged later part of a file for its end."""
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: BinaryIO | Digested) -> None:
         self._raw = raw
         self._decompressor = _xz_decompressor()
 

@@ -1,45 +1,50 @@
 """Reading CSV, TSV, JSON lines, Parquet and Excel as a stream of row batches in which no row is lost.
 
-Every row of a file is either a row or a broken row with its reason, in the file's order, under its number. Memory
-does not grow with the length of the file: it is bounded by the rows of a batch and by 16 MiB a row. (An Excel sheet,
-which has at most 1,048,576 rows, is held as a whole.)
+A file is looked through once for what it is, and once for its rows. Every row of it is either a row or a broken row
+with its reason, in the file's order, under its number. Memory does not grow with the length of the file: it is bounded
+by the rows of a batch and by 16 MiB a row. (An Excel sheet, which has at most 1,048,576 rows, is held as a whole.)
 """
 
 from __future__ import annotations
 
-import json
+import codecs
+import io
+import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textclf.config.data import Delimiter, Encoding
 from textclf.errors import DataError
-from textclf.reading.compression import Compression, compression_of
-from textclf.reading.delimited import csv_rows, find_delimiter, table_columns, tsv_rows, unique_names
-from textclf.reading.detection import DataFormat, data_format, detect_encoding, file_format, reading
+from textclf.reading.compression import (
+    Compression,
+    Digested,
+    compression_of,
+    decompressed,
+    inner_ending,
+    opened,
+    reading,
+)
+from textclf.reading.delimited import (
+    csv_rows,
+    find_delimiter,
+    is_tab_separated,
+    table_columns,
+    tsv_rows,
+    unique_names,
+)
+from textclf.reading.detection import TEXT_ENDING, TRAINING_FORMATS, DataFormat, check_content, check_ending
+from textclf.reading.encoding import HEAD_BYTES, byte_chunks, find_encoding
 from textclf.reading.excel import Workbook
-from textclf.reading.lines import Broken, Item, Lines, text_encoding
+from textclf.reading.json_lines import json_columns, json_rows
+from textclf.reading.lines import Broken, Item, Lines
+from textclf.reading.parquet import parquet_rows, parquet_schema
 from textclf.tables import shorten
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-__all__ = [
-    "BrokenRow",
-    "FileDescription",
-    "RowBatch",
-    "describe_file",
-    "detect_encoding",
-    "file_format",
-    "iter_batches",
-    "read_columns",
-]
-
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_BATCH_CHARACTERS = 32 << 20
-_COLUMN_SAMPLE_ROWS = 1000
+_SMALL_WORKBOOK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,25 @@ class RowBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class FileDescription:
-    """How a data file is read: what its ending says and what was found in it.
+class ReadingOptions:
+    """How data files are to be read, where their endings and content do not say it.
+
+    Attributes:
+        file_encoding: Encoding of a text file; `auto` finds it.
+        delimiter: What separates the columns of CSV; `auto` finds it in the first 20 lines.
+        sheet: The sheet of an Excel workbook; None for the first one.
+        column_names: Names for a CSV or TSV file without a header line.
+    """
+
+    file_encoding: Encoding = "auto"
+    delimiter: Delimiter = "auto"
+    sheet: str | None = None
+    column_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """What a data file is, as it was found when it was opened.
 
     Attributes:
         path: The file.
@@ -84,8 +106,11 @@ class FileDescription:
         encoding: Character encoding; None for Parquet and Excel.
         delimiter: What separates the columns; None for other formats than CSV and TSV.
         sheet: The sheet of an Excel workbook; None for other formats.
-        columns: Names of the columns, as `read_columns` returns them.
+        columns: Names of the columns in the file's order; of JSON lines, the keys of the first 1,000 objects.
         size_bytes: Size on disk, before it is decompressed.
+        sha256: Digest of the bytes on disk.
+        has_byte_order_mark: Whether the text begins with U+FEFF.
+        options: How it is read.
     """
 
     path: Path
@@ -96,12 +121,69 @@ class FileDescription:
     sheet: str | None
     columns: tuple[str, ...]
     size_bytes: int
+    sha256: str
+    has_byte_order_mark: bool
+    options: ReadingOptions
+    _state: tuple[int, int, int] = field(repr=False)
+    # Loaded for its columns, and kept until its rows are read.
+    _workbook: list[Workbook] = field(repr=False, compare=False)
 
-    def summary(self, folder: Path) -> str:
-        """Says it in one line.
+    @classmethod
+    def open(cls, path: Path, options: ReadingOptions = ReadingOptions()) -> DataFile:
+        """Finds out what a file is, and digests it: in one pass over a text file in UTF-8.
 
         Args:
-            folder: What the file's path is told from.
+            path: A CSV, TSV or JSON lines file, also compressed (`data_ending` knows the endings), or a Parquet or
+                Excel file. One that ends in .txt is TSV if tabs separate its columns, else CSV.
+            options: How it is to be read.
+
+        Raises:
+            DataError: The file cannot be used: missing, empty, of another format or compression than its ending, in
+                another encoding or separated otherwise than given, damaged, encrypted, without the sheet, or with
+                columns that are named twice.
+            StorageError: The file could not be read.
+        """
+        path = Path(path)
+        with reading(path), path.open("rb") as file:
+            state = _state(os.fstat(file.fileno()))
+            raw = Digested(file)
+            ending, head = _beginning(path, raw, options)
+            format_ = TRAINING_FORMATS[ending]
+            encoding = delimiter = sheet = None
+            workbooks = []
+            if format_ == "parquet":
+                columns = unique_names(parquet_schema(path).names, path)
+            elif format_ == "excel":
+                workbooks = [Workbook(path, options.sheet)]
+                sheet, columns = workbooks[0].sheet, workbooks[0].columns
+            else:
+                encoding = find_encoding(path, lambda: decompressed(path, raw), head, options.file_encoding)
+                with decompressed(path, raw) as stream:
+                    format_, delimiter, columns = _text_columns(path, byte_chunks(stream), encoding, ending, options)
+            sha256 = raw.hexdigest()
+        found = cls(
+            path=path,
+            format=format_,
+            compression=compression_of(path),
+            encoding=encoding,
+            delimiter=delimiter,
+            sheet=sheet,
+            columns=tuple(columns),
+            size_bytes=state[0],
+            sha256=sha256,
+            has_byte_order_mark=encoding is not None and head.startswith(_BYTE_ORDER_MARKS),
+            options=options,
+            _state=state,
+            _workbook=workbooks,
+        )
+        found.check_unchanged()
+        return found
+
+    def summary(self, folder: Path) -> str:
+        """Says in one line how the file is read.
+
+        Args:
+            folder: What its path is told from.
         """
         separators = {",": "commas", ";": "semicolons", "|": "vertical bars", "\t": "tabs"}
         facts = [{"jsonl": "JSON lines", "parquet": "Parquet", "excel": "Excel"}.get(self.format, self.format.upper())]
@@ -112,153 +194,124 @@ class FileDescription:
         columns = shorten(", ".join(self.columns), 100)
         return f"{self.path.relative_to(folder).as_posix()}: {', '.join(facts)}; columns {columns}"
 
+    def batches(self, *, columns: Collection[str] | None = None, rows_per_batch: int = 8192) -> Iterator[RowBatch]:
+        """Reads the rows from beginning to end, a batch at a time.
 
-def describe_file(
-    path: Path,
-    *,
-    file_encoding: Encoding = "auto",
-    delimiter: Delimiter = "auto",
-    sheet: str | None = None,
-    column_names: tuple[str, ...] | None = None,
-) -> FileDescription:
-    """Finds out how a data file is read.
+        TSV has no quotes: a tab always separates and a line feed always ends a row. CSV follows RFC 4180; a row with a
+        misplaced quote, or with one that is never closed, is broken alone, and reading goes on at the next line; line
+        ends inside quotes stay as they are, and rows may end in either of them. Blank
+        lines at the end of a file are no rows; elsewhere they are broken rows (in a file of one column, empty values).
+        Values of an Excel sheet are described at `textclf.reading.excel.Workbook`.
 
-    Args:
-        path: A file as `iter_batches` reads it; the other arguments are the same, too.
-        file_encoding: Encoding of a text file.
-        delimiter: What separates the columns of CSV.
-        sheet: The sheet of an Excel workbook.
-        column_names: Names for a CSV or TSV file without a header line.
+        Args:
+            columns: Of a Parquet file, only these are read; the other formats are read whole anyway.
+            rows_per_batch: Rows in a batch, broken ones included; fewer in the last one and where rows are so long
+                that a batch would pass 32 million characters. The same file is always cut in the same way.
 
-    Returns:
-        What was given and what was found.
+        Returns:
+            The batches in order; none if the file has a header line and nothing else.
 
-    Raises:
-        DataError: As `read_columns`.
-        StorageError: The file could not be read.
-    """
-    path = Path(path)
-    format_ = data_format(path, file_encoding=file_encoding)
-    encoding = separator = sheet_name = None
-    if format_ == "parquet":
-        columns = _parquet_columns(path)
-    elif format_ == "excel":
-        workbook = Workbook(path, sheet)
-        sheet_name, columns = workbook.sheet, workbook.columns
-    else:
-        encoding = text_encoding(path, file_encoding)
-        lines = Lines(path, encoding)
-        if format_ == "jsonl":
-            columns = _json_columns(lines)
-        else:
-            separator, columns = _table(path, lines, format_, delimiter, column_names)
-    with reading(path):
-        size_bytes = path.stat().st_size
-    return FileDescription(
-        path, format_, compression_of(path), encoding, separator, sheet_name, tuple(columns), size_bytes
-    )
+        Raises:
+            DataError: The file turns out to be damaged, or is gone.
+            StorageError: It could not be read.
+        """
+        return _batches(self._items(columns, rows_per_batch), rows_per_batch)
+
+    def check_unchanged(self) -> None:
+        """Makes sure that the rows read so far are those of the digest.
+
+        Raises:
+            DataError: The file is another one than when it was opened, or gone.
+            StorageError: It cannot be looked at.
+        """
+        with reading(self.path):
+            if _state(self.path.stat()) != self._state:
+                raise DataError(
+                    f"The file {self.path} was changed while it was being read; nothing was written.\n"
+                    "Start again when the file is complete: write it under another name and rename it when it is."
+                )
+
+    def _items(self, columns: Collection[str] | None, rows_per_batch: int) -> Iterator[Item]:
+        if self.format == "parquet":
+            wanted = [name for name in self.columns if columns is None or name in columns]
+            return parquet_rows(self.path, wanted, rows_per_batch)
+        if self.format == "excel":
+            return (self._workbook.pop() if self._workbook else Workbook(self.path, self.sheet)).rows()
+        lines = Lines(_chunks(self.path), str(self.encoding), keep_returns=self.format == "csv")
+        if self.format == "jsonl":
+            return json_rows(lines)
+        tsv, delimiter, names = self.format == "tsv", str(self.delimiter), list(self.columns)
+        if self.options.column_names is None:
+            table_columns(self.path, lines, delimiter, None, tsv=tsv)
+        return tsv_rows(lines, names) if tsv else csv_rows(lines, names, delimiter)
 
 
-def read_columns(
-    path: Path,
-    *,
-    file_encoding: Encoding = "auto",
-    delimiter: Delimiter = "auto",
-    sheet: str | None = None,
-    column_names: tuple[str, ...] | None = None,
-) -> list[str]:
-    """Reads the column names of a data file.
+def first_columns(path: Path, options: ReadingOptions) -> tuple[str, ...] | None:
+    """Reads the names of a file's columns from its beginning, which is quick however large the file is.
 
     Args:
-        path: A file as `iter_batches` reads it; the other arguments are the same, too.
-        file_encoding: Encoding of a text file.
-        delimiter: What separates the columns of CSV.
-        sheet: The sheet of an Excel workbook.
-        column_names: Names for a CSV or TSV file without a header line.
+        path: A file as `DataFile.open` takes it.
+        options: How it is to be read.
 
     Returns:
-        The names in the file's order; for JSON lines, the keys of the first 1,000 objects.
+        The names; None if only the whole file can tell them (a large workbook, text in an unclear encoding).
 
     Raises:
-        DataError: The file cannot be used: missing, empty, of another format or compression than its ending, in
-            another encoding or separated otherwise than given, damaged, encrypted, without the sheet, or with columns
-            that are named twice.
+        DataError: As `DataFile.open`, as far as the beginning tells.
         StorageError: The file could not be read.
     """
-    described = describe_file(
-        path, file_encoding=file_encoding, delimiter=delimiter, sheet=sheet, column_names=column_names
-    )
-    return list(described.columns)
+    with reading(path), path.open("rb") as file:
+        raw = Digested(file)
+        ending, head = _beginning(path, raw, options)
+        format_ = TRAINING_FORMATS[ending]
+        if format_ == "parquet":
+            return tuple(unique_names(parquet_schema(path).names, path))
+        if format_ == "excel":
+            small = os.fstat(file.fileno()).st_size <= _SMALL_WORKBOOK_BYTES
+            return tuple(Workbook(path, options.sheet).columns) if small else None
+        # Half a character at its end must not count.
+        whole = head[: head.rfind(b"\n") + 1] if len(head) == HEAD_BYTES else head
+        try:
+            encoding = find_encoding(path, lambda: nullcontext(io.BytesIO(whole)), whole, options.file_encoding)
+        except DataError:
+            return None
+        with decompressed(path, raw) as stream:
+            return tuple(_text_columns(path, byte_chunks(stream), encoding, ending, options)[2])
 
 
-def iter_batches(
-    path: Path,
-    *,
-    file_encoding: Encoding = "auto",
-    delimiter: Delimiter = "auto",
-    sheet: str | None = None,
-    column_names: tuple[str, ...] | None = None,
-    columns: Collection[str] | None = None,
-    rows_per_batch: int = 8192,
-) -> Iterator[RowBatch]:
-    """Reads a data file from beginning to end, a batch at a time.
+def _beginning(path: Path, raw: Digested, options: ReadingOptions) -> tuple[str, bytes]:
+    """The ending of a file, which its content does not belie, and its beginning."""
+    ending = inner_ending(path, raw)
+    check_ending(path, ending)
+    with decompressed(path, raw) as stream:
+        head = stream.read(HEAD_BYTES)
+    check_content(path, ending, head, options.file_encoding)
+    return ending, head
 
-    TSV has no quotes: a tab always separates and a line feed always ends a row. CSV follows RFC 4180; a row with a
-    misplaced quote, or with one that is never closed, is broken alone, and reading goes on at the next line. Blank
-    lines at the end of a file are no rows; elsewhere they are broken rows (in a file of one column, empty values).
-    Values of an Excel sheet are described at `textclf.reading.excel.Workbook`.
 
-    Args:
-        path: A CSV, TSV or JSON lines file, also compressed (`data_format` lists the endings), or a Parquet or Excel
-            file.
-        file_encoding: Encoding of a text file; `auto` finds it (`detect_encoding`). Parquet and Excel have none.
-        delimiter: What separates the columns of CSV; `auto` finds it in the first 20 lines. Of no effect on the other
-            formats.
-        sheet: The sheet of an Excel workbook; the first one without it. Of no effect on the other formats.
-        column_names: Names for a CSV or TSV file without a header line; of no effect on the other formats.
-        columns: Of a Parquet file, only these are read; the other formats are read whole anyway.
-        rows_per_batch: Rows in a batch, broken ones included; fewer in the last one and where rows are so long that
-            a batch would pass 32 million characters. The same file is always cut in the same way.
-
-    Returns:
-        The batches in order; none if the file has a header line and nothing else.
-
-    Raises:
-        DataError: At the call, as `read_columns`; while iterating, where the file turns out to be damaged.
-        StorageError: The file could not be read.
-    """
-    path = Path(path)
-    format_ = data_format(path, file_encoding=file_encoding)
-    if format_ == "parquet":
-        wanted = [name for name in _parquet_columns(path) if columns is None or name in columns]
-        return _batches(_parquet_items(path, wanted, rows_per_batch), rows_per_batch)
-    if format_ == "excel":
-        return _batches(Workbook(path, sheet).rows(), rows_per_batch)
-    lines = Lines(path, text_encoding(path, file_encoding))
+def _text_columns(
+    path: Path, chunks: Iterator[bytes], encoding: str, ending: str, options: ReadingOptions
+) -> tuple[DataFormat, str | None, list[str]]:
+    """Format, delimiter and columns of a text file."""
+    format_ = TRAINING_FORMATS[ending]
+    lines = Lines(chunks, encoding, keep_returns=format_ == "csv")
     if format_ == "jsonl":
-        return _batches(_json_items(lines), rows_per_batch)
-    separator, columns = _table(path, lines, format_, delimiter, column_names)
-    rows = tsv_rows(lines, columns) if format_ == "tsv" else csv_rows(lines, columns, separator)
-    return _batches(rows, rows_per_batch)
-
-
-def _table(
-    path: Path, lines: Lines, format_: DataFormat, delimiter: Delimiter, column_names: tuple[str, ...] | None
-) -> tuple[str, list[str]]:
-    """Delimiter and columns; of the lines, those with rows remain."""
+        return format_, None, json_columns(lines)
+    names = options.column_names
+    if ending == TEXT_ENDING and is_tab_separated(lines, options.delimiter, names):
+        format_ = "tsv"
     tsv = format_ == "tsv"
-    separator = find_delimiter(path, lines, delimiter, column_names, tsv=tsv)
-    return separator, table_columns(path, lines, separator, column_names, tsv=tsv)
+    delimiter = find_delimiter(path, lines, options.delimiter, names, tsv=tsv)
+    return format_, delimiter, table_columns(path, lines, delimiter, names, tsv=tsv)
 
 
-def _json_columns(lines: Lines) -> list[str]:
-    objects = (item for item in islice(_json_items(lines), _COLUMN_SAMPLE_ROWS) if isinstance(item, dict))
-    return list(dict.fromkeys(name for item in objects for name in item))
+def _chunks(path: Path) -> Iterator[bytes]:
+    with opened(path) as stream:
+        yield from byte_chunks(stream)
 
 
-def _parquet_columns(path: Path) -> list[str]:
-    with reading(path), _open_parquet(path) as file:
-        return unique_names(list(file.schema_arrow.names), path)
+def _state(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _batches(items: Iterator[Item], rows_per_batch: int) -> Iterator[RowBatch]:
@@ -278,90 +331,3 @@ def _batches(items: Iterator[Item], rows_per_batch: int) -> Iterator[RowBatch]:
             characters = 0
     if batch.rows or batch.broken:
         yield batch
-
-
-def _json_items(lines: Lines) -> Iterator[Item]:
-    blank = 0
-    for line, problem in lines:
-        if not line.strip():
-            blank += 1
-            continue
-        for _ in range(blank):
-            yield Broken("blank line", "")
-        blank = 0
-        yield Broken(problem, line) if problem else _json_item(line)
-
-
-def _json_item(line: str) -> Item:
-    try:
-        value = json.loads(line)
-    except RecursionError:
-        return Broken("not valid JSON: nested too deeply", line)
-    except ValueError as error:
-        return Broken(f"not valid JSON: {error}", line)
-    if not isinstance(value, dict):
-        return Broken(f"not a JSON object: a {type(value).__name__}", line)
-    if "\\u" in line:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(error.object[error.start]):04x}"
-            return Broken(f"not valid Unicode: half a surrogate pair ({half})", line)
-    return value
-
-
-def _open_parquet(path: Path) -> pq.ParquetFile:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> Exception:
-    if isinstance(error, OSError) and error.errno:
-        return error
-    return DataError(
-        f"The Parquet file {path} is damaged or cut short: {error}\nFetch or write it again; nothing of it was used."
-    )
-
-
-def _parquet_items(path: Path, columns: list[str], rows_per_batch: int) -> Iterator[Item]:
-    import pyarrow as pa
-
-    with reading(path), _open_parquet(path) as file:
-        batches = file.iter_batches(batch_size=min(rows_per_batch, 8192), columns=columns)
-        while True:
-            try:
-                batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
-                raise _damaged(path, error) from error
-            if batch is None:
-                return
-            try:
-                yield from batch.to_pylist()
-            except (ValueError, OverflowError, LookupError):
-                # A value has no Python form (not UTF-8, a date out of range, an unknown time zone): find its row.
-                yield from _parquet_rows_one_by_one(batch)
-
-
-def _parquet_rows_one_by_one(batch: pa.RecordBatch) -> Iterator[Item]:
-    for index in range(batch.num_rows):
-        row: dict[str, object] = {}
-        reasons = []
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            try:
-                row[name] = column[index].as_py()
-            except UnicodeDecodeError as error:
-                value = error.object[error.start]
-                reasons.append(f"column {name!r} is not valid UTF-8: byte 0x{value:02x} at offset {error.start}")
-                row[name] = error.object.decode(errors="backslashreplace")
-            except (ValueError, OverflowError, LookupError) as error:
-                reasons.append(f"column {name!r} cannot be read: {error}")
-                row[name] = None
-        if reasons:
-            yield Broken("; ".join(reasons), json.dumps(row, ensure_ascii=False, default=str))
-        else:
-            yield row

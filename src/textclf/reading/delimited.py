@@ -12,7 +12,7 @@ from pathlib import Path
 
 from textclf.config.data import Delimiter
 from textclf.errors import DataError
-from textclf.reading.detection import MAX_LINE_BYTES
+from textclf.reading.encoding import MAX_LINE_BYTES
 from textclf.reading.lines import Broken, Item, Line, Lines
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def find_delimiter(
     """
     ahead = _look_ahead(lines)
     lines.give_back(ahead)
-    head = [text.replace("\r", " ") for text, _ in ahead]
+    head = [text.removesuffix("\r").replace("\r", " ") for text, _ in ahead]
     if delimiter == "auto" and not tsv:
         return _most_columns(head, len(column_names or ()))
     fixed = "\t" if tsv else delimiter
@@ -64,6 +64,23 @@ def find_delimiter(
         f"{path} {wanted} but its first line is separated by {_DELIMITER_NAMES[found]}: {checked[0][:200]!r}.\n"
         + ("Rename it to .csv." if tsv else f"Set delimiter to auto or {found!r}.")
     )
+
+
+def is_tab_separated(lines: Lines, delimiter: Delimiter, column_names: tuple[str, ...] | None) -> bool:
+    """Tells whether a text file whose ending does not say it is TSV. The lines stay where they are.
+
+    Args:
+        lines: All lines of the file.
+        delimiter: What the configuration says; `auto` looks whether the first 20 lines have equally many tabs.
+        column_names: The names, if the file has no header line.
+    """
+    if delimiter != "auto":
+        return delimiter == "\t"
+    ahead = _look_ahead(lines)
+    lines.give_back(ahead)
+    tabs = [text.count("\t") for text, _ in ahead if text.strip()]
+    expected = len(column_names) - 1 if column_names else (tabs or [0])[0]
+    return expected > 0 and tabs.count(expected) >= _FITTING_SHARE * len(tabs)
 
 
 def _look_ahead(lines: Lines) -> list[Line]:
@@ -126,6 +143,7 @@ def table_columns(
     ahead = list(islice(lines, 1))
     lines.give_back(ahead)
     first, problem = ahead[0] if ahead else ("", None)
+    first = first.removesuffix("\r")
     if column_names is not None:
         if tuple(first.split(delimiter)) == column_names:
             raise DataError(
@@ -138,11 +156,14 @@ def table_columns(
         problem = "it is blank"
     names: list[str] = []
     if problem is None and tsv:
-        names = next(lines)[0].split("\t")
+        next(lines)
+        names = first.split("\t")
     elif problem is None:
         try:
             _raise_field_limit()
             names = next(csv.reader(_Record(lines), delimiter=delimiter, strict=True))
+            # A configuration names a column without knowing how its file ends lines.
+            names = [name.replace("\r\n", "\n") for name in names]
         except csv.Error as error:
             problem = _csv_reason(str(error))
     if problem:
@@ -189,6 +210,7 @@ def tsv_rows(lines: Lines, columns: list[str]) -> Iterator[Item]:
 def _row(values: list[str], columns: list[str], content: str) -> Item:
     if len(values) == len(columns):
         return dict(zip(columns, values, strict=True))
+    content = content.removesuffix("\r")
     if not content:
         return Broken("blank line", content)
     return Broken(f"wrong number of fields: expected {len(columns)}, found {len(values)}", content)
@@ -254,14 +276,15 @@ def csv_rows(lines: Lines, columns: list[str], delimiter: str) -> Iterator[Item]
             # Only the first line is broken; what an unclosed quote has swallowed is read again.
             (content, problem), *swallowed = record.consumed
             lines.give_back(swallowed)
-            yield Broken(problem or f"not valid CSV: {_csv_reason(str(error))}", content)
+            yield Broken(problem or f"not valid CSV: {_csv_reason(str(error))}", content.removesuffix("\r"))
             continue
         content = "\n".join(line for line, _ in record.consumed)
         if len(record.consumed) > _LONG_RECORD_LINES:
             if len(values) != len(columns):
                 (content, problem), *swallowed = record.consumed
                 lines.give_back(swallowed)
-                yield Broken(problem or "not valid CSV: a quote is opened and not closed in its row", content)
+                reason = problem or "not valid CSV: a quote is opened and not closed in its row"
+                yield Broken(reason, content.removesuffix("\r"))
                 continue
             logger.warning(
                 "A row takes %s lines, which an unclosed quote would also cause. It begins: %r",
@@ -269,7 +292,7 @@ def csv_rows(lines: Lines, columns: list[str], delimiter: str) -> Iterator[Item]
                 record.consumed[0][0][:200],
             )
         problem = next((problem for _, problem in record.consumed if problem), None)
-        yield Broken(problem, content) if problem else _row(values or [""], columns, content)
+        yield Broken(problem, content.removesuffix("\r")) if problem else _row(values or [""], columns, content)
 
 
 def _rows_of_text(text: str, columns: list[str], delimiter: str) -> Generator[Item, None, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from textclf.errors import DataError, first_lines
+from textclf.reading.column_types import EXACT_IN_FLOAT
 from textclf.reading.compression import reading
 from textclf.reading.delimited import unique_names
 from textclf.reading.lines import Broken, Item
@@ -20,7 +21,7 @@ from textclf.reading.lines import Broken, Item
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
 
-_EXACT_IN_FLOAT = 2**53
+"""Whole numbers up to this one are what they are as floats, too."""
 # Twice what 1,048,576 rows of 24 columns take; about 1.2 GB of memory.
 _MAX_CELLS = 50_000_000
 _MAX_BYTES = 2 << 30
@@ -63,6 +64,11 @@ class Workbook:
         self.columns = ["" if value is None else str(value) for value in header]
         if not self.columns[-1]:
             self._drop_empty_columns()
+        if not self.columns:
+            raise DataError(
+                f"No cell of {where} holds a value: all are empty or hold formulas that failed.\n"
+                "Open it in Excel and correct the formulas, or save their values."
+            )
         if "" in self.columns:
             column = self.columns.index("") + 1
             raise DataError(
@@ -106,7 +112,9 @@ class Workbook:
 
     def _drop_empty_columns(self) -> None:
         named = max((index + 1 for index, name in enumerate(self.columns) if name), default=0)
-        used = max((index + 1 for cells in self._cells() for index, value in enumerate(cells) if value is not None))
+        used = max(
+            (index + 1 for cells in self._cells() for index, value in enumerate(cells) if value is not None), default=0
+        )
         del self.columns[max(named, used) :]
 
 
@@ -186,7 +194,7 @@ def _extent(content: IO[bytes]) -> tuple[int, int]:
 def _value(cell: object) -> object:
     if cell == "":
         return None
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) <= _EXACT_IN_FLOAT:
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) <= EXACT_IN_FLOAT:
         return str(int(cell))
     if isinstance(cell, datetime.datetime):
         return (cell.date() if cell.time() == datetime.time() else cell).isoformat()

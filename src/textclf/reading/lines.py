@@ -6,20 +6,11 @@ import codecs
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import repeat
-from pathlib import Path
-from typing import BinaryIO
+from itertools import chain, repeat
 
-from textclf.config.data import Encoding
-from textclf.errors import DataError
-from textclf.reading.compression import opened
-from textclf.reading.detection import MAX_LINE_BYTES, detect_encoding, mostly_decodable, utf16_codec
+from textclf.reading.encoding import CODECS, KEPT_CHARACTERS, MAX_LINE_BYTES, blocks, utf16_codec
 
-_KEPT_CHARACTERS = 100_000
-_BLOCK_BYTES = 1 << 18
 _BLANK_LINES = 1 << 16
-# Big5 files come from Windows, whose code page has more characters (宏碁 is one such name). UTF-16 is recoded first.
-_CODECS = {"utf-8-sig": "utf-8", "utf-16": "utf-8", "big5": "cp950"}
 _MARKS = {"utf-8": codecs.BOM_UTF8, "gb18030": b"\x84\x31\x95\x33"}
 
 
@@ -43,56 +34,27 @@ Piece = str | list[Line]
 r"""Consecutive lines: as one text in which every line ends in `\n` if none is broken, else line by line."""
 
 
-def text_encoding(path: Path, file_encoding: Encoding) -> str:
-    """Finds the encoding of a text file, or checks the one that is given.
-
-    Args:
-        path: A text file.
-        file_encoding: What the configuration says.
-
-    Returns:
-        Name of the encoding to decode with.
-
-    Raises:
-        DataError: Most of the non-ASCII lines cannot be decoded.
-        StorageError: The file could not be read.
-    """
-    if file_encoding == "auto":
-        return detect_encoding(path)
-    if file_encoding == "utf-16":
-        agrees = _utf16_codec(path) is not None
-    else:
-        agrees = mostly_decodable(path, _CODECS.get(file_encoding, file_encoding))
-    if not agrees:
-        raise DataError(
-            f"{path} is not {file_encoding} text, as file_encoding says: most of its non-ASCII lines cannot be "
-            "decoded.\nSet file_encoding to auto, or convert the file to UTF-8."
-        )
-    # A byte order mark is no part of the text, whether or not the configuration mentions it.
-    return "utf-8-sig" if file_encoding == "utf-8" else file_encoding
-
-
 class Lines:
     r"""Lines of a text file without their ends (`\n` or `\r\n`); lines can be given back.
 
-    Only a line feed ends a line: a lone carriage return or U+2028 is part of it. A line that cannot be decoded, has
+    Only a line feed ends a line: a lone carriage return or U+2028 is part of it, and with `keep_returns` the carriage
+    return before a line feed is, too: for CSV, in which a line may end inside a value.
+
+    A line that cannot be decoded, has
     NUL bytes or is longer than 16 MiB comes with the reason why it is broken. Blank lines at the end of the file are
     left out.
 
     Lines are taken one by one or, which is faster, many at once (`clean_text`).
 
     Args:
-        path: A text file, which may be compressed.
-        encoding: As `text_encoding` returns it.
-
-    Raises:
-        DataError: While iterating: the file is missing, or compressed and damaged.
-        StorageError: While iterating: it could not be read.
+        chunks: The bytes of the file, decompressed, piece by piece.
+        encoding: As `find_encoding` returns it.
+        keep_returns: Leave the lines as they are, but for the line feed.
     """
 
-    def __init__(self, path: Path, encoding: str) -> None:
+    def __init__(self, chunks: Iterator[bytes], encoding: str, *, keep_returns: bool = False) -> None:
         self._returned: deque[Line] = deque()
-        self._pieces = _without_blank_end(_decoded_blocks(path, encoding))
+        self._pieces = _without_blank_end(_decoded_blocks(chunks, encoding, keep_returns))
 
     def __iter__(self) -> Lines:
         return self
@@ -134,83 +96,66 @@ def _lines_of(text: str) -> Iterable[Line]:
 
 
 def _without_blank_end(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    # Blank lines that may be the end: many of them as their number, the last ones as they stand.
     blank = 0
+    held = ""
     for piece in pieces:
-        blank_after = 0
         if isinstance(piece, str):
-            text = piece.rstrip("\n")
-            blank_after = len(piece) - len(text) - bool(text)
-            piece = text + "\n" if text else []
+            text = piece.rstrip("\r\n")
+            end = piece.index("\n", len(text)) + 1 if text else 0
+            after = piece[end:]
+            piece = piece[:end]
         else:
-            while piece and piece[-1] == ("", None):
-                piece.pop()
-                blank_after += 1
-        if not piece:
-            blank += blank_after
-            continue
-        while blank:
-            some = min(blank, _BLANK_LINES)
-            yield "\n" * some
-            blank -= some
-        yield piece
-        blank = blank_after
+            after = ""
+            while piece and piece[-1][0] in ("", "\r"):
+                after = f"{piece.pop()[0]}\n{after}"
+        if piece:
+            while blank:
+                some = min(blank, _BLANK_LINES)
+                yield "\n" * some
+                blank -= some
+            if held:
+                yield held
+            yield piece
+            held = ""
+        held += after
+        if len(held) > _BLANK_LINES:
+            blank += held.count("\n")
+            held = ""
 
 
-def _decoded_blocks(path: Path, encoding: str) -> Iterator[Piece]:
-    codec = _CODECS.get(encoding, encoding)
+def _decoded_blocks(chunks: Iterator[bytes], encoding: str, keep_returns: bool) -> Iterator[Piece]:
+    codec = CODECS.get(encoding, encoding)
     name = encoding.removesuffix("-sig").upper()
     mark = _MARKS.get(codec)
-    utf16 = _utf16_codec(path) if encoding == "utf-16" else None
-    with opened(path) as stream:
-        for block in _blocks(_recoded(stream, utf16) if utf16 else iter(lambda: stream.read(_BLOCK_BYTES), b"")):
-            if not isinstance(block, bytes):
-                mark = None
-                kept, length = block
-                text = kept.decode(codec, errors="backslashreplace")[:_KEPT_CHARACTERS]
-                limit = MAX_LINE_BYTES >> 20
-                yield [(text, f"longer than {limit} MiB: {length:,} bytes, only the beginning is kept here")]
-                continue
-            while mark and block.startswith(mark):
-                block = block.removeprefix(mark)
+    for block in blocks(_recoded(chunks) if encoding == "utf-16" else chunks):
+        if not isinstance(block, bytes):
             mark = None
-            if block:
-                yield _decoded(block, codec, name)
+            kept, length = block
+            text = kept.decode(codec, errors="backslashreplace")[:KEPT_CHARACTERS]
+            limit = MAX_LINE_BYTES >> 20
+            yield [(text, f"longer than {limit} MiB: {length:,} bytes, only the beginning is kept here")]
+            continue
+        while mark and block.startswith(mark):
+            block = block.removeprefix(mark)
+        mark = None
+        if block:
+            yield _decoded(block, codec, name, keep_returns)
 
 
-def _blocks(chunks: Iterator[bytes]) -> Iterator[bytes | tuple[bytes, int]]:
-    """Cuts bytes after line ends; of a line that is too long comes the beginning, with its length."""
-    pending = b""
-    for chunk in chunks:
-        first = chunk.find(b"\n") + 1
-        length = len(pending) + (first or len(chunk))
-        if length > MAX_LINE_BYTES:
-            kept = (pending + chunk[:first])[: 4 * _KEPT_CHARACTERS]
-            while not first and (chunk := next(chunks, b"")):
-                first = chunk.find(b"\n") + 1
-                length += first or len(chunk)
-            yield kept, length
-            pending, chunk = b"", chunk[first:] if first else b""
-        cut = chunk.rfind(b"\n") + 1
-        if cut:
-            yield pending + chunk[:cut]
-            pending = chunk[cut:]
-        else:
-            pending += chunk
-    if pending:
-        yield pending
-
-
-def _decoded(block: bytes, codec: str, name: str) -> Piece:
+def _decoded(block: bytes, codec: str, name: str, keep_returns: bool) -> Piece:
     try:
         text = block.decode(codec)
     except UnicodeDecodeError:
         text = "\0"
     if "\0" not in text:
-        if "\r" in text:
+        if not keep_returns and "\r" in text:
             text = text.replace("\r\n", "\n")
         return text if text.endswith("\n") else text + "\n"
     *ended, last = block.split(b"\n")
-    lines = [_decoded_line(line.removesuffix(b"\r"), codec, name) for line in ended]
+    if not keep_returns:
+        ended = [line.removesuffix(b"\r") for line in ended]
+    lines = [_decoded_line(line, codec, name) for line in ended]
     return [*lines, _decoded_line(last, codec, name)] if last else lines
 
 
@@ -224,15 +169,11 @@ def _decoded_line(raw: bytes, codec: str, name: str) -> Line:
     return text, f"NUL byte: at column {text.index(chr(0)) + 1}" if "\0" in text else None
 
 
-def _utf16_codec(path: Path) -> str | None:
-    with opened(path) as stream:
-        return utf16_codec(stream.read(_BLOCK_BYTES), named=True)
-
-
-def _recoded(stream: BinaryIO, codec: str) -> Iterator[bytes]:
+def _recoded(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """UTF-8 for UTF-16; half a surrogate pair or half a code unit becomes bytes that are not valid in UTF-8."""
-    decoder = codecs.getincrementaldecoder(codec)("surrogatepass")
-    for chunk in iter(lambda: stream.read(_BLOCK_BYTES), b""):
+    head = next(chunks, b"")
+    decoder = codecs.getincrementaldecoder(utf16_codec(head, named=True) or "utf-16-le")("surrogatepass")
+    for chunk in chain([head], chunks):
         if made := decoder.decode(chunk).encode("utf-8", errors="surrogatepass"):
             yield made
     if decoder.getstate()[0]:

@@ -12,7 +12,8 @@ from textclf.errors import DataError
 from textclf.records import PreparedData, Record
 from textclf.registry.versions import choose_model
 from textclf.tables import align
-from textclf.tracking.runs import VERSION_TAG, connect, reporting
+from textclf.tracking.runs import VERSION_TAG
+from textclf.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,12 +59,12 @@ def show_version(prefix: str, home: Home) -> VersionPage:
     """
     if "@" not in prefix:
         _check_digits(prefix)
-    client = connect(home)
+    store = TrackingStore.open(home)
     if "@" in prefix:
-        prefix = _version_of_model(client, prefix, home)
+        prefix = _version_of_model(store, prefix)
     known = known_versions(home)
-    with reporting(home, "looking for runs by their data"):
-        runs = list(_runs(client, prefix))
+    with store.reporting("looking for runs by their data"):
+        runs = list(_runs(store.client, prefix))
     versions = {data.version for data in known if data.version.startswith(prefix)}
     versions |= {run.data.tags[VERSION_TAG] for run in runs}
     if len(versions) != 1:
@@ -73,8 +74,8 @@ def show_version(prefix: str, home: Home) -> VersionPage:
             f"{'Those' if versions else 'Versions in ' + str(home.prepared)}: {choices or 'none'}"
         )
     version = versions.pop()
-    with reporting(home, "looking for the models of the runs"):
-        trained = tuple(_trained(client, run) for run in runs)
+    with store.reporting("looking for the models of the runs"):
+        trained = tuple(_trained(store.client, run) for run in runs)
     return VersionPage(
         version=version,
         data=tuple(_without_copies([data for data in known if data.version == version])),
@@ -87,11 +88,11 @@ def show_version(prefix: str, home: Home) -> VersionPage:
     )
 
 
-def _version_of_model(client: MlflowClient, name_and_alias: str, home: Home) -> str:
+def _version_of_model(store: TrackingStore, name_and_alias: str) -> str:
     name, _, alias = name_and_alias.partition("@")
-    chosen = choose_model(name, alias, home=home)
-    with reporting(home, "looking up the run of the model"):
-        tags = client.get_run(chosen.run_id).data.tags
+    chosen = choose_model(store, name, alias)
+    with store.reporting("looking up the run of the model"):
+        tags = store.client.get_run(chosen.run_id).data.tags
     if VERSION_TAG not in tags:
         raise DataError(
             f"Version {chosen.version} of {name} does not say which data it was trained on: its run {chosen.run_id} "

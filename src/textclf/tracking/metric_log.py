@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from textclf.config.home import Home
 from textclf.errors import TrackingError, redacted
 from textclf.store import write_text
-from textclf.tracking.runs import connect
+from textclf.tracking.store import TrackingStore
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class MetricLog:
     what is left when the block ends is sent by the next start of the same training.
 
     Args:
-        home: Where MLflow's store is.
+        store: MLflow's store.
         run_id: The MLflow run.
         folder: Where the file lies.
         patience_seconds: How long the end of the block goes on trying to reach a store that fails. The last try may
@@ -41,8 +41,8 @@ class MetricLog:
         TrackingError: At the end of the block, if metrics could not be sent.
     """
 
-    def __init__(self, home: Home, run_id: str, folder: Path, *, patience_seconds: float = 60.0) -> None:
-        self._home = home
+    def __init__(self, store: TrackingStore, run_id: str, folder: Path, *, patience_seconds: float = 60.0) -> None:
+        self._store = store
         self._run_id = run_id
         self._file = folder / METRICS_FILE
         self._sent_file = folder / SENT_FILE
@@ -50,10 +50,9 @@ class MetricLog:
         self._lock = threading.Lock()
         self._points: list[dict[str, Any]] = self._read_points()
         self._known = {(point["step"], name) for point in self._points for name in point["metrics"]}
-        self._sent = int(self._sent_file.read_text(encoding="utf-8")) if self._sent_file.is_file() else 0
+        self._sent = self._read_sent()
         self._closing = threading.Event()
         self._failure: Exception | None = None
-        self._client = connect(home)
         self._thread = threading.Thread(target=self._send_until_closed, name="metric-log", daemon=True)
 
     def __enter__(self) -> MetricLog:
@@ -88,7 +87,7 @@ class MetricLog:
         if unsent and error is None:
             raise TrackingError(
                 f"{unsent} points of training metrics could not be sent to MLflow at "
-                f"{redacted(self._home.tracking_uri)}: {redacted(str(self._failure))}\n"
+                f"{redacted(self._store.home.tracking_uri)}: {redacted(str(self._failure))}\n"
                 f"They are kept in {self._file}, and the model beside them. Make sure that the store "
                 "can be reached, then start the same command again: it sends them and goes on after training."
             ) from self._failure
@@ -96,11 +95,29 @@ class MetricLog:
     def _read_points(self) -> list[dict[str, Any]]:
         if not self._file.is_file():
             return []
-        lines = self._file.read_bytes().split(b"\n")
-        if lines[-1]:
-            # The process was killed while it wrote this line.
-            self._file.write_bytes(b"".join(line + b"\n" for line in lines[:-1]))
-        return [json.loads(line) for line in lines[:-1]]
+        lines = self._file.read_bytes().splitlines(keepends=True)
+        points = []
+        for line in lines:
+            try:
+                points.append(json.loads(line if line.endswith(b"\n") else b""))
+            except ValueError:
+                # The process was killed, or the machine stopped, while this line was written.
+                self._file.write_bytes(b"".join(lines[: len(points)]))
+                break
+        return points
+
+    def _read_sent(self) -> int:
+        sent = int(self._sent_file.read_text(encoding="utf-8")) if self._sent_file.is_file() else 0
+        if sent > len(self._points):
+            logger.warning(
+                "%s says that %d points were sent to MLflow, but %s holds %d: the others were lost when the machine "
+                "stopped. Steps that are trained again may stand in MLflow twice.",
+                self._sent_file,
+                sent,
+                self._file,
+                len(self._points),
+            )
+        return min(sent, len(self._points))
 
     def _send_until_closed(self) -> None:
         pause = SECONDS_BETWEEN_SENDS
@@ -147,6 +164,9 @@ class MetricLog:
                 for point in batch
                 for name, value in point["metrics"].items()
             ]
-            self._client.log_batch(self._run_id, metrics=metrics, synchronous=True)
+            self._store.client.log_batch(self._run_id, metrics=metrics, synchronous=True)
             self._sent += len(batch)
+            # What was sent must not be forgotten after a power failure, or it is sent again.
+            with self._file.open("rb") as file:
+                os.fsync(file.fileno())
             write_text(self._sent_file, str(self._sent))

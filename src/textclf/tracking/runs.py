@@ -18,18 +18,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from textclf import __version__
 from textclf.config.home import Home
 from textclf.config.load import dump_yaml
 from textclf.config.schema import TrainConfig
-from textclf.errors import TrackingError, redacted
 from textclf.model.devices import describe_hardware
 from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.store import digest_of, write_text
+from textclf.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     from filelock import FileLock
-    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
 
@@ -38,82 +40,11 @@ LOCK_FILE = ".lock"
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn", "mlflow", "prefect")
 # MLflow refuses longer values; `config.yaml` among the artifacts has them whole.
 LONGEST_PARAMETER = 6000
+TEXTCLF_TAG = "textclf.version"
 VERSION_TAG = "textclf.data_version"
 # What the audit and the contract leave behind, for the run's artifacts under `data/`.
 DATA_FILES = ("report.html", "findings.json", "removed.jsonl", "quarantine.jsonl")
 MOST_FILES_LOGGED = 20
-# Otherwise MLflow opens the experiment in its layout for language-model applications, without the run table.
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-
-
-@contextmanager
-def reporting(home: Home, doing: str) -> Iterator[None]:
-    """Turns MLflow's failures inside the block into a `TrackingError` that says what was being done.
-
-    Raises:
-        TrackingError: MLflow or its store failed.
-    """
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, ConnectionError) as error:
-        raise TrackingError(
-            f"MLflow failed while {doing}: {redacted(str(error).splitlines()[0][:500])}\n"
-            f"Its store is {redacted(home.tracking_uri)}. Make sure that it can be reached and is not locked by "
-            "another program, then start the same command again: it goes on where it stopped."
-        ) from error
-
-
-def connect(home: Home) -> MlflowClient:
-    """Connects to MLflow's store and makes it the process's default; creates a local store at the first call.
-
-    Raises:
-        TrackingError: The store cannot be reached or opened.
-    """
-    import mlflow
-    from filelock import FileLock
-    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, MLFLOW_HTTP_REQUEST_MAX_RETRIES
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
-        # Seven, the default, means minutes of silence before an unreachable server is reported.
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
-    if not MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.is_set():
-        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    mlflow.set_tracking_uri(home.tracking_uri)
-    # The client creates the tables; two flows that start at once in a new home must not both do so.
-    with FileLock(home.root / ".mlflow.lock"), reporting(home, "opening its store"):
-        client = mlflow.MlflowClient(home.tracking_uri)
-        client.search_experiments(max_results=1)
-    return client
-
-
-def experiment_id(client: MlflowClient, home: Home, name: str) -> str:
-    """Finds an experiment by name, or makes it with an artifact folder in the home.
-
-    Raises:
-        TrackingError: The store failed.
-    """
-    from mlflow.exceptions import MlflowException
-
-    with reporting(home, f"looking for the experiment {name}"):
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            # A tracking server keeps artifacts itself; for a local store the place must be said, or it depends on
-            # the current directory.
-            local = not home.tracking_uri.startswith("http")
-            try:
-                return client.create_experiment(
-                    name, (home.artifacts / name).as_uri() if local else None, tags=EXPERIMENT_TAGS
-                )
-            except MlflowException:
-                found = client.get_experiment_by_name(name)
-                if found is None:
-                    raise
-        return str(found.experiment_id)
 
 
 @contextmanager
@@ -147,41 +78,42 @@ def training_run(
     """
     from mlflow.entities import RunStatus
 
-    client = connect(home)
+    store = TrackingStore.open(home)
+    client = store.client
     key = digest_of(__version__, encoded.digest, fetched.digest if fetched else None, config.model_dump(mode="json"))
-    name = f"textclf-{config.data.name}"
-    found = _continue_run(client, home, key)
+    found = _continue_run(store, key)
     if found:
         run_id, lock = found
         logger.info("Track: continuing MLflow run %s, which was interrupted.", run_id)
-        with reporting(home, "continuing the run"):
+        with store.reporting("continuing the run"):
             client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
     else:
-        experiment = experiment_id(client, home, name)
-        with reporting(home, "creating the run"):
+        name = config.data.registered_name
+        experiment = store.experiment(name)
+        with store.reporting("creating the run"):
             run_id = client.create_run(
                 experiment, run_name=time.strftime(f"{config.data.name}-%Y%m%d-%H%M%S")
             ).info.run_id
         lock = _own_run(home, run_id, key)
         logger.info("Track: MLflow run %s in experiment %s.", run_id, name)
-    # What is no Exception stops the process from outside: Ctrl-C, SIGTERM.
-    status = RunStatus.KILLED
     try:
-        _describe_run(client, home, run_id, config, prepared, fetched, tags)
-        yield run_id
-        status = RunStatus.FINISHED
-    except Exception:
-        status = RunStatus.FAILED
-        raise
-    finally:
         try:
-            with reporting(home, "closing the run"):
-                client.set_terminated(run_id, RunStatus.to_string(status))
-            if status == RunStatus.FINISHED:
-                # Under the lock still: nobody may continue a run that is being removed.
-                shutil.rmtree(home.checkpoints / run_id)
-        finally:
-            lock.release()
+            _describe_run(store, run_id, config, prepared, fetched, tags)
+            yield run_id
+        except BaseException as error:
+            # What is no Exception stops the process from outside: Ctrl-C, SIGTERM.
+            status = RunStatus.FAILED if isinstance(error, Exception) else RunStatus.KILLED
+            try:
+                _close(store, run_id, status)
+            except Exception as second:
+                # The first error says what went wrong; this one often only follows from it.
+                logger.warning("MLflow run %s could not be closed either: %s", run_id, second)
+            raise
+        _close(store, run_id, RunStatus.FINISHED)
+        # Under the lock still: nobody may continue a run that is being removed.
+        shutil.rmtree(run_folder(home, run_id))
+    finally:
+        lock.release()
 
 
 def run_folder(home: Home, run_id: str) -> Path:
@@ -189,51 +121,52 @@ def run_folder(home: Home, run_id: str) -> Path:
     return home.checkpoints / run_id
 
 
-def run_link(home: Home, run_id: str) -> str | None:
-    """Builds the address of a run's page, if MLflow has a page.
+def _close(store: TrackingStore, run_id: str, status: int) -> None:
+    from mlflow.entities import RunStatus
 
-    Raises:
-        TrackingError: The server failed.
-    """
-    if home.mlflow_page is None:
-        return None
-    client = connect(home)
-    with reporting(home, "looking up the run"):
-        experiment = client.get_run(run_id).info.experiment_id
-    return f"{home.mlflow_page.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+    with store.reporting("closing the run"):
+        store.client.set_terminated(run_id, RunStatus.to_string(status))
 
 
-def _continue_run(client: MlflowClient, home: Home, key: str) -> tuple[str, FileLock] | None:
+def _continue_run(store: TrackingStore, key: str) -> tuple[str, FileLock] | None:
     from filelock import FileLock, Timeout
     from mlflow.entities import RunStatus
 
-    for state_file in sorted(home.checkpoints.glob(f"*/{STATE_FILE}"), key=_modified, reverse=True):
+    for state_file in sorted(store.home.checkpoints.glob(f"*/{STATE_FILE}"), key=_modified, reverse=True):
         run_id = state_file.parent.name
         lock = FileLock(state_file.parent / LOCK_FILE, timeout=0)
         try:
             lock.acquire()
         except Timeout:
             continue
-        status = _status(client, home, run_id)
-        if status == RunStatus.to_string(RunStatus.FINISHED) or not state_file.is_file():
+        run = _find_run(store, run_id)
+        status = RunStatus.from_string(run.info.status) if run else None
+        if status == RunStatus.FINISHED or not state_file.is_file():
             # Its owner removes the folder last of all; it was killed before that, or has just done it.
             shutil.rmtree(state_file.parent, ignore_errors=True)
-        elif status and json.loads(state_file.read_text(encoding="utf-8"))["key"] == key:
+        elif run and json.loads(state_file.read_text(encoding="utf-8"))["key"] == key:
             return run_id, lock
-        elif status == RunStatus.to_string(RunStatus.RUNNING):
-            with reporting(home, "marking a killed run"):
-                client.set_terminated(run_id, RunStatus.to_string(RunStatus.KILLED))
+        elif run and status == RunStatus.RUNNING:
+            made_by = run.data.tags.get(TEXTCLF_TAG, __version__)
+            logger.warning(
+                "MLflow run %s was interrupted%s: it is marked KILLED.",
+                run_id,
+                f" under textclf {made_by} and cannot be continued by {__version__}"
+                if made_by != __version__
+                else "; the command that started it can continue it",
+            )
+            _close(store, run_id, RunStatus.KILLED)
         lock.release()
     return None
 
 
-def _status(client: MlflowClient, home: Home, run_id: str) -> str | None:
+def _find_run(store: TrackingStore, run_id: str) -> Run | None:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-    with reporting(home, "looking up an unfinished run"):
+    with store.reporting("looking up an unfinished run"):
         try:
-            return str(client.get_run(run_id).info.status)
+            return store.client.get_run(run_id)
         except MlflowException as error:
             if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 # The run was deleted in MLflow, or belongs to another store.
@@ -261,8 +194,7 @@ def _own_run(home: Home, run_id: str, key: str) -> FileLock:
 
 
 def _describe_run(
-    client: MlflowClient,
-    home: Home,
+    store: TrackingStore,
     run_id: str,
     config: TrainConfig,
     prepared: PreparedData,
@@ -272,7 +204,7 @@ def _describe_run(
     from mlflow.entities import Param, RunTag
 
     values = {
-        **_flatten(config.model_dump(mode="json")),
+        **_parameters(config, config.model_dump(mode="json")),
         **describe_hardware(),
         **{f"package.{package}": version(package) for package in PACKAGES},
         "data.digest": prepared.digest,
@@ -286,13 +218,14 @@ def _describe_run(
     commit = _git_commit()
     all_tags = {
         "textclf.kind": "training",
-        "textclf.version": __version__,
+        TEXTCLF_TAG: __version__,
         "textclf.data_digest": prepared.digest,
         VERSION_TAG: prepared.version,
         **({"mlflow.source.git.commit": commit} if commit else {}),
         **tags,
     }
-    with reporting(home, "describing the run"):
+    client = store.client
+    with store.reporting("describing the run"):
         # Parameters of a run cannot change, so a continued run keeps those it has.
         known = client.get_run(run_id).data.params
         new = [Param(name, str(value)[:LONGEST_PARAMETER]) for name, value in values.items() if name not in known]
@@ -346,16 +279,16 @@ def _dataset_inputs(prepared: PreparedData) -> list[Any]:
     return inputs
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        elif isinstance(value, list):
-            flat[prefix + key] = json.dumps(value, ensure_ascii=False)
+def _parameters(section: BaseModel, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Names the fields of all sections. A mapping is one parameter: MLflow would refuse many keys that users choose."""
+    named: dict[str, Any] = {}
+    for field, value in values.items():
+        inner = getattr(section, field)
+        if isinstance(inner, BaseModel):
+            named |= _parameters(inner, value, f"{prefix}{field}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            named[prefix + field] = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+    return named
 
 
 def _git_commit() -> str | None:

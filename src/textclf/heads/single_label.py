@@ -1,0 +1,73 @@
+"""The task of choosing one label for each text: from logits to probabilities, decisions, loss and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textclf.heads.metrics import classification_metrics
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The label of each row.
+
+    Attributes:
+        label_ids: int64[rows].
+        labels: Their names.
+        scores: float32[rows], the probability of the chosen label.
+    """
+
+    label_ids: NDArray[np.int64]
+    labels: list[str]
+    scores: NDArray[np.float32]
+
+
+class SingleLabel:
+    """Each row has exactly one of the labels.
+
+    Everything that depends on the kind of task is here and in `heads.metrics`: no other room computes a softmax, an
+    argmax or a loss. Another kind of task (several labels for a text) is another class with the same methods.
+
+    Args:
+        labels: Label names in the order of their ids.
+    """
+
+    problem_type = "single_label_classification"
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turns logits[rows, labels] into probabilities of the same shape; each row sums to 1."""
+        import torch
+
+        found: NDArray[np.float32] = torch.softmax(torch.from_numpy(logits), dim=-1).numpy()
+        return found
+
+    def decide(self, probabilities: NDArray[np.float32]) -> Decisions:
+        """Chooses the most probable label of each row of probabilities[rows, labels]."""
+        label_ids = probabilities.argmax(axis=1)
+        return Decisions(label_ids, [self.labels[index] for index in label_ids], probabilities.max(axis=1))
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Sums the rows' cross-entropies, each times its weight.
+
+        Args:
+            logits: [rows, labels].
+            targets: Label ids, int64[rows].
+            weights: float32[rows].
+        """
+        import torch
+
+        losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+        return (weights * losses).sum()
+
+    def metrics(self, targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> dict[str, float]:
+        """Measures probabilities[rows, labels] against label ids: see `classification_metrics`."""
+        return classification_metrics(targets, probabilities, self.labels)

@@ -1,0 +1,86 @@
+"""What computes logits: the seam at which another runtime or precision takes the place of torch."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Protocol
+
+from textclf.model.devices import Precision
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
+
+
+class Engine(Protocol):
+    """A loaded model that computes logits.
+
+    Attributes:
+        name: Runtime and precision, e.g. `torch-bf16`: probabilities are comparable to the last digit only between
+            engines of the same name.
+    """
+
+    name: str
+
+    def logits(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64] | None,
+        token_type_ids: NDArray[np.int64] | None,
+    ) -> NDArray[np.float32]:
+        """Computes the logits of one padded batch.
+
+        Args:
+            input_ids: Shape [batch, tokens].
+            attention_mask: Of the same shape, 0 where there is padding; None if there is none.
+            token_type_ids: Of the same shape, which text of a pair a token belongs to; None for single texts.
+
+        Returns:
+            float32[batch, labels].
+        """
+        ...
+
+
+class TorchEngine:
+    """A PyTorch model on the GPU, if there is one, or else on the CPU.
+
+    Args:
+        model: The model; it is moved to the device and set to evaluation.
+        precision: What matrices are multiplied in.
+    """
+
+    def __init__(self, model: PreTrainedModel, precision: Precision = "no") -> None:
+        import torch
+
+        self.name = f"torch-{'fp32' if precision == 'no' else precision}"
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model: Any = model.to(device=self._device).eval()  # type: ignore[call-arg]
+        self._autocast: dict[str, Any] = {
+            "device_type": self._device.type,
+            "dtype": torch.float16 if precision == "fp16" else torch.bfloat16,
+            "enabled": precision != "no",
+        }
+        # A tokenizer may tell the texts of a pair apart for a model that does not.
+        self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    def logits(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64] | None,
+        token_type_ids: NDArray[np.int64] | None,
+    ) -> NDArray[np.float32]:
+        """Computes the logits of one padded batch; see `Engine.logits`."""
+        import torch
+
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self._takes_token_types:
+            inputs["token_type_ids"] = token_type_ids
+        tensors = {
+            name: None if values is None else torch.from_numpy(values).to(self._device)
+            for name, values in inputs.items()
+        }
+        with torch.inference_mode(), torch.autocast(**self._autocast):
+            found = self._model(**tensors).logits
+        logits: NDArray[np.float32] = found.float().cpu().numpy()
+        return logits

@@ -1,0 +1,256 @@
+"""The gate that a new version passes to become champion: compared over the same rows, with the same engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from textclf.config.home import Home
+from textclf.data.prepared import read_split
+from textclf.evaluation.baselines import TFIDF
+from textclf.evaluation.measure import ENGINE_TAG, comparison_tags
+from textclf.records import Decision, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
+from textclf.registry.versions import ChosenModel, add_version, find_version, load_classifier
+from textclf.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+logger = logging.getLogger(__name__)
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+DECISION_TAG, RECORD_TAG = "textclf.decision", "textclf.decision_record"
+RECORD_FILE = "decision.json"
+LOWER_IS_BETTER = frozenset({"log_loss"})
+NEEDS_TWO_CLASSES = frozenset({"roc_auc_macro", "average_precision_macro"})
+
+
+def register(
+    trained: TrainedModel,
+    evaluated: EvaluatedModel,
+    prepared: PreparedData,
+    *,
+    name: str,
+    metric: str,
+    store: TrackingStore,
+) -> RegisteredModel:
+    """Registers a model as challenger, and makes it champion if it is at least as good.
+
+    The champion is compared on the same test rows: by its recorded metric if it was measured on them with the same
+    engine, else by predicting them now. Called again for the same run, it goes on where it stopped.
+
+    Runs of one home decide one after the other. Where several homes share a tracking server, the champion is read again
+    just before the aliases are set, and compared again if it has changed; MLflow offers no lock for the rest.
+
+    Args:
+        trained: The model folder.
+        evaluated: Its metrics.
+        prepared: The data that it was measured on.
+        name: Name of the registered model.
+        metric: The metric that decides.
+        store: MLflow's store.
+
+    Returns:
+        The version and the decision with its reason.
+
+    Raises:
+        TrackingError: MLflow's store failed.
+        ModelError: The champion cannot be loaded.
+    """
+    version = add_version(store, trained, name)
+    with _deciding_alone(store.home):
+        champion = find_version(store, name, CHAMPION)
+        while True:
+            if not _same(champion, version):
+                with store.reporting("setting the alias challenger"):
+                    store.client.set_registered_model_alias(name, CHALLENGER, version.version)
+            decision = _decide(store, version, champion, evaluated, prepared, metric)
+            compared, champion = champion, find_version(store, name, CHAMPION)
+            if _same(compared, champion):
+                break
+            logger.info("Register: the champion has changed meanwhile; comparing with the new one.")
+        reason = decision_sentence(decision)
+        _record(store, decision, reason)
+        if decision.decided == "champion":
+            _make_champion(store, version, champion)
+    logger.info("Register: %s version %s is %s. %s", name, version.version, decision.decided, reason)
+    return RegisteredModel(decision=decision, reason=reason)
+
+
+def decision_sentence(decision: Decision) -> str:
+    """Words a decision, and says so if a baseline is better: then the model's cost is for nothing."""
+    metric, rows = decision.metric, decision.rows
+    by_hand = "Give the alias champion by hand if it should replace it."
+    match decision.rule:
+        case "first":
+            reason = "There was no champion yet."
+        case "already":
+            reason = "It was already the champion."
+        case "undefined":
+            reason = (
+                f"It stays challenger: {metric} is undefined over the {decision.row_count:,} {rows} rows, so it cannot "
+                f"be compared with the champion, version {decision.champion_version}. Choose another "
+                f"registration.metric, or give the alias champion by hand."
+            )
+        case "incomparable":
+            reason = (
+                f"It stays challenger: the champion, version {decision.champion_version}, has other labels or takes "
+                f"other texts and cannot be compared. {by_hand}"
+            )
+        case "as_good" | "worse":
+            relation = "at least as good as" if decision.rule == "as_good" else "worse than"
+            reason = (
+                f"{rows} {metric} {decision.ours:.4f} is {relation} {decision.theirs:.4f} of version "
+                f"{decision.champion_version} over the same {decision.row_count:,} rows."
+            )
+    if decision.baselines and decision.ours is not None:
+        lower = metric in LOWER_IS_BETTER
+        best, score = (min if lower else max)(decision.baselines.items(), key=lambda item: item[1])
+        if score < decision.ours if lower else score > decision.ours:
+            reason += (
+                f" Note: the {'TF-IDF' if best == TFIDF else best} baseline scores {'better' if lower else 'higher'}: "
+                f"{rows}/{metric} {score:.4f} against {decision.ours:.4f}."
+            )
+    return reason
+
+
+def warn_of_undefined_metric(prepared: PreparedData, metric: str) -> None:
+    """Warns before training if the metric that decides will have no value over the test rows."""
+    if metric not in NEEDS_TWO_CLASSES:
+        return
+    test = read_split(prepared, "test")
+    if test.leakfree is not None and test.leakfree.any():
+        test = test.where(test.leakfree)
+    labels = set(test.labels.tolist())
+    if len(labels) == 1:
+        logger.warning(
+            "registration.metric %s needs test rows of two labels, but all %d rows that count are %s: the new model "
+            "will not replace a champion. Add test rows, or choose f1_macro or accuracy.",
+            metric,
+            len(test),
+            prepared.labels[labels.pop()],
+        )
+
+
+@contextmanager
+def _deciding_alone(home: Home) -> Iterator[None]:
+    """Two challengers may both be better than the champion; only one can take its place."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(home.root / ".register.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("Register: waiting for another run that is being registered.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _same(one: ModelVersion | None, other: ModelVersion | None) -> bool:
+    return (one and int(one.version)) == (other and int(other.version))
+
+
+def _decide(
+    store: TrackingStore,
+    version: ModelVersion,
+    champion: ModelVersion | None,
+    evaluated: EvaluatedModel,
+    prepared: PreparedData,
+    metric: str,
+) -> Decision:
+    # Over rows that stand in the training data, a model that has learnt them by heart would win.
+    leakfree = any(name.startswith("test_leakfree/") for name in evaluated.metrics)
+    rows = "test_leakfree" if leakfree else "test"
+    ours = evaluated.metrics.get(f"{rows}/{metric}")
+    theirs = None
+    if champion is None:
+        rule = "first"
+    elif _same(champion, version):
+        if RECORD_TAG in version.tags:
+            recorded = Decision.model_validate_json(version.tags[RECORD_TAG])
+            if recorded.decided == "champion":
+                return recorded
+        rule = "already"
+    elif ours is None:
+        rule = "undefined"
+    else:
+        theirs = _champion_score(store, champion, evaluated, prepared, rows, metric)
+        if theirs is None:
+            rule = "incomparable"
+        else:
+            rule = "as_good" if (ours <= theirs if metric in LOWER_IS_BETTER else ours >= theirs) else "worse"
+    return Decision.model_validate(
+        {
+            "run_id": evaluated.run_id,
+            "name": version.name,
+            "version": version.version,
+            "decided": "champion" if rule in ("first", "already", "as_good") else "challenger",
+            "rule": rule,
+            "metric": metric,
+            "rows": rows,
+            "row_count": prepared.rows["test"] - (prepared.leaked["test"] if leakfree else 0),
+            "rows_digest": comparison_tags(prepared)[f"textclf.{rows}_digest"],
+            "engine": evaluated.engine,
+            "ours": ours,
+            "champion_version": champion and champion.version,
+            "theirs": theirs,
+            "baselines": {
+                baseline: found[f"{rows}/{metric}"]
+                for baseline, found in evaluated.baselines.items()
+                if f"{rows}/{metric}" in found
+            },
+            "decided_at": datetime.now(UTC),
+        }
+    )
+
+
+def _champion_score(
+    store: TrackingStore,
+    champion: ModelVersion,
+    evaluated: EvaluatedModel,
+    prepared: PreparedData,
+    rows: str,
+    metric: str,
+) -> float | None:
+    with store.reporting("reading the champion's metrics"):
+        run = store.client.get_run(champion.run_id) if champion.run_id else None
+    tag = f"textclf.{rows}_digest"
+    expected = {tag: comparison_tags(prepared)[tag], ENGINE_TAG: evaluated.engine}
+    if run and expected[tag] and expected.items() <= run.data.tags.items():
+        recorded = run.data.metrics.get(f"{rows}/{metric}")
+        if recorded is not None:
+            return float(recorded)
+    classifier = load_classifier(store, ChosenModel.of(champion), mixed_precision=evaluated.precision)
+    test = read_split(prepared, "test")
+    if classifier.labels != prepared.labels or classifier.pairs != (test.pairs is not None):
+        return None
+    logger.info("Register: measuring the champion, version %s, on the new test rows.", champion.version)
+    if rows == "test_leakfree" and test.leakfree is not None:
+        test = test.where(test.leakfree)
+    return classifier.head.metrics(test.labels, classifier.predict(test.texts, test.pairs))[metric]
+
+
+def _record(store: TrackingStore, decision: Decision, reason: str) -> None:
+    name, version, record = decision.name, str(decision.version), decision.model_dump_json()
+    with store.reporting("recording the decision"):
+        store.client.log_text(decision.run_id, record, RECORD_FILE)
+        store.client.set_tag(decision.run_id, DECISION_TAG, reason)
+        store.client.set_model_version_tag(name, version, DECISION_TAG, reason)
+        store.client.set_model_version_tag(name, version, RECORD_TAG, record)
+
+
+def _make_champion(store: TrackingStore, version: ModelVersion, champion: ModelVersion | None) -> None:
+    name, client = version.name, store.client
+    with store.reporting("setting aliases"):
+        if champion is not None and not _same(champion, version):
+            client.set_registered_model_alias(name, PREVIOUS, champion.version)
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+    if _same(find_version(store, name, CHALLENGER), version):
+        with store.reporting("removing the alias challenger"):
+            client.delete_registered_model_alias(name, CHALLENGER)

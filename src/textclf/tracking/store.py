@@ -1,0 +1,128 @@
+"""MLflow's store: opened once a step, and its failures in words that help."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textclf.config.home import Home
+from textclf.errors import TrackingError, TrackingRefusedError, redacted
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Otherwise MLflow opens the experiment in its layout for language-model applications, without the run table.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
+
+@dataclass(frozen=True)
+class TrackingStore:
+    """MLflow's store of one home, opened.
+
+    Attributes:
+        home: Whose store it is.
+        client: MLflow's client for it.
+    """
+
+    home: Home
+    client: MlflowClient
+
+    @classmethod
+    def open(cls, home: Home) -> TrackingStore:
+        """Opens the store and makes it the process's default; creates a local store at the first call.
+
+        Raises:
+            TrackingError: The store cannot be reached or opened.
+        """
+        import mlflow
+        from filelock import FileLock
+        from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, MLFLOW_HTTP_REQUEST_MAX_RETRIES
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+            # Seven, the default, means minutes of silence before an unreachable server is reported.
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
+        if not MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.is_set():
+            MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+        mlflow.set_tracking_uri(home.tracking_uri)
+        # The client creates the tables; two flows that start at once in a new home must not both do so.
+        with FileLock(home.root / ".mlflow.lock"), _reporting(home.tracking_uri, "opening its store"):
+            client = mlflow.MlflowClient(home.tracking_uri)
+            client.search_experiments(max_results=1)
+        return cls(home, client)
+
+    @contextmanager
+    def reporting(self, doing: str) -> Iterator[None]:
+        """Turns MLflow's failures inside the block into errors that say what was being done.
+
+        Raises:
+            TrackingError: MLflow or its store failed in a way that may pass.
+            TrackingRefusedError: MLflow refuses a name or value, and would refuse it again.
+        """
+        with _reporting(self.home.tracking_uri, doing):
+            yield
+
+    def experiment(self, name: str) -> str:
+        """Finds an experiment by name, or makes it with an artifact folder in the home.
+
+        Returns:
+            Its id.
+
+        Raises:
+            TrackingError: The store failed.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with self.reporting(f"looking for the experiment {name}"):
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                # A tracking server keeps artifacts itself; for a local store the place must be said, or it depends on
+                # the current directory.
+                local = not self.home.tracking_uri.startswith("http")
+                place = (self.home.artifacts / name).as_uri() if local else None
+                try:
+                    return self.client.create_experiment(name, place, tags=EXPERIMENT_TAGS)
+                except MlflowException:
+                    # Another process may have made it meanwhile.
+                    found = self.client.get_experiment_by_name(name)
+                    if found is None:
+                        raise
+            return str(found.experiment_id)
+
+    def run_link(self, run_id: str) -> str | None:
+        """Builds the address of a run's page, if MLflow has a page.
+
+        Raises:
+            TrackingError: The store failed.
+        """
+        if self.home.mlflow_page is None:
+            return None
+        with self.reporting("looking up the run"):
+            experiment = self.client.get_run(run_id).info.experiment_id
+        return f"{self.home.mlflow_page.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+
+
+@contextmanager
+def _reporting(uri: str, doing: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ConnectionError) as error:
+        reason = redacted(str(error).splitlines()[0][:500])
+        if getattr(error, "error_code", None) == ErrorCode.Name(INVALID_PARAMETER_VALUE):
+            raise TrackingRefusedError(
+                f"MLflow refused a name or value while {doing}: {reason}\n"
+                f"Its store, {redacted(uri)}, works, so trying again does not help: change what the message names."
+            ) from error
+        raise TrackingError(
+            f"MLflow failed while {doing}: {reason}\n"
+            f"Its store is {redacted(uri)}. Make sure that it can be reached and is not locked by another program, "
+            "then start the same command again: it goes on where it stopped."
+        ) from error

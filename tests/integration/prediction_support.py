@@ -1,0 +1,176 @@
+"""What the tests of batch prediction share: a small deterministic classifier in the model's place, and real files.
+
+Run as a script, this file is the process that the tests kill, starve of disk space or start twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from textclf.config.data import CleaningConfig
+from textclf.config.home import Home
+from textclf.config.schema import PredictConfig
+from textclf.errors import StorageError
+from textclf.heads.single_label import SingleLabel
+from textclf.prediction.batch import predict_files
+from textclf.reading.data_file import DataFile
+from textclf.records import PredictedFile
+from textclf.registry.versions import ChosenModel
+
+SCRIPT = __file__
+
+
+def model(version: int = 3) -> ChosenModel:
+    name = "textclf-reviews"
+    return ChosenModel(name, version, run_id="", source=f"models:/{name}/{version}", model_id=f"m-{version}")
+
+
+class WordClassifier:
+    """Positive if the text, or one of a pair, has 好, surer the shorter it is.
+
+    Args:
+        log: Every text that is computed is added to this file, one a line.
+        kill_at_call: The process kills itself in this call (from 1), after the texts were logged.
+        pairs: Whether it takes pairs of texts.
+    """
+
+    labels = ("负面", "正面")
+    head = SingleLabel(labels)
+    max_length = 128
+
+    def __init__(
+        self,
+        log: Path | None = None,
+        *,
+        kill_at_call: int = 0,
+        cleaning: CleaningConfig | None = None,
+        pairs: bool = False,
+    ) -> None:
+        self.pairs = pairs
+        self.cleaning = cleaning or CleaningConfig()
+        self.log = log
+        self.calls_left = kill_at_call
+        self.texts: list[str] = []
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None = None,
+        *,
+        batch_size: int = 64,
+        progress: Any = None,
+    ) -> Any:
+        assert (text_pairs is not None) == self.pairs
+        if text_pairs is not None:
+            texts = [f"{text}|{pair}" for text, pair in zip(texts, text_pairs, strict=True)]
+        if not self.log:
+            self.texts.extend(texts)
+        else:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.writelines(f"{text}\n" for text in texts)
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        positive = np.array([0.5 + (0.4 if "好" in text else -0.4) / len(text) for text in texts], dtype=np.float32)
+        if progress is not None:
+            progress.update(len(texts))
+        return np.stack([1 - positive, positive], axis=1)
+
+
+def main() -> None:
+    """Predicts as the tests ask on the command line: one JSON object."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    wanted = json.loads(sys.argv[1])
+    if wanted.get("largest_file"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["largest_file"], wanted["largest_file"]))
+    classifier = WordClassifier(Path(wanted["log"]), kill_at_call=wanted.get("kill_at_call", 0))
+    home = Home(root=Path(wanted["home"]), tracking_uri="")
+    config = PredictConfig.model_validate(wanted["config"])
+    try:
+        predict_files(
+            config, model(), lambda: classifier, run_id=wanted.get("run_id", "process"), folder=home.predictions
+        )
+    except StorageError as error:
+        sys.exit(str(error))
+    # getrusage would count the parent's memory, too, as it was when this process was forked.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    print("peak KiB", status.split("VmHWM:")[1].split()[0])
+
+
+def predict(
+    home: Home, source: Path, output: Path, *, classifier: Any = None, version: int = 3, **settings: Any
+) -> tuple[PredictedFile, ...]:
+    return predict_files(
+        PredictConfig(input=source, output=output, **settings),
+        model(version),
+        lambda: classifier or WordClassifier(),
+        run_id="run-1",
+        folder=home.predictions,
+    )
+
+
+def start(home: Home, source: Path, output: Path, log: Path, **wanted: Any) -> subprocess.CompletedProcess[str]:
+    config = {"input": str(source), "output": str(output), "rows_per_shard": 100, **wanted.pop("config", {})}
+    request = {"config": config, "home": str(home.root), "log": str(log), **wanted}
+    return subprocess.run(
+        [sys.executable, SCRIPT, json.dumps(request)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def not_loaded() -> Any:
+    raise AssertionError("there is nothing to predict")
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Writes a test input in the format of its ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix in (".jsonl", ".ndjson"):
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            quoting = csv.QUOTE_NONE if path.suffix == ".tsv" else csv.QUOTE_MINIMAL
+            writer = csv.DictWriter(
+                file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",", quoting=quoting
+            )
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Reads an output whole; no row of it may be broken."""
+    rows: list[dict[str, Any]] = []
+    for batch in DataFile.open(path).batches():
+        assert not batch.broken
+        rows.extend(batch.rows)
+    return rows
+
+
+def read_quarantine(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def reviews(count: int) -> list[dict[str, Any]]:
+    return [
+        {"id": f"r{number}", "text": f"{'很好' if number % 3 else '很差'}的酒店{number}"} for number in range(count)
+    ]
+
+
+if __name__ == "__main__":
+    main()

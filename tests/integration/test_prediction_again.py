@@ -1,0 +1,214 @@
+"""What counts as predicted before: with real models of two stores, after an upgrade, and with `redo`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import registry_support as support
+from prediction_support import WordClassifier, predict, read_rows, reviews, start, write_rows
+
+from textclf import __version__, store
+from textclf.config.home import Home
+from textclf.config.schema import PredictConfig
+from textclf.prediction.batch import predict_batch
+from textclf.registry.versions import choose_model
+from textclf.tracking.store import TrackingStore
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
+    # MLflow, at its own import.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+    # MLflow, when it saves an input example.
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(root=tmp_path / "home", tracking_uri="")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> support.Place:
+    return support.make_place(tmp_path_factory.mktemp("place"))
+
+
+def labels(source: Path, home: Home) -> tuple[set[str], bool]:
+    """Predicts with the registered champion; the labels that then stand in the output, and whether it was skipped."""
+    config = PredictConfig(input=source, output=source.with_name("out.jsonl"), model=support.NAME)
+    (file,) = predict_batch(config, home=home, run_id="run-1").files
+    return {row["label"] for row in read_rows(file.output)}, file.skipped
+
+
+# Models
+
+
+def test_the_same_version_of_another_store_predicts_anew(place: support.Place, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "in.csv", reviews(3))
+    homes = []
+    for always in ("好评", "差评"):
+        other = place.in_home(tmp_path / always)
+        assert support.make_version(other, 0.9, always=always).version == 1
+        homes.append(Home(root=tmp_path / "home", tracking_uri=other.home.tracking_uri))
+    assert labels(source, homes[0]) == ({"好评"}, False)
+    assert labels(source, homes[0]) == ({"好评"}, True)
+    assert labels(source, homes[1]) == ({"差评"}, False)
+    assert labels(source, homes[0]) == ({"好评"}, False)
+
+
+def test_a_model_that_was_deleted_and_made_again_predicts_anew(
+    place: support.Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_rows(tmp_path / "in.csv", reviews(3))
+    place = place.in_home(tmp_path / "home")
+    for always in ("好评", "差评"):
+        assert support.make_version(place, 0.9, always=always).version == 1
+        caplog.clear()
+        caplog.set_level(logging.INFO)
+        assert labels(source, place.home) == ({always}, False)
+        TrackingStore.open(place.home).client.delete_registered_model(support.NAME)
+    assert f"with another version 1 of the model {support.NAME} by textclf {__version__}" in caplog.text
+
+
+def test_versions_that_were_not_made_of_a_logged_model_are_told_apart(place: support.Place, tmp_path: Path) -> None:
+    place = place.in_home(tmp_path / "home")
+    opened = TrackingStore.open(place.home)
+    client = opened.client
+    found = set()
+    for _ in range(2):
+        client.create_registered_model(support.NAME)
+        version = client.create_model_version(support.NAME, source=str(tmp_path / "folder"))
+        client.set_registered_model_alias(support.NAME, "champion", version.version)
+        chosen = choose_model(opened, support.NAME, "champion")
+        assert chosen == choose_model(opened, support.NAME, "champion")
+        found.add(chosen.model_id)
+        client.delete_registered_model(support.NAME)
+    assert len(found) == 2
+
+
+# Upgrades
+
+
+def test_another_version_of_the_model_or_of_textclf_is_told(
+    tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, output = write_rows(tmp_path / "in.csv", reviews(5)), tmp_path / "out.csv"
+    caplog.set_level(logging.INFO)
+    predict(home, source, output)
+    assert "predicted again" not in caplog.text
+    predict(home, source, output, version=4)
+    assert f"{output} was predicted before with version 3 of the model textclf-reviews by textclf" in caplog.text
+
+    (record,) = (home.predictions / "done").iterdir()
+    content = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps({**content, "key": "0" * 32, "textclf_version": "0.0.9"}), encoding="utf-8")
+    (file,) = predict(home, source, output, version=4)
+    assert not file.skipped
+    assert f"{output} was predicted before with version 4 of the model textclf-reviews by textclf 0.0.9;" in caplog.text
+
+
+def test_records_and_shards_of_the_first_version_are_told_and_not_used(
+    tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, output = write_rows(tmp_path / "in.csv", reviews(5)), tmp_path / "out.csv"
+    output.write_text("id,text,label\n", encoding="utf-8")
+    key, done = "0" * 32, home.predictions / "done"
+    done.mkdir(parents=True)
+    file = {"input": str(source), "output": str(output), "quarantine": None, "rows_read": 0, "rows_predicted": 0}
+    record = {
+        "file": {**file, "rows_quarantined": 0, "label_counts": {}, "skipped": False},
+        "output_sha256": store.file_sha256(output),
+        "quarantine_sha256": None,
+        "model_name": "textclf-reviews",
+        "model_version": 3,
+        "run_id": "run-0",
+        "finished_at": "2026-11-01T00:00:00Z",
+    }
+    name = f"{key}-{store.digest_of(str(output))[:16]}.json"
+    (done / name).write_text(json.dumps(record), encoding="utf-8")
+    (home.predictions / key / "00000").mkdir(parents=True)
+    caplog.set_level(logging.INFO)
+    (predicted,) = predict(home, source, output)
+    assert (predicted.skipped, predicted.rows_predicted) == (False, 5)
+    assert f"{output} was predicted before by an earlier version of textclf; it is predicted again." in caplog.text
+    (again,) = predict(home, source, output)
+    assert again.skipped
+
+
+def test_a_record_of_another_version_is_not_trusted(tmp_path: Path, home: Home) -> None:
+    source, output = write_rows(tmp_path / "in.csv", reviews(5)), tmp_path / "out.csv"
+    predict(home, source, output)
+    (record,) = (home.predictions / "done").iterdir()
+    content = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps({**content, "new_field": 1}), encoding="utf-8")
+    (file,) = predict(home, source, output)
+    assert not file.skipped
+
+
+# Redo
+
+
+def test_a_redo_that_was_killed_goes_on_and_the_next_one_starts_anew(tmp_path: Path, home: Home) -> None:
+    source, output, log = write_rows(tmp_path / "in.csv", reviews(500)), tmp_path / "out.csv", tmp_path / "log"
+    predict(home, source, output, rows_per_shard=100)
+
+    def redo(run_id: str, **wanted: Any) -> Any:
+        return start(home, source, output, log, config={"redo": True}, run_id=run_id, **wanted)
+
+    killed = redo("first", kill_at_call=3)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert {row["run_id"] for row in read_rows(output)} == {"run-1"}, "the old output stays until the new one is whole"
+    finished = redo("second")
+    assert "2 of the 5 shards" in finished.stdout
+    assert [row["run_id"] for row in read_rows(output)] == ["first"] * 200 + ["second"] * 300
+    texts = [row["text"] for row in reviews(500)]
+    assert log.read_text(encoding="utf-8").splitlines() == texts[:300] + texts[200:]
+
+    assert redo("third").returncode == 0
+    assert {row["run_id"] for row in read_rows(output)} == {"third"}
+    classifier = WordClassifier()
+    predict(home, source, output, classifier=classifier, rows_per_shard=100)
+    assert classifier.texts == [], "what a redo has written is finished for others"
+    assert sorted(path.name for path in home.predictions.iterdir()) == ["done", "locks", "redo"]
+
+
+def test_a_redo_of_a_folder_goes_on_after_the_files_that_it_has_finished(tmp_path: Path, home: Home) -> None:
+    folder, output, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
+    # Equal content: the second file must not lose its shards to the first one.
+    for name in ("a.csv", "b.csv"):
+        write_rows(folder / name, reviews(300))
+    predict(home, folder, output, rows_per_shard=100)
+
+    def redo(run_id: str, **wanted: Any) -> list[list[str]]:
+        start(home, folder, output, log, config={"redo": True}, run_id=run_id, **wanted)
+        return [[row["run_id"] for row in read_rows(output / name)] for name in ("a.csv", "b.csv")]
+
+    assert redo("first", kill_at_call=6) == [["first"] * 300, ["run-1"] * 300]
+    assert redo("second") == [["first"] * 300, ["first"] * 200 + ["second"] * 100]
+    assert redo("third") == [["third"] * 300, ["third"] * 300]
+
+
+def test_equal_files_keep_their_shards_when_the_second_one_is_killed(tmp_path: Path, home: Home) -> None:
+    folder, output, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
+    for name in ("a.csv", "b.csv"):
+        write_rows(folder / name, reviews(300))
+    assert start(home, folder, output, log, kill_at_call=6).returncode == -signal.SIGKILL
+    classifier = WordClassifier()
+    files = predict(home, folder, output, classifier=classifier, rows_per_shard=100)
+    assert [file.skipped for file in files] == [True, False]
+    assert classifier.texts == [row["text"] for row in reviews(300)[200:]]
+
+
+def test_a_redo_with_a_file_that_cannot_be_used_has_ended(tmp_path: Path, home: Home) -> None:
+    folder, output, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
+    write_rows(folder / "a.csv", reviews(3))
+    (folder / "b.csv").touch()
+    for run_id in ("first", "second"):
+        start(home, folder, output, log, config={"redo": True}, run_id=run_id)
+        assert {row["run_id"] for row in read_rows(output / "a.csv")} == {run_id}
