@@ -15,6 +15,9 @@ from urllib.request import Request, urlopen
 import pytest
 import registry_support as support
 
+from textclf.registry.versions import choose_model, load_classifier
+from textclf.tracking.store import TrackingStore
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
@@ -58,6 +61,11 @@ def post(address: str, content: Any) -> Any:
         return json.loads(answer.read().decode("utf-8"))["predictions"]
 
 
+def max_of(probabilities: dict[str, float]) -> tuple[str, float]:
+    label = max(probabilities, key=probabilities.__getitem__)
+    return label, probabilities[label]
+
+
 def test_chinese_text_is_classified_over_http(place: Any, address: str) -> None:
     classifier = support.load_champion(place)
     expected = classifier.predict(TEXTS)
@@ -71,6 +79,69 @@ def test_chinese_text_is_classified_over_http(place: Any, address: str) -> None:
         assert [row["label"] for row in answer] == labels
         assert [row["score"] for row in answer] == pytest.approx(expected.max(axis=1).tolist(), abs=1e-4)
         assert list(answer[0]["probabilities"]) == ["好评", "差评"]
+
+
+def test_rows_that_batch_prediction_would_quarantine_get_an_error(place: Any, address: str) -> None:
+    given = ["房间很干净", None, "", "   ", "<b></b><!-- -->", 3, True, "早餐\u200b也不错"]
+    reasons = {
+        1: "missing text",
+        2: "empty text",
+        3: "empty text",
+        4: "empty after cleaning",
+        5: "text is not a string (found int)",
+        6: "text is not a string (found bool)",
+    }
+    for content in (
+        {"dataframe_split": {"columns": ["text"], "data": [[text] for text in given]}},
+        {"dataframe_records": [{"text": text} for text in given]},
+        {"inputs": {"text": given}},
+    ):
+        answer = post(address, content)
+        assert {index: row["error"] for index, row in enumerate(answer) if row["error"]} == reasons
+        for index, row in enumerate(answer):
+            if index in reasons:
+                assert (row["label"], row["score"], row["probabilities"]) == (None, None, None)
+            else:
+                assert (row["label"], row["score"]) == max_of(row["probabilities"])
+    for text in (None, 3):
+        (row,) = post(address, {"inputs": {"text": [text]}})
+        assert row["label"] is None and row["error"]
+    assert post(address, {"inputs": {"text": []}}) == []
+
+
+def test_a_loaded_model_answers_rows_that_have_no_text_with_an_error(place: Any) -> None:
+    import mlflow
+    import pandas as pd
+
+    TrackingStore.open(place.home)
+    model = mlflow.pyfunc.load_model(f"models:/{support.NAME}@champion")
+    for text, error in (
+        (float("nan"), "missing text"),
+        (pd.NA, "missing text"),
+        (pd.NaT, "missing text"),
+        (7, "text is not a string (found int)"),
+        ("好" * 100_001, "longer than cleaning.max_characters (100,000)"),
+    ):
+        for texts in ([text], ["房间很好", text]):
+            frame = model.predict(pd.DataFrame({"text": texts}))
+            assert list(frame.columns) == ["label", "score", "probabilities", "error"]
+            assert frame["error"].tolist() == [*[None] * (len(texts) - 1), error]
+            assert frame.iloc[-1, :3].tolist() == [None, None, None]
+    assert model.predict(pd.DataFrame({"text": pd.Series(["好", pd.NA], dtype="string")}))["error"].tolist()[0] is None
+    assert model.predict(pd.DataFrame({"text": pd.Series([], dtype=object)})).empty
+
+
+def test_the_rule_of_the_model_decides_what_is_empty(tmp_path: Path) -> None:
+    from textclf.model.classifier import Classifier
+    from textclf.model.pyfunc import PyfuncClassifier
+
+    place = support.make_place(tmp_path / "place", cleaning={"rule": "tutorial"})
+    support.save_tiny(place, tmp_path / "model")
+    import pandas as pd
+
+    model = PyfuncClassifier(Classifier.load(tmp_path / "model"))
+    frame = model.predict(pd.DataFrame({"text": ["😀！？", "好😀"]}))
+    assert frame["error"].tolist() == ["empty after cleaning", None]
 
 
 def test_a_request_without_the_column_is_refused(address: str) -> None:
@@ -92,6 +163,15 @@ def test_pairs_of_texts_are_classified_over_http(serve_pages: Any, tmp_path: Pat
         answer = post(address, {"dataframe_split": {"columns": ["text", "text_pair"], "data": pairs}})
         assert [row["label"] for row in answer] == [classifier.labels[index] for index in expected.argmax(axis=1)]
         assert [row["score"] for row in answer] == pytest.approx(expected.max(axis=1).tolist(), abs=1e-4)
+        first, second = (list(texts) for texts in zip(*pairs, strict=True))
+        assert post(address, {"inputs": {"text": first, "text_pair": second}}) == answer
+        halves = [("甲房", None), (None, "乙早"), ("甲房", " ")]
+        answer = post(address, {"dataframe_split": {"columns": ["text", "text_pair"], "data": halves}})
+        assert [row["error"] for row in answer] == [
+            "missing text (second text)",
+            "missing text",
+            "empty text (second text)",
+        ]
         with pytest.raises(HTTPError) as caught:
             post(address, {"dataframe_split": {"columns": ["text"], "data": [["甲房"]]}})
         with caught.value as refused:

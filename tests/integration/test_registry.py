@@ -32,7 +32,7 @@ pytestmark = [
 
 
 NAME = support.NAME
-TEXTS = ["房间很干净，早餐也不错！", "屏幕糟糕，失望", "", "一半😀 <b>普通</b>　"]
+TEXTS = ["房间很干净，早餐也不错！", "屏幕糟糕，失望", "。", "一半😀 <b>普通</b>　"]
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +329,7 @@ def test_a_version_says_what_it_takes_gives_and_needs(logged: Path) -> None:
 
     info = mlflow.models.get_model_info(str(logged))
     assert info.signature.inputs.input_names() == ["text"]
-    assert info.signature.outputs.input_names() == ["label", "score", "probabilities"]
+    assert info.signature.outputs.input_names() == ["label", "score", "probabilities", "error"]
     assert info.flavors["python_function"]["loader_module"] == "textclf.model.pyfunc"
     example = json.loads((logged / "input_example.json").read_text(encoding="utf-8"))
     assert example == {"columns": ["text"], "data": [["房间很干净，下次还会来。"]]}
@@ -349,7 +349,7 @@ def test_every_way_of_loading_gives_the_same_labels(registered: Any, logged: Pat
 
     connect(registered.home)
     frame = mlflow.pyfunc.load_model(f"models:/{NAME}@champion").predict(pd.DataFrame({"text": TEXTS}))
-    assert list(frame.columns) == ["label", "score", "probabilities"]
+    assert list(frame.columns) == ["label", "score", "probabilities", "error"]
     assert frame["label"].tolist() == labels
     assert frame["score"].tolist() == pytest.approx(expected.max(axis=1), abs=1e-6)
     for row, probabilities in zip(frame["probabilities"], expected, strict=True):

@@ -267,6 +267,15 @@ class TestStartingPoints:
         with pytest.raises(ModelError, match=r"The classifier in .* cannot be loaded"):
             Classifier.load(folder)
 
+    @pytest.mark.parametrize("name", ["", "textclf.json", "config.json", "model.safetensors", "tokenizer.json"])
+    def test_a_result_that_is_missing_or_incomplete(self, run: Run, tmp_path: Path, name: str) -> None:
+        folder = tmp_path / "model"
+        if name:
+            shutil.copytree(run.record.folder, folder)
+            (folder / name).unlink()
+        with pytest.raises(ModelError, match=r"(?s)The (classifier|tokenizer) in .*model (cannot|has)"):
+            Classifier.load(folder)
+
     def test_more_tokens_than_positions(self, data: Path, pretrained: Path, home: Home) -> None:
         config = self.config(data, pretrained, encoding={"max_length": 600})
         with pytest.raises(ModelError, match=r"encoding\.max_length is 600, but the model .* at most 512"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Literal
 
 from textclf.config.data import CleaningConfig
@@ -112,6 +113,21 @@ def clean_value(value: object, cleaning: CleaningConfig) -> tuple[str, None] | t
     if cleaning.rule == "none" and _LONE_SURROGATE.search(text):
         return None, "not valid Unicode (half a surrogate pair)"
     return text, None
+
+
+def clean_texts(values: Iterable[object], cleaning: CleaningConfig) -> tuple[str, ...] | str:
+    """Cleans the text of a row, or the pair of its texts, or says why the row cannot be predicted.
+
+    Returns:
+        The cleaned texts; or the reason, as `clean_value` gives it.
+    """
+    texts: list[str] = []
+    for value in values:
+        text, reason = clean_value(value, cleaning)
+        if text is None:
+            return f"{reason} (second text)" if texts else str(reason)
+        texts.append(text)
+    return tuple(texts)
 
 
 def _apply(rule: CleaningRule, text: str) -> str:

@@ -1,14 +1,45 @@
-"""What MLflow calls to load and run a logged classifier: text in; label, score and probabilities out."""
+"""The entry point of MLflow to a logged classifier: texts in; label, score and probabilities out, or an error."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textclf.data.cleaning import clean_texts
 from textclf.model.classifier import Classifier
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.models import ModelSignature
+
+_EXAMPLE = {"text": "房间很干净，下次还会来。", "text_pair": "酒店打扫得很干净。"}
+_UNANSWERED = {"label": None, "score": None, "probabilities": None}
+
+
+def signature_and_example(*, pairs: bool) -> tuple[ModelSignature, pd.DataFrame]:
+    """Describes what a logged model takes and answers, and gives an example of its input.
+
+    The texts have any type: of a string, MLflow's server turns null into the text "None" before the model sees it.
+
+    Args:
+        pairs: Whether the model classifies pairs of texts.
+    """
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Map, Schema
+
+    example = pd.DataFrame([_EXAMPLE], columns=["text", "text_pair"] if pairs else ["text"])
+    inputs = Schema([ColSpec(AnyType(), column) for column in example.columns])
+    outputs = Schema(
+        [
+            ColSpec(DataType.string, "label", required=False),
+            ColSpec(DataType.double, "score", required=False),
+            ColSpec(Map(DataType.double), "probabilities", required=False),
+            ColSpec(DataType.string, "error", required=False),
+        ]
+    )
+    return ModelSignature(inputs=inputs, outputs=outputs), example
 
 
 class PyfuncClassifier:
@@ -25,27 +56,41 @@ class PyfuncClassifier:
         """Classifies the column `text`, or the pairs of `text` and `text_pair` if the model is one of pairs.
 
         Args:
-            model_input: One row a text or pair.
+            model_input: One row for each text or pair.
             params: Not used; MLflow passes it.
 
         Returns:
-            One row for each: `label` (its name), `score` (its probability) and `probabilities` (by label name).
+            One row for each: `label` (its name), `score` (its probability) and `probabilities` (by label name); or, for
+            a row that batch prediction would quarantine, None in these and the reason as `error`.
         """
         import pandas as pd
 
-        texts = [str(text) for text in model_input["text"]]
-        text_pairs = [str(text) for text in model_input["text_pair"]] if self._classifier.pairs else None
-        probabilities = self._classifier.predict(texts, text_pairs)
+        given = model_input[["text", "text_pair"] if self._classifier.pairs else ["text"]]
+        # From `{"inputs": {"text": ["…", "…"]}}` MLflow's server makes one row of lists.
+        if len(given) == 1 and all(isinstance(value, list) for value in given.iloc[0]):
+            given = pd.DataFrame(given.iloc[0].to_dict())
+        # All that pandas calls missing (NaN, NA, NaT) becomes None.
+        given = given.astype(object).where(given.notna(), None)
+        cleaned = [clean_texts(row, self._classifier.cleaning) for row in given.itertuples(index=False)]
+        answers = iter(self._answers([texts for texts in cleaned if not isinstance(texts, str)]))
+        rows = [{**_UNANSWERED, "error": texts} if isinstance(texts, str) else next(answers) for texts in cleaned]
+        # As objects: a missing score would become NaN, which JSON does not know.
+        return pd.DataFrame(rows, columns=[*_UNANSWERED, "error"], dtype=object)
+
+    def _answers(self, texts: Sequence[tuple[str, ...]]) -> list[dict[str, object]]:
+        if not texts:
+            return []
+        probabilities = self._classifier.predict(*map(list, zip(*texts, strict=True)))
         decisions = self._classifier.head.decide(probabilities)
-        return pd.DataFrame(
+        return [
             {
-                "label": decisions.labels,
-                "score": decisions.scores.astype(float),
-                "probabilities": [
-                    dict(zip(self._classifier.labels, map(float, row), strict=True)) for row in probabilities
-                ],
+                "label": label,
+                "score": float(score),
+                "probabilities": dict(zip(self._classifier.labels, row, strict=True)),
+                "error": None,
             }
-        )
+            for label, score, row in zip(decisions.labels, decisions.scores, probabilities.tolist(), strict=True)
+        ]
 
 
 def _load_pyfunc(path: str) -> PyfuncClassifier:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from textclf.config.schema import PredictConfig
-from textclf.data.cleaning import clean_value
+from textclf.data.cleaning import clean_texts
 from textclf.errors import ModelError, StorageError
 from textclf.prediction.inputs import (
     check_columns,
@@ -241,13 +241,8 @@ class FileJob:
     def _clean(self, row: Row) -> tuple[str, ...] | str:
         """The text of a row, or the pair of its texts; or why there is none."""
         run = self._run
-        text, reason = clean_value(row.get(run.config.text_column), run.classifier.cleaning)
-        if text is None:
-            return str(reason)
-        if run.text_pair_column is None:
-            return (text,)
-        second, reason = clean_value(row.get(run.text_pair_column), run.classifier.cleaning)
-        return f"{reason}{_SECOND_TEXT}" if second is None else (text, second)
+        columns = [name for name in (run.config.text_column, run.text_pair_column) if name is not None]
+        return clean_texts([row.get(name) for name in columns], run.classifier.cleaning)
 
     def _predict_texts(
         self, numbers: list[int], texts: list[tuple[str, ...]], progress: tqdm[Any]

@@ -14,6 +14,7 @@ import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
 from textclf.model.classifier import Classifier, read_settings
 from textclf.model.devices import AskedPrecision
+from textclf.model.pyfunc import signature_and_example
 from textclf.quiet import quiet_mlflow
 from textclf.records import TrainedModel
 from textclf.store import digest_of
@@ -155,23 +156,8 @@ def add_version(store: TrackingStore, trained: TrainedModel, name: str) -> Model
 
 def _log_and_register(trained: TrainedModel, name: str) -> ModelVersion:
     import mlflow
-    import pandas as pd
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, DataType, Map, Schema
 
-    example = {"text": ["房间很干净，下次还会来。"]}
-    if read_settings(trained.folder).pairs:
-        example["text_pair"] = ["酒店打扫得很干净。"]
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, column) for column in example]),
-        outputs=Schema(
-            [
-                ColSpec(DataType.string, "label"),
-                ColSpec(DataType.double, "score"),
-                ColSpec(Map(DataType.double), "probabilities"),
-            ]
-        ),
-    )
+    signature, example = signature_and_example(pairs=read_settings(trained.folder).pairs)
     with mlflow.start_run(run_id=trained.run_id):
         info = mlflow.pyfunc.log_model(
             name="model",
@@ -179,7 +165,7 @@ def _log_and_register(trained: TrainedModel, name: str) -> ModelVersion:
             data_path=str(trained.folder),
             code_paths=[str(Path(textclf.__file__).parent)],
             signature=signature,
-            input_example=pd.DataFrame(example),
+            input_example=example,
             pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in REQUIREMENTS],
         )
     with quiet_mlflow():
