@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.policies import TASK_POLICY
 from textclf.audit.audit import audit as audit_data
 from textclf.audit.audit import read_findings
-from textclf.audit.report.markdown import markdown_summary
+from textclf.audit.report.summary import markdown_summary
 from textclf.config import Home, TrainConfig
 from textclf.records import FetchedModel, PreparedData
 

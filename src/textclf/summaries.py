@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from textclf.config.home import CONFIGS, Home
 from textclf.config.schema import PredictConfig, TrainConfig
-from textclf.evaluation.report import SPLIT_HEADINGS, class_table, models_of_split, split_metrics, summary_table
+from textclf.errors import StorageError
+from textclf.evaluation.report import SUMMARY_FILE
 from textclf.records import (
     Attempt,
     EncodedData,
@@ -21,12 +21,7 @@ from textclf.records import (
     RegisteredModel,
     TrainedModel,
 )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
-    lines += [f"| {' | '.join(str(cell).replace('|', '&#124;') for cell in row)} |" for row in rows]
-    return "\n".join(lines)
+from textclf.tables import markdown_table, markdown_text
 
 
 def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
@@ -34,38 +29,45 @@ def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
     parts = [f"# Download\n\nData: {_origin(data)}"]
     parts.append(f"Model: {_origin(model) if model else 'made new, with random weights'}")
     attempts: list[Attempt] = [*data.attempts, *(model.attempts if model else ())]
-    failed = [(attempt.source, f"{attempt.seconds:.1f}", attempt.failure) for attempt in attempts if attempt.failure]
+    failed = [[attempt.source, attempt.failure, f"{attempt.seconds:.1f}"] for attempt in attempts if attempt.failure]
     if failed:
-        parts.append("Sources that failed:\n\n" + _table(["source", "seconds", "reason"], failed))
+        parts.append(
+            "Sources that failed:\n\n" + markdown_table([["source", "reason", "seconds"], *failed], text_columns=2)
+        )
     files = [
-        (file.path, f"{file.size_bytes:,}", file.sha256) for file in [*data.files, *(model.files if model else ())]
+        [file.path, file.sha256, f"{file.size_bytes:,}"] for file in [*data.files, *(model.files if model else ())]
     ]
-    parts.append(_table(["file", "bytes", "sha256"], files))
+    parts.append(markdown_table([["file", "sha256", "bytes"], *files], text_columns=2))
     return "\n\n".join(parts)
 
 
 def _origin(fetched: FetchedData | FetchedModel) -> str:
-    return f"{fetched.origin}{' (from the cache)' if fetched.cached else ''}, digest `{fetched.digest[:12]}`"
+    cached = " (from the cache)" if fetched.cached else ""
+    return f"{markdown_text(fetched.origin)}{cached}, digest `{fetched.digest[:12]}`"
 
 
 def data_report(prepared: PreparedData) -> str:
     """Says how many rows each split and label has, what was quarantined and why, and what leaks between splits."""
     splits = list(prepared.rows)
-    rows: list[Sequence[object]] = [
-        (label, *(f"{prepared.label_counts[split].get(label, 0):,}" for split in splits)) for label in prepared.labels
+    rows = [["label", *splits]]
+    rows += [
+        [label, *(f"{prepared.label_counts[split].get(label, 0):,}" for split in splits)] for label in prepared.labels
     ]
-    rows.append(("**all**", *(f"**{prepared.rows[split]:,}**" for split in splits)))
-    rows.append(("copies of earlier rows", *(f"{prepared.leaked.get(split, 0):,}" for split in splits)))
+    rows.append(["all labels", *(f"{prepared.rows[split]:,}" for split in splits)])
+    rows.append(["copies of earlier rows", *(f"{prepared.leaked.get(split, 0):,}" for split in splits)])
+    origin = markdown_text(prepared.origin)
     parts = [
-        f"# Data report\n\n{prepared.origin}, data version `{prepared.version}`{_again(prepared.cached)}",
-        _table(["label", *splits], rows),
+        f"# Data report\n\n{origin}, data version `{prepared.version}`{_again(prepared.cached)}",
+        markdown_table(rows),
     ]
     if any(prepared.leaked.values()):
         parts.append("Copies of earlier rows make scores look better than they are: `test_leakfree/…` leaves them out.")
     if prepared.quarantined:
         parts.append(
             "Rows that break the contract (in `quarantine.jsonl`):\n\n"
-            + _table(["reason", "rows"], [(reason, f"{count:,}") for reason, count in prepared.quarantined.items()])
+            + markdown_table(
+                [["reason", "rows"], *([reason, f"{count:,}"] for reason, count in prepared.quarantined.items())]
+            )
         )
     else:
         parts.append("No row was quarantined.")
@@ -74,14 +76,14 @@ def data_report(prepared: PreparedData) -> str:
 
 def encoding_summary(encoded: EncodedData) -> str:
     """Says how long the texts are in tokens, how many are cut, and how many tokens are unknown."""
-    rows = [
-        (split, f"{count:,}", f"{encoded.truncated[split]:,}", f"{encoded.truncated[split] / max(count, 1):.1%}")
+    rows = [["split", "texts", f"cut at {encoded.max_length} tokens", "share"]]
+    rows += [
+        [split, f"{count:,}", f"{encoded.truncated[split]:,}", f"{encoded.truncated[split] / max(count, 1):.1%}"]
         for split, count in encoded.rows.items()
     ]
     return (
         f"# Tokens{_again(encoded.cached)}\n\nVocabulary {encoded.vocabulary_size:,}; {encoded.mean_tokens:.0f} tokens "
-        f"a training text on average; {encoded.unknown_share:.2%} unknown.\n\n"
-        + _table(["split", "texts", f"cut at {encoded.max_length} tokens", "share"], rows)
+        f"a training text on average; {encoded.unknown_share:.2%} unknown.\n\n" + markdown_table(rows)
     )
 
 
@@ -99,43 +101,47 @@ def training_summary(trained: TrainedModel, link: str | None) -> str:
 
 
 def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
-    """Puts the model's scores on each split beside those of the baselines, and says how each class fared on test."""
-    parts = ["# Metrics"]
-    for split, heading in SPLIT_HEADINGS.items():
-        models = models_of_split({"fine-tuned": evaluated.metrics, **evaluated.baselines}, split)
-        if models:
-            parts += [f"## {heading}", summary_table(models)]
-    parts += ["## Classes, test", class_table(split_metrics(evaluated.metrics, "test"))]
-    parts.append(f"Plots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`.")
-    return "\n\n".join(parts)
+    """Shows the summary of the evaluation report: scores beside those of the baselines, each class, the examples.
+
+    Raises:
+        StorageError: The report cannot be read.
+    """
+    path = evaluated.report_folder / SUMMARY_FILE
+    try:
+        summary = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"The evaluation report {path} cannot be read: {error.strerror}.") from error
+    return f"{summary}\nPlots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`."
 
 
 def decision_summary(registered: RegisteredModel, link: str | None) -> str:
     """Says which version was registered, whether it is champion, and why."""
     role = "champion" if registered.is_champion else "challenger"
     return (
-        f"# {registered.name} version {registered.version}: {role}\n\n{registered.reason}\n\n"
+        f"# {markdown_text(registered.name)} version {registered.version}: {role}\n\n"
+        f"{markdown_text(registered.reason)}\n\n"
         f"MLflow run {_link(registered.run_id, link)}"
     )
 
 
 def prediction_summary(summary: PredictionSummary) -> str:
     """Says for each file how many rows were read, predicted and quarantined, and how the labels fell."""
-    rows = [
-        (
+    rows = [["file", "state", "labels", "output", "rows", "predicted", "quarantined"]]
+    rows += [
+        [
             file.input.name,
             "done before" if file.skipped else "done",
+            ", ".join(f"{label} {count:,}" for label, count in file.label_counts.items()),
+            str(file.output),
             f"{file.rows_read:,}",
             f"{file.rows_predicted:,}",
             f"{file.rows_quarantined:,}",
-            ", ".join(f"{label} {count:,}" for label, count in file.label_counts.items()),
-            file.output,
-        )
+        ]
         for file in summary.files
     ]
-    header = ["file", "state", "rows", "predicted", "quarantined", "labels", "output"]
-    body = _table(header, rows) if rows else "No new files."
-    return f"# Predictions with {summary.model} version {summary.version}\n\n{summary.seconds:.0f} s.\n\n{body}"
+    body = markdown_table(rows, text_columns=4) if summary.files else "No new files."
+    model = markdown_text(summary.model)
+    return f"# Predictions with {model} version {summary.version}\n\n{summary.seconds:.0f} s.\n\n{body}"
 
 
 def _link(run_id: str, link: str | None) -> str:
@@ -143,7 +149,7 @@ def _link(run_id: str, link: str | None) -> str:
 
 
 def training_closing(config: TrainConfig, registered: RegisteredModel, home: Home) -> str:
-    """Words the end of a training run.
+    """Formats the closing message of a training run.
 
     Args:
         config: What was run.
@@ -165,11 +171,10 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
     else:
         store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
         lines += [f"Compare models:      {_program('mlflow')} ui{store}"]
-    alias = "champion" if registered.is_champion else "challenger"
     column = config.data.text_column
     text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
     lines += [
-        f"Look at its data:    {_program('textclf')} data show {registered.name}@{alias}",
+        f"Look at its data:    {_program('textclf')} data show {registered.name}@{role}",
         f"Predict a file:      {python} {_script('flows/predict_flow.py')} --model {registered.name}{text_column} "
         "--input FILE --output FILE",
         f"Run on schedules:    {python} {_script('deployments/serve.py')}",
@@ -190,7 +195,7 @@ def _program(name: str) -> str:
 
 
 def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: Home) -> str:
-    """Words the end of a batch prediction.
+    """Formats the closing message of a batch prediction.
 
     Args:
         config: What was run.

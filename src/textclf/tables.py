@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+_MARKS = re.compile(r"[\\`*_\[\]#|<>&~]")
 _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
 
@@ -44,8 +45,35 @@ def shorten(text: str, width: int) -> str:
     return kept.rstrip() + "…"
 
 
+def one_line(text: str) -> str:
+    """Makes a name safe for a line of a terminal or a table: no line breaks, no control characters."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
+
+
+def markdown_text(text: str) -> str:
+    """Makes a name that the data brought show as it is in Markdown, on one line: it is neither Markdown nor HTML.
+
+    Example:
+        >>> markdown_text("<b> | [x]")
+        '&#60;b&#62; &#124; &#91;x&#93;'
+    """
+    return _MARKS.sub(lambda match: f"&#{ord(match[0])};", one_line(text))
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Puts an apostrophe before what a spreadsheet that opens a CSV file would take for a formula.
+
+    Example:
+        >>> spreadsheet_safe("=HYPERLINK(A1)"), spreadsheet_safe("-1.5")
+        ("'=HYPERLINK(A1)", '-1.5')
+    """
+    if text.startswith(("=", "@", "\t", "\r")) or (text.startswith(("+", "-")) and not _NUMBER.fullmatch(text)):
+        return f"'{text}"
+    return text
+
+
 def markdown_table(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
-    """Writes a Markdown table.
+    """Writes a Markdown table of plain text: marks of Markdown and HTML in a cell show as they are.
 
     Args:
         rows: Cells of equal number a row; the first row is the heading. Line breaks in a cell become spaces.
@@ -55,16 +83,16 @@ def markdown_table(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> s
         The heading, a rule and the other rows, a line each.
     """
     ruler = [":---" if column < text_columns else "---:" for column in range(len(rows[0]))]
-    escaped = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
+    escaped = [[markdown_text(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in [escaped[0], ruler, *escaped[1:]])
 
 
-def align(rows: Sequence[Sequence[str]]) -> str:
+def align(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
     """Lines up the columns of a table for a terminal.
 
     Args:
-        rows: Cells of equal number a row; the first row is the heading. The first column is aligned left, the
-            others right.
+        rows: Cells of equal number a row; the first row is the heading.
+        text_columns: How many columns, from the left, are aligned left; the others right.
 
     Returns:
         The heading, a rule and the other rows.
@@ -73,25 +101,13 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     lines = []
     for row in rows:
         padded = [
-            cell + space if column == 0 else space + cell
+            cell + space if column < text_columns else space + cell
             for column, cell in enumerate(row)
             for space in [" " * (widths[column] - display_width(cell))]
         ]
         lines.append("  ".join(padded).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
-
-
-def spreadsheet_safe(text: str) -> str:
-    """Puts an apostrophe before what a spreadsheet would take for a formula.
-
-    Example:
-        >>> spreadsheet_safe("=1+1"), spreadsheet_safe("-1.5")
-        ("'=1+1", '-1.5')
-    """
-    if text.startswith(("=", "@", "\t", "\r")) or (text.startswith(("+", "-")) and not _NUMBER.fullmatch(text)):
-        return f"'{text}"
-    return text
 
 
 def _columns(character: str) -> int:

@@ -57,7 +57,6 @@ def clean_findings(**changes: object) -> Findings:
             median_characters={"负面": 61.0, "正面": 58.0},
         ),
         lengths={split: _lengths(count, cut=0) for split, count in rows.items()},
-        scripts={split: {"simplified_chinese": count} for split, count in rows.items()},
         tokenizer="huggingface tiansz/bert-base-chinese",
         unknown_token_share=dict.fromkeys(SPLITS, 0.0004),
         personal_data={split: {"mobile_phone": 0, "email": 0} for split in SPLITS},
@@ -127,17 +126,6 @@ def bad_findings(**changes: object) -> Findings:
                 median_characters=dict(zip(labels, (52.0, 88.0, 140.0, 61.0, 60.0, 412.0), strict=True)),
             ),
             "lengths": {split: _lengths(count, cut=count // 10) for split, count in clean.rows.items()},
-            "scripts": {
-                split: {
-                    "simplified_chinese": count // 2,
-                    "chinese": count // 4,
-                    "traditional_chinese": count // 8,
-                    "latin": count // 16,
-                    "mixed": count // 32,
-                    "none": count // 32,
-                }
-                for split, count in clean.rows.items()
-            },
             "unknown_token_share": {"train": 0.011, "validation": 0.012, "test": 0.064},
             "personal_data": {
                 "train": {"mobile_phone": 37, "landline_phone": 4, "email": 12, "identity_card": 1},

@@ -77,7 +77,6 @@ class Data:
         found = Suspects(
             version=self.prepared.version,
             labels=names,
-            estimator="tfidf",
             texts=1,
             conflicts=0,
             issues=1,

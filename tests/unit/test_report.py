@@ -66,7 +66,7 @@ def test_the_report_folder_holds_plots_tables_and_predictions(
     assert "1 of 3 test rows" in summary
     assert "| before fine-tuning | 0.5000 | – |" in summary
     assert "| 负面 | 2 | 1.0000 | 0.5000 | 0.6667 |" in summary
-    assert r"| after fine-tuning | 我今天\|很生气 | 负面 | 0.9800 |" in summary
+    assert "| after fine-tuning | 我今天&#124;很生气 | 负面 | 0.9800 |" in summary
 
 
 def test_texts_that_look_like_formulas_are_dead_in_the_table_of_mistakes(

@@ -42,7 +42,6 @@ def suspects(texts: Sequence[str], *, pairs: bool = False) -> Suspects:
     return Suspects(
         version="0123456789ab",
         labels=tuple(LABELS.values()),
-        estimator="tfidf",
         texts=10,
         conflicts=1,
         issues=1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections import Counter
 from itertools import islice
@@ -34,7 +33,6 @@ from textclf.audit.findings import Example, ExamplePair, Examples, Findings, Lab
 from textclf.audit.lengths import measure_lengths
 from textclf.audit.policy import Outcome, apply_policy
 from textclf.audit.report.html import write_html
-from textclf.audit.scripts import count_scripts
 from textclf.config.data import AuditConfig
 from textclf.config.sources import Split
 from textclf.data.personal_data import MASKS, personal_data_kinds
@@ -54,7 +52,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Part of the digest: raise it when the same data would be audited in another way.
-AUDIT_VERSION = 2
+AUDIT_VERSION = 3
 FINDINGS_FILE = "findings.json"
 REPORT_FILE = "report.html"
 REMOVED_FILE = "removed.jsonl"
@@ -72,7 +70,7 @@ def audit(
 
     Args:
         prepared: The data set.
-        model: The model whose vocabulary the unknown tokens refer to; None estimates the tokens.
+        model: The model whose vocabulary counts the tokens; None leaves them uncounted.
         settings: The policy, and how near duplicates are found.
         max_length: Tokens at which training cuts texts.
         folder: Where the result is put, under its digest.
@@ -146,8 +144,7 @@ def _findings(
 ) -> Findings:
     tokenizer = load_tokenizer(model.folder) if model else None
     measured = {
-        split: measure_lengths(rows.texts, max_length=max_length, tokenizer=tokenizer, pairs=rows.pairs)
-        for split, rows in splits.items()
+        split: measure_lengths(rows, max_length=max_length, tokenizer=tokenizer) for split, rows in splits.items()
     }
     unknown = {split: share for split, (_, share) in measured.items() if share is not None}
     personal, personal_examples, damaged, damaged_examples = _look_through(splits)
@@ -168,7 +165,6 @@ def _findings(
         near_duplicates=None if near is None else count_near(splits, near, settings),
         labels=_labels(prepared, splits),
         lengths={split: lengths for split, (lengths, _) in measured.items()},
-        scripts={split: count_scripts(rows.texts) for split, rows in splits.items()},
         tokenizer=model.origin if model else None,
         unknown_token_share=unknown or None,
         personal_data=personal,
@@ -205,20 +201,17 @@ def _look_through(
     for split, rows in splits.items():
         kinds: Counter[str] = Counter()
         damaged[split] = 0
-        with tqdm(total=len(rows), desc=f"looking through {split}", unit=" rows", disable=None, delay=2) as progress:
-            for index, text in enumerate(rows.texts):
-                whole = text if rows.pairs is None else f"{text}\n{rows.pairs[index]}"
-                found = personal_data_kinds(whole)
-                for kind in found:
-                    kinds[kind] += 1
-                    if len(examples.setdefault(kind, [])) < EXAMPLES:
-                        examples[kind].append(example(rows, index))
-                if looks_damaged(whole):
-                    damaged[split] += 1
-                    if len(damaged_examples) < EXAMPLES:
-                        damaged_examples.append(example(rows, index))
-                if index % 1000 == 999:
-                    progress.update(1000)
+        texts = tqdm(rows.texts, desc=f"looking through {split}", unit=" rows", disable=None, delay=2)
+        for index, text in enumerate(texts):
+            whole = text if rows.pairs is None else f"{text}\n{rows.pairs[index]}"
+            for kind in personal_data_kinds(whole):
+                kinds[kind] += 1
+                if len(examples.setdefault(kind, [])) < EXAMPLES:
+                    examples[kind].append(example(rows, index))
+            if looks_damaged(whole):
+                damaged[split] += 1
+                if len(damaged_examples) < EXAMPLES:
+                    damaged_examples.append(example(rows, index))
         personal[split] = {kind: kinds[kind] for kind in MASKS}
     return personal, {kind: tuple(found) for kind, found in examples.items()}, damaged, tuple(damaged_examples)
 
@@ -336,7 +329,7 @@ def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Ou
         if split != "train":
             for index, text in enumerate(rows.fingerprints.tolist()):
                 if text in leaking and text not in places:
-                    places[text] = f"{split}, {rows.table['source'][index]}, row {rows.table['row'][index]}"
+                    places[text] = f"{split}, {rows.sources[index]}, row {rows.numbers[index]}"
     reasons = {
         "conflicts": "its text stands in train with another label, too",
         "duplicates": "its text stands in an earlier row of train with the same label",
@@ -353,5 +346,3 @@ def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Ou
                 label = train.label_names[train.labels[index]]
                 line = {"finding": finding, "reason": reason, "label": label, **row}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -112,11 +112,11 @@ class Lengths(Record):
     """How long the texts of a split are."""
 
     characters: Distribution
-    tokens: Distribution
-    """Special tokens included. Estimated without a vocabulary if `Findings.tokenizer` is null."""
+    tokens: Distribution | None
+    """Special tokens included; null if no vocabulary was at hand."""
     max_length: int
-    cut: int
-    """Rows longer than `max_length` tokens, scaled up from the sample if `tokens` is of a sample."""
+    cut: int | None
+    """Rows longer than `max_length` tokens, scaled up from a sample where there are very many; null like `tokens`."""
     histogram: tuple[tuple[int, int], ...]
     """Character lengths: upper bound (inclusive) of each bin, and rows in it."""
 
@@ -161,11 +161,8 @@ class Findings(Record):
     near_duplicates: NearDuplicates | None
     labels: Labels
     lengths: dict[Split, Lengths]
-    scripts: dict[Split, dict[str, int]]
-    """Rows by their writing: `simplified_chinese`, `traditional_chinese`, `chinese` (without characters that tell, or
-    with both kinds), `japanese`, `korean`, `latin`, `cyrillic`, `mixed`, `other`, `none`."""
     tokenizer: str | None
-    """Whose vocabulary the unknown tokens refer to; null if none was at hand."""
+    """Whose vocabulary the tokens were counted with; null if none was at hand."""
     unknown_token_share: dict[Split, float] | None
     """Share of tokens that the vocabulary does not have."""
     personal_data: dict[Split, dict[str, int]]

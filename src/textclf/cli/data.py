@@ -15,6 +15,7 @@ from textclf.config import Home, TrainConfig, anchor, parse_command
 from textclf.errors import ConfigError, HubError
 from textclf.records import FetchedData, FetchedModel, PreparedData
 from textclf.store import write_output
+from textclf.tables import one_line
 
 _PATHS = (
     "files, folders or patterns such as 'data/*.csv.gz'; names that begin with train, validation, dev or test say the "
@@ -117,8 +118,8 @@ def audit(arguments: Sequence[str]) -> int:
     """
     from textclf.audit.audit import REPORT_FILE, read_findings
     from textclf.audit.audit import audit as audit_data
-    from textclf.audit.report.console import console_summary
-    from textclf.audit.report.verdict import one_line, verdicts
+    from textclf.audit.report.summary import console_summary
+    from textclf.audit.report.verdict import verdicts
     from textclf.audit.report.wording import Words
 
     config, given, home = _start("audit", arguments)
@@ -357,5 +358,5 @@ def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:
     try:
         return fetch_model(config.model.sources, home=home, offline=True)
     except HubError:
-        print("The model is not on this machine yet: token counts are estimated.", file=sys.stderr)
+        print("The model is not on this machine yet: tokens are not counted.", file=sys.stderr)
         return None

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textclf.reading.column_types import Kind, column_type, kind_of, kind_of_type
+
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-_EXACT_IN_FLOAT = 2**53
-_LARGEST_INTEGER = 2**63
 
 
 class ColumnTypes:
@@ -25,7 +24,7 @@ class ColumnTypes:
     """
 
     def __init__(self) -> None:
-        self._kinds: dict[str, set[str]] = {}
+        self._kinds: dict[str, set[Kind | None]] = {}
         self._declared: dict[str, set[pa.DataType]] = {}
         self._text: set[str] = set()
 
@@ -38,9 +37,7 @@ class ColumnTypes:
         """Takes rows of another file."""
         for row in rows:
             for name, value in row.items():
-                kinds = self._kinds.setdefault(name, set())
-                if value is not None:
-                    kinds.add(_kind(value))
+                self._kinds.setdefault(name, set()).add(kind_of(value))
 
     def must_hold(self, column: str, words: Iterable[str]) -> None:
         """Makes a column text if its type cannot hold words that will be put into it."""
@@ -101,41 +98,9 @@ class ColumnTypes:
         kinds, declared = self._kinds.get(name, set()), self._declared.get(name, set())
         if name in self._text:
             return pa.string()
-        if len(declared) == 1 and not kinds:
+        if len(declared) == 1 and not kinds - {None}:
             return next(iter(declared))
-        for type_ in declared:
-            kinds = kinds | {_kind_of_type(type_)}
-        if kinds == {"truth"}:
-            return pa.bool_()
-        if kinds and kinds <= {"whole", "large"}:
-            return pa.int64()
-        if kinds and kinds <= {"whole", "fraction"}:
-            return pa.float64()
-        return pa.string()
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "truth"
-    if isinstance(value, float):
-        return "fraction"
-    if isinstance(value, int):
-        if abs(value) <= _EXACT_IN_FLOAT:
-            return "whole"
-        return "large" if -_LARGEST_INTEGER <= value < _LARGEST_INTEGER else "text"
-    return "text"
-
-
-def _kind_of_type(type_: pa.DataType) -> str:
-    import pyarrow as pa
-
-    if pa.types.is_boolean(type_):
-        return "truth"
-    if pa.types.is_floating(type_):
-        return "fraction"
-    if pa.types.is_integer(type_):
-        return "whole" if type_.bit_width <= 32 else "large"
-    return "text"
+        return column_type(kinds | {kind_of_type(type_) for type_ in declared})
 
 
 def _is_text(type_: pa.DataType) -> bool:

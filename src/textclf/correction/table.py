@@ -16,6 +16,7 @@ from textclf.correction.suspects import Suspect, Suspects
 from textclf.errors import ConfigError, DataError, first_lines
 from textclf.reading.data_file import iter_batches, read_columns
 from textclf.store import write_output
+from textclf.tables import spreadsheet_safe
 
 if TYPE_CHECKING:
     from xlsxwriter import Workbook
@@ -45,7 +46,6 @@ _REMOVALS = ("删除", "delete")
 # A cell holds 32,767 characters; some programs count those beyond U+FFFF twice.
 _MAX_CELL_CHARACTERS = 16_000
 _ROW_DIGEST = re.compile(r"r[0-9a-f]{16}")
-_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 _TABLE_SHEET = "suspects"
 _HELP_SHEET = "说明 Help"
 _HELP = (
@@ -267,7 +267,7 @@ def _mark(suspect: Suspect) -> str:
 def _csv(cells: Sequence[Sequence[str | int | float]]) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\r\n")
-    writer.writerows([[_guarded(value) if isinstance(value, str) else value for value in row] for row in cells])
+    writer.writerows([[spreadsheet_safe(value) if isinstance(value, str) else value for value in row] for row in cells])
     return stream.getvalue().encode("utf-8-sig")
 
 
@@ -331,15 +331,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MAX_CELL_CHARACTERS else f"{text[:_MAX_CELL_CHARACTERS]}…"
 
 
-def _guarded(text: str) -> str:
-    """Puts an apostrophe before what a spreadsheet would take for a formula."""
-    if text.startswith(("=", "@", "\t", "\r")) or (text.startswith(("+", "-")) and not _NUMBER.fullmatch(text)):
-        return f"'{text}"
-    return text
-
-
 def _unguarded(text: str) -> str:
-    return text[1:] if text.startswith("'") and _guarded(text[1:]) == text else text
+    return text[1:] if text.startswith("'") and spreadsheet_safe(text[1:]) == text else text
 
 
 def _text(value: object) -> str:

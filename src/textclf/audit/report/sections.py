@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from textclf.audit.findings import Distribution, Example, ExamplePair, Findings
 from textclf.audit.report.charts import BarGroup, Histogram, histogram, label_bars
-from textclf.audit.report.tables import Table, quarantine_table, quarantined_row, reason_name, rows_tables, shown_labels
-from textclf.audit.report.verdict import LENGTH_RATIO, Verdict, shift_meaning, verdicts
+from textclf.audit.report.tables import (
+    Table,
+    count,
+    counts_table,
+    decisions_table,
+    hidden_labels,
+    label_shares,
+    labels_table,
+    quarantine_table,
+    shown_labels,
+    split_names,
+)
+from textclf.audit.report.verdict import shift_meaning
 from textclf.audit.report.wording import Words
-from textclf.config.sources import SPLITS, Split
+from textclf.config.sources import Split
 
-
-@dataclass(frozen=True)
-class Shown:
-    """An example as it is shown: its text, where it stands, and its label."""
-
-    text: str
-    place: str
-    label: str
+# As `textclf.data.quarantine` words it.
+_PLACE = re.compile(r"(?P<source>.*?), row (?P<row>[0-9,]+): (?P<shown>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -33,26 +39,22 @@ class Fold:
     """
 
     title: str
-    items: Sequence[tuple[Sequence[Shown], str]] = ()
+    items: Sequence[tuple[Sequence[Example], str]] = ()
     lines: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page."""
+    """What one section of the page shows; tables stand under headings, which may be empty."""
 
-    name: str
-    title: str
-    verdicts: Sequence[Verdict]
     text: Sequence[str] = ()
-    bars_title: str = ""
     bars: Sequence[BarGroup] = ()
     histograms: Sequence[Histogram] = ()
     tables: Sequence[tuple[str, Table]] = ()
     folds: Sequence[Fold] = ()
 
 
-def build_sections(findings: Findings, words: Words) -> tuple[Section, ...]:
+def build_sections(findings: Findings, words: Words) -> dict[str, Section]:
     """Lays out everything that was found.
 
     Args:
@@ -60,283 +62,200 @@ def build_sections(findings: Findings, words: Words) -> tuple[Section, ...]:
         words: The language.
 
     Returns:
-        The sections in the order of the page.
+        The sections by name, in the order of the page.
     """
-    return _Sections(findings, words).build()
+    policy = [counts_table(findings, words), *([decisions_table(findings, words)] if findings.decisions else [])]
+    return {
+        "rows": Section(text=[words("rows_intro")], tables=[("", table) for table in policy]),
+        "quarantined": _quarantined(findings, words),
+        "duplicates": _duplicates(findings, words),
+        "leaks": _leaks(findings, words),
+        "near": _near(findings, words),
+        "labels": _labels(findings, words),
+        "lengths": _lengths(findings, words),
+        "personal": _personal(findings, words),
+        "damaged": _damaged(findings, words),
+        "dates": _dates(findings, words),
+    }
 
 
-class _Sections:
-    def __init__(self, findings: Findings, words: Words) -> None:
-        self.findings = findings
-        self.words = words
-        self.verdicts = verdicts(findings)
-        self.splits: list[Split] = [split for split in SPLITS if split in findings.rows]
+def _quarantined(findings: Findings, words: Words) -> Section:
+    if not findings.quarantined:
+        return Section(text=[words("none_quarantined")])
+    folds = []
+    for kind in findings.quarantined:
+        reason = words.known(f"reason.{kind.reason}", kind.reason)
+        title = words("first_of", reason=reason, shown=len(kind.examples), count=kind.rows)
+        # In the language of the page, unless it has another form than expected.
+        places = [(_PLACE.match(example), example) for example in kind.examples]
+        lines = [words("quarantined_row", **place.groupdict()) if place else example for place, example in places]
+        folds += [Fold(title, lines=lines)] if lines else []
+    return Section(tables=[("", quarantine_table(findings.quarantined, words))], folds=folds)
 
-    def build(self) -> tuple[Section, ...]:
-        return (
-            self._section("rows", text=[self.words("rows_intro")], tables=[*rows_tables(self.findings, self.words)]),
-            self._quarantined(),
-            self._duplicates(),
-            self._leaks(),
-            self._near(),
-            self._labels(),
-            self._lengths(),
-            self._writing(),
-            self._personal(),
-            self._damaged(),
-            self._dates(),
-        )
 
-    def _section(
-        self,
-        name: str,
-        *,
-        text: Sequence[str] = (),
-        bars: Sequence[BarGroup] = (),
-        histograms: Sequence[Histogram] = (),
-        tables: Sequence[Table | tuple[str, Table]] = (),
-        folds: Sequence[Fold] = (),
-    ) -> Section:
-        return Section(
-            name=name,
-            title=self.words(f"section.{name}"),
-            verdicts=[verdict for verdict in self.verdicts if verdict.section == name],
-            text=text,
-            bars_title=self.words("share_chart") if bars else "",
-            bars=bars,
-            histograms=histograms,
-            tables=[table if isinstance(table, tuple) else ("", table) for table in tables],
-            folds=folds,
-        )
+def _duplicates(findings: Findings, words: Words) -> Section:
+    copies, conflicts = findings.duplicates, findings.conflicts
+    columns: _Columns = {
+        "normalized": lambda split: count(copies[split].normalized),
+        "share": lambda split: _share(copies[split].normalized, findings.rows[split]),
+        "exact": lambda split: count(copies[split].exact),
+        "repeated_texts": lambda split: count(copies[split].texts),
+        "conflict_rows": lambda split: count(conflicts[split].rows),
+        "conflict_texts": lambda split: count(conflicts[split].texts),
+    }
+    folds = [
+        *_pairs("conflicts", findings.examples.conflicts, words),
+        *_pairs("duplicates", findings.examples.duplicates, words),
+    ]
+    return Section(
+        text=[words("duplicates_intro")], tables=[("", _by_split(findings.rows, columns, words))], folds=folds
+    )
 
-    def _quarantined(self) -> Section:
-        found, words = self.findings.quarantined, self.words
-        if not found:
-            return self._section("quarantined", text=[words("none_quarantined")])
-        folds = [
-            Fold(
-                words("first_of", reason=reason_name(kind, words), shown=len(kind.examples), count=kind.rows),
-                lines=[quarantined_row(example, words) for example in kind.examples],
-            )
-            for kind in found
-            if kind.examples
-        ]
-        return self._section("quarantined", tables=[quarantine_table(found, words)], folds=folds)
 
-    def _duplicates(self) -> Section:
-        words, rows = self.words, []
-        for split in self.splits:
-            copies, conflicts = self.findings.duplicates[split], self.findings.conflicts[split]
-            counts = (copies.normalized, copies.exact, copies.texts, conflicts.rows, conflicts.texts)
-            cells = [f"{count:,}" for count in counts]
-            cells.insert(1, _share(copies.normalized, self.findings.rows[split]))
-            rows.append([words(f"split.{split}"), *cells])
-        columns = ("normalized", "share", "exact", "repeated_texts", "conflict_rows", "conflict_texts")
-        return self._section(
-            "duplicates",
-            text=[words("duplicates_intro")],
-            tables=[Table([words("split"), *map(words, columns)], rows)],
-            folds=[
-                *self._pairs("conflicts", self.findings.examples.conflicts),
-                *self._pairs("duplicates", self.findings.examples.duplicates),
-            ],
-        )
+def _leaks(findings: Findings, words: Words) -> Section:
+    shared = findings.cross_split
+    columns: _Columns = {
+        "leak_normalized": lambda split: count(shared[split].normalized),
+        "share": lambda split: _share(shared[split].normalized, findings.rows[split]),
+        "leak_exact": lambda split: count(shared[split].exact),
+        "leak_other_label": lambda split: count(shared[split].other_label),
+        "leak_near": lambda split: count(shared[split].near),
+        "leak_free_rows": lambda split: count(shared[split].leak_free),
+    }
+    return Section(
+        text=[words("leaks_intro")],
+        tables=[("", _by_split(shared, columns, words))],
+        folds=_pairs("leaks", findings.examples.leaks, words),
+    )
 
-    def _leaks(self) -> Section:
-        words, rows = self.words, []
-        for split, shared in self.findings.cross_split.items():
-            total = self.findings.rows[split]
-            near = words("not_looked") if shared.near is None else f"{shared.near:,}"
-            cells = [shared.normalized, shared.exact, shared.other_label, shared.leak_free]
-            counts = [f"{count:,}" for count in cells]
-            rows.append(
-                [words(f"split.{split}"), counts[0], _share(shared.normalized, total), *counts[1:3], near, counts[3]]
-            )
-        columns = ("leak_normalized", "share", "leak_exact", "leak_other_label", "leak_near", "leak_free_rows")
-        return self._section(
-            "leaks",
-            text=[words("leaks_intro")],
-            tables=[Table([words("split"), *map(words, columns)], rows)],
-            folds=self._pairs("leaks", self.findings.examples.leaks),
-        )
 
-    def _near(self) -> Section:
-        near, words = self.findings.near_duplicates, self.words
-        if near is None:
-            return self._section("near", text=[words("near_off")])
-        rows = [
-            [
-                words(f"split.{split}"),
-                f"{near.rows.get(split, 0):,}",
-                _share(near.rows.get(split, 0), self.findings.rows[split]),
-            ]
-            for split in self.splits
-        ]
-        return self._section(
-            "near",
-            text=[words("near_intro", count=near.pairs, threshold=near.threshold, size=near.ngram_size)],
-            tables=[Table([words("split"), words("near_rows"), words("share")], rows)],
-            folds=self._pairs("near", self.findings.examples.near_duplicates),
-        )
+def _near(findings: Findings, words: Words) -> Section:
+    near = findings.near_duplicates
+    if near is None:
+        return Section(text=[words("near_off")])
+    columns: _Columns = {
+        "near_rows": lambda split: count(near.rows.get(split, 0)),
+        "share": lambda split: _share(near.rows.get(split, 0), findings.rows[split]),
+    }
+    return Section(
+        text=[words("near_intro", count=near.pairs, threshold=near.threshold, size=near.ngram_size)],
+        tables=[("", _by_split(findings.rows, columns, words))],
+        folds=_pairs("near", findings.examples.near_duplicates, words),
+    )
 
-    def _labels(self) -> Section:
-        labels, words = self.findings.labels, self.words
-        names, hidden = shown_labels(self.findings)
-        totals = {split: sum(labels.counts[split].values()) or 1 for split in self.splits}
-        shares = {
-            split: {name: labels.counts[split].get(name, 0) / totals[split] for name in names} for split in self.splits
+
+def _labels(findings: Findings, words: Words) -> Section:
+    shift = findings.labels.shift
+    text = [words("labels_intro", count=len(findings.labels.counts["train"])), hidden_labels(findings, words)]
+    tables = [("", labels_table(findings, words))]
+    if shift:
+        text.append(words("shift_intro"))
+        columns: _Columns = {
+            "meaning": lambda split: words(
+                f"shift.{shift_meaning(shift[split].total_variation, shift[split].p_value)}"
+            ),
+            "distance": lambda split: f"{shift[split].total_variation:.3f}",
+            "p_value": lambda split: "< 0.001" if shift[split].p_value < 0.001 else f"{shift[split].p_value:.3f}",
         }
-        medians = labels.median_characters
-        shortest = min((length for length in medians.values() if length > 0), default=0)
-        marked = frozenset(
-            position for position, name in enumerate(names) if medians.get(name, 0) > LENGTH_RATIO * shortest > 0
+        tables.append(("", _by_split(shift, columns, words, text_columns=2)))
+    bars = label_bars(label_shares(findings), shown_labels(findings))
+    return Section(text=list(filter(None, text)), bars=bars, tables=tables)
+
+
+def _lengths(findings: Findings, words: Words) -> Section:
+    found = findings.lengths
+    charts = [
+        histogram(
+            lengths.histogram,
+            split,
+            title=words("histogram", split=split),
+            mark=lengths.characters.p95,
+            mark_text=words("p95_line", characters=lengths.characters.p95),
+            axis=words("axis"),
         )
-        rows = []
-        for name in names:
-            counts = [f"{labels.counts[split].get(name, 0):,} ({shares[split][name]:.1%})" for split in self.splits]
-            rows.append([name, *counts, f"{medians[name]:,.0f}" if name in medians else "–"])
-        header = [words("label"), *(words(f"split.{split}") for split in self.splits), words("median_characters")]
-        tables = [Table(header, rows, marked=marked)]
-        text = [words("labels_intro", count=len(labels.counts["train"]))]
-        if hidden:
-            text.append(words("labels_more", shown=len(names), count=len(hidden), rows=sum(hidden.values())))
-        if labels.shift:
-            text.append(words("shift_intro"))
-            columns = ("split", "meaning", "distance", "p_value")
-            shift_rows = [
-                [
-                    words(f"split.{split}"),
-                    words(f"shift.{shift_meaning(shift.total_variation, shift.p_value)}"),
-                    f"{shift.total_variation:.3f}",
-                    "< 0.001" if shift.p_value < 0.001 else f"{shift.p_value:.3f}",
-                ]
-                for split, shift in labels.shift.items()
-            ]
-            tables.append(Table(list(map(words, columns)), shift_rows, text_columns=2))
-        return self._section("labels", text=text, bars=label_bars(shares, names), tables=tables)
-
-    def _lengths(self) -> Section:
-        words, found = self.words, self.findings.lengths
-        charts = [
-            histogram(
-                found[split].histogram,
-                split,
-                title=words("histogram", split=split),
-                mark=found[split].characters.p95,
-                mark_text=words("p95_line", characters=found[split].characters.p95),
-                axis=words("axis"),
-            )
-            for split in self.splits
-        ]
-        columns = ("minimum", "median", "mean", "p95", "p99", "maximum")
-        header = [words("split"), *map(words, columns)]
-        characters = [[words(f"split.{split}"), *_distribution(found[split].characters)] for split in self.splits]
-        tokens = [
-            [
-                words(f"split.{split}"),
-                *_distribution(found[split].tokens),
-                f"{found[split].cut:,} ({_share(found[split].cut, self.findings.rows[split])})",
-            ]
-            for split in self.splits
-        ]
-        cut = words("cut_head", length=found["train"].max_length)
-        tokenizer = self.findings.tokenizer
-        return self._section(
-            "lengths",
-            text=[words("tokens_estimated") if tokenizer is None else words("tokens_of", tokenizer=tokenizer)],
-            histograms=[chart for chart in charts if chart],
-            tables=[
-                (words("characters_table"), Table(header, characters)),
-                (words("tokens_table"), Table([*header, cut], tokens)),
-            ],
+        for split, lengths in found.items()
+    ]
+    tables = [
+        (
+            words("characters_table"),
+            _by_split(found, _distribution({split: lengths.characters for split, lengths in found.items()}), words),
         )
-
-    def _writing(self) -> Section:
-        words, scripts = self.words, self.findings.scripts
-        kinds = dict.fromkeys(kind for counts in scripts.values() for kind, rows in counts.items() if rows)
-        order = sorted(kinds, key=lambda kind: -sum(counts.get(kind, 0) for counts in scripts.values()))
-        rows = []
-        for kind in order:
-            counts = {split: scripts[split].get(kind, 0) for split in self.splits}
-            shares = [f"{count:,} ({_share(count, self.findings.rows[split])})" for split, count in counts.items()]
-            rows.append([words.known(f"script.{kind}", kind), *shares])
-        unknown, tokenizer = self.findings.unknown_token_share, self.findings.tokenizer
-        text = words("no_vocabulary")
-        if unknown is not None and tokenizer is not None:
-            text = words("unknown_intro", tokenizer=tokenizer)
-            rows.append(
-                [
-                    words("unknown_share"),
-                    *(f"{unknown[split]:.2%}" if split in unknown else "–" for split in self.splits),
-                ]
-            )
-        return self._section("writing", text=[text], tables=[self._by_split("script", rows)])
-
-    def _personal(self) -> Section:
-        words, counts = self.words, self.findings.personal_data
-        kinds = list(dict.fromkeys(kind for found in counts.values() for kind in found))
-        if not any(rows for found in counts.values() for rows in found.values()):
-            return self._section("personal", text=[words("personal_none")])
-        rows = [
-            [words.known(f"kind.{kind}", kind), *(f"{counts[split].get(kind, 0):,}" for split in self.splits)]
-            for kind in kinds
-        ]
-        folds = [
-            self._fold(words.known(f"kind.{kind}", kind), [([example], "") for example in examples])
-            for kind, examples in self.findings.examples.personal_data.items()
-            if examples
-        ]
-        return self._section(
-            "personal", text=[words("personal_intro")], tables=[self._by_split("kind", rows)], folds=folds
-        )
-
-    def _damaged(self) -> Section:
-        words, damaged = self.words, self.findings.damaged
-        if not any(damaged.values()):
-            return self._section("damaged", text=[words("damaged_none")])
-        rows = [
-            [words(f"split.{split}"), f"{damaged[split]:,}", _share(damaged[split], self.findings.rows[split])]
-            for split in self.splits
-        ]
-        examples = self.findings.examples.damaged
-        return self._section(
-            "damaged",
-            tables=[Table([words("split"), words("damaged_head"), words("share")], rows)],
-            folds=[self._fold(words("examples.damaged"), [([example], "") for example in examples])]
-            if examples
-            else [],
-        )
-
-    def _dates(self) -> Section:
-        words, dates = self.words, self.findings.dates
-        if dates is None:
-            return self._section("dates", text=[words("dates_none")])
-        rows = [[words(f"split.{split}"), *dates[split]] for split in self.splits if split in dates]
-        return self._section("dates", tables=[Table([words("split"), words("first_day"), words("last_day")], rows)])
-
-    def _by_split(self, first: str, rows: Sequence[Sequence[str]]) -> Table:
-        return Table([self.words(first), *(self.words(f"split.{split}") for split in self.splits)], rows)
-
-    def _pairs(self, kind: str, pairs: Sequence[ExamplePair]) -> list[Fold]:
-        def remark(pair: ExamplePair) -> str:
-            return self.words("similarity", share=pair.similarity) if pair.similarity < 1 else ""
-
-        items = [([pair.first, pair.second], remark(pair)) for pair in pairs]
-        return [self._fold(self.words(f"examples.{kind}"), items)] if items else []
-
-    def _fold(self, what: str, items: Sequence[tuple[Sequence[Example], str]]) -> Fold:
-        shown = [([self._shown(example) for example in examples], remark) for examples, remark in items]
-        return Fold(self.words("examples", what=what, count=len(items)), items=shown)
-
-    def _shown(self, example: Example) -> Shown:
-        place = self.words("place", split=example.split, source=example.source, row=example.row)
-        return Shown(example.text, place, example.label)
+    ]
+    text = words("no_vocabulary")
+    tokens = {split: lengths.tokens for split, lengths in found.items() if lengths.tokens}
+    if tokens and findings.tokenizer is not None:
+        text = words("tokens_of", tokenizer=findings.tokenizer)
+        unknown = findings.unknown_token_share or {}
+        columns: _Columns = {
+            **_distribution(tokens),
+            "cut_rows": lambda split: f"{count(found[split].cut)} ({_share(found[split].cut, findings.rows[split])})",
+            "unknown_share": lambda split: f"{unknown[split]:.2%}" if split in unknown else "–",
+        }
+        tables.append((words("tokens_table", length=found["train"].max_length), _by_split(tokens, columns, words)))
+    return Section(text=[text], histograms=[chart for chart in charts if chart], tables=tables)
 
 
-def _distribution(found: Distribution) -> list[str]:
-    figures = (found.minimum, found.median, found.mean, found.p95, found.p99, found.maximum)
-    return [f"{figure:,.0f}" for figure in figures]
+def _personal(findings: Findings, words: Words) -> Section:
+    counts = findings.personal_data
+    if not any(rows for found in counts.values() for rows in found.values()):
+        return Section(text=[words("personal_none")])
+    names = {kind: words.known(f"kind.{kind}", kind) for found in counts.values() for kind in found}
+    rows = [[name, *(count(counts[split].get(kind, 0)) for split in findings.rows)] for kind, name in names.items()]
+    folds = [
+        _singles(names.get(kind, kind), examples, words) for kind, examples in findings.examples.personal_data.items()
+    ]
+    table = Table([words("kind"), *split_names(findings, words)], rows)
+    return Section(text=[words("personal_intro")], tables=[("", table)], folds=folds)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "–"
+def _damaged(findings: Findings, words: Words) -> Section:
+    damaged = findings.damaged
+    if not any(damaged.values()):
+        return Section(text=[words("damaged_none")])
+    columns: _Columns = {
+        "damaged_head": lambda split: count(damaged[split]),
+        "share": lambda split: _share(damaged[split], findings.rows[split]),
+    }
+    examples = findings.examples.damaged
+    folds = [_singles(words("examples.damaged"), examples, words)] if examples else []
+    return Section(tables=[("", _by_split(damaged, columns, words))], folds=folds)
+
+
+def _dates(findings: Findings, words: Words) -> Section:
+    dates = findings.dates
+    if dates is None:
+        return Section(text=[words("dates_none")])
+    columns: _Columns = {"first_day": lambda split: dates[split][0], "last_day": lambda split: dates[split][1]}
+    return Section(tables=[("", _by_split(dates, columns, words))])
+
+
+_Columns = Mapping[str, Callable[[Split], str]]
+"""The cell of a split, by the key of the column's heading."""
+
+
+def _by_split(splits: Iterable[Split], columns: _Columns, words: Words, *, text_columns: int = 1) -> Table:
+    rows = [[words(f"split.{split}"), *(cell(split) for cell in columns.values())] for split in splits]
+    return Table([words("split"), *map(words, columns)], rows, text_columns=text_columns)
+
+
+def _distribution(found: Mapping[Split, Distribution]) -> _Columns:
+    def column(field: str) -> Callable[[Split], str]:
+        return lambda split: f"{getattr(found[split], field):,.0f}"
+
+    return {field: column(field) for field in Distribution.model_fields}
+
+
+def _pairs(kind: str, pairs: Sequence[ExamplePair], words: Words) -> list[Fold]:
+    items = [
+        ((pair.first, pair.second), words("similarity", share=pair.similarity) if pair.similarity < 1 else "")
+        for pair in pairs
+    ]
+    return [Fold(words("examples", what=words(f"examples.{kind}"), count=len(items)), items)] if items else []
+
+
+def _singles(what: str, examples: Sequence[Example], words: Words) -> Fold:
+    return Fold(words("examples", what=what, count=len(examples)), [((example,), "") for example in examples])
+
+
+def _share(part: int | None, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole and part is not None else "–"

@@ -1,21 +1,19 @@
-"""Tables that the page and the Markdown share: rows, decisions, quarantined rows; and which labels are shown."""
+"""Tables that page, terminal and Markdown share: counts, decisions, quarantined rows and labels."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from textclf.audit.findings import Findings
 from textclf.audit.report.wording import Words
-from textclf.config.sources import SPLITS
+from textclf.config.sources import Split
 from textclf.records import Quarantined
 
 MOST_LABELS = 30
 """A table of more labels is not read; the others are counted."""
-
-# As `textclf.data.quarantine` words it.
-_PLACE = re.compile(r"(?P<source>.*?), row (?P<row>[0-9,]+): (?P<shown>.*)", re.DOTALL)
+LENGTH_RATIO = 1.5
+"""How far the medians of two labels may be apart before length gives a label away."""
 
 
 @dataclass(frozen=True)
@@ -27,26 +25,36 @@ class Table:
         rows: The cells.
         text_columns: How many columns, from the left, are text; the others are figures.
         marked: Rows to draw attention to, by position.
-        coded: The cells have names between backticks.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     text_columns: int = 1
     marked: frozenset[int] = frozenset()
-    coded: bool = False
 
 
-def rows_tables(findings: Findings, words: Words) -> Iterable[Table]:
-    """Tables of the rows by split, before and after the policy, and of what the policy decided."""
-    rows = []
-    for split in (split for split in SPLITS if split in findings.rows):
-        before, after = findings.rows[split], findings.rows_after[split]
-        rows.append([words(f"split.{split}"), f"{before:,}", f"{before - after:,}", f"{after:,}"])
-    before, after = sum(findings.rows.values()), sum(findings.rows_after.values())
-    rows.append([words("all"), f"{before:,}", f"{before - after:,}", f"{after:,}"])
-    yield Table(list(map(words, ("split", "rows_before", "removed", "rows_after"))), rows)
-    decisions = [
+def counts_table(findings: Findings, words: Words) -> Table:
+    """Counts what was found in each split."""
+    shared, near = findings.cross_split, findings.near_duplicates
+    figures: dict[str, Callable[[Split], int | None]] = {
+        words("rows_before"): lambda split: findings.rows[split],
+        words("rows_after"): lambda split: findings.rows_after[split],
+        words("normalized"): lambda split: findings.duplicates[split].normalized,
+        words("conflict_rows"): lambda split: findings.conflicts[split].rows,
+        words("leak_normalized"): lambda split: shared[split].normalized if split in shared else None,
+        words("leak_near"): lambda split: shared[split].near if split in shared else None,
+        words("near_rows"): lambda split: None if near is None else near.rows.get(split, 0),
+        words("cut_head", length=findings.lengths["train"].max_length): lambda split: findings.lengths[split].cut,
+        words("personal_head"): lambda split: sum(findings.personal_data.get(split, {}).values()),
+        words("damaged_head"): lambda split: findings.damaged[split],
+    }
+    rows = [[name, *(count(figure(split)) for split in findings.rows)] for name, figure in figures.items()]
+    return Table([words("rows"), *split_names(findings, words)], rows)
+
+
+def decisions_table(findings: Findings, words: Words) -> Table:
+    """Says what the policy decided, and how many training rows that removed."""
+    rows = [
         [
             words.known(f"finding.{decision.finding}", decision.finding),
             words.known(f"choice.{decision.finding}.{decision.choice}", decision.choice),
@@ -54,31 +62,64 @@ def rows_tables(findings: Findings, words: Words) -> Iterable[Table]:
         ]
         for decision in findings.decisions
     ]
-    if decisions:
-        yield Table(list(map(words, ("decision", "choice", "rows_removed"))), decisions, text_columns=2, coded=True)
+    return Table(list(map(words, ("decision", "choice", "rows_removed"))), rows, text_columns=2)
 
 
-def quarantined_row(example: str, words: Words) -> str:
-    """Says an example of a quarantined row in the language of the page; as it is if it has another form."""
-    place = _PLACE.match(example)
-    return words("quarantined_row", **place.groupdict()) if place else example
+def quarantine_table(kinds: Sequence[Quarantined], words: Words, *, most: int | None = None) -> Table:
+    """Counts the kinds of broken rows; beyond the `most` frequent ones together."""
+    shown = kinds[:most]
+    rows = [[words.known(f"reason.{kind.reason}", kind.reason), f"{kind.rows:,}"] for kind in shown]
+    if rest := kinds[len(shown) :]:
+        rows.append([words("more", count=len(rest)), f"{sum(kind.rows for kind in rest):,}"])
+    return Table([words("reason"), words("rows")], rows)
 
 
-def quarantine_table(kinds: Iterable[Quarantined], words: Words) -> Table:
-    """A table of the kinds of broken rows, with counts."""
-    return Table([words("reason"), words("rows")], [[reason_name(kind, words), f"{kind.rows:,}"] for kind in kinds])
+def labels_table(findings: Findings, words: Words) -> Table:
+    """Counts the most frequent labels in each split, beside the median length of their training texts."""
+    counts, medians = findings.labels.counts, findings.labels.median_characters
+    shares = label_shares(findings)
+    names = shown_labels(findings)
+    shortest = min((length for length in medians.values() if length > 0), default=0)
+    rows = [
+        [
+            name,
+            *(f"{counts[split].get(name, 0):,} ({shares[split].get(name, 0):.1%})" for split in findings.rows),
+            f"{medians[name]:,.0f}" if name in medians else "–",
+        ]
+        for name in names
+    ]
+    marked = frozenset(index for index, name in enumerate(names) if medians.get(name, 0) > LENGTH_RATIO * shortest > 0)
+    return Table([words("label"), *split_names(findings, words), words("median_characters")], rows, marked=marked)
 
 
-def reason_name(kind: Quarantined, words: Words) -> str:
-    """Names a kind of broken row."""
-    return words.known(f"reason.{kind.reason}", kind.reason)
+def hidden_labels(findings: Findings, words: Words) -> str:
+    """Says how many labels the table leaves out; empty if it shows all."""
+    shown = shown_labels(findings)
+    hidden = findings.labels.counts["train"].keys() - set(shown)
+    rows = sum(by_label.get(name, 0) for by_label in findings.labels.counts.values() for name in hidden)
+    return words("labels_more", shown=len(shown), count=len(hidden), rows=rows) if hidden else ""
 
 
-def shown_labels(findings: Findings) -> tuple[list[str], dict[str, int]]:
-    """Splits the labels into those that are shown, the most frequent first, and the others with their rows."""
-    totals: dict[str, int] = {}
-    for counts in findings.labels.counts.values():
-        for label, count in counts.items():
-            totals[label] = totals.get(label, 0) + count
-    ordered = sorted(totals, key=lambda label: -totals[label])
-    return ordered[:MOST_LABELS], {label: totals[label] for label in ordered[MOST_LABELS:]}
+def shown_labels(findings: Findings) -> list[str]:
+    """The labels that are shown, the most frequent first."""
+    by_split = findings.labels.counts
+    totals = {name: sum(counts.get(name, 0) for counts in by_split.values()) for name in by_split["train"]}
+    return sorted(totals, key=lambda name: -totals[name])[:MOST_LABELS]
+
+
+def label_shares(findings: Findings) -> Mapping[Split, Mapping[str, float]]:
+    """Share of each label in each split, 0 to 1."""
+    return {
+        split: {name: rows / (sum(counts.values()) or 1) for name, rows in counts.items()}
+        for split, counts in findings.labels.counts.items()
+    }
+
+
+def split_names(findings: Findings, words: Words) -> Iterable[str]:
+    """Names the splits, in order."""
+    return [words(f"split.{split}") for split in findings.rows]
+
+
+def count(number: int | None) -> str:
+    """Writes a count, or a dash for what was not counted."""
+    return "–" if number is None else f"{number:,}"

@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from textclf.audit.findings import Decision, Findings
+from textclf.audit.report.tables import LENGTH_RATIO
 from textclf.audit.report.wording import Words
 from textclf.config.sources import Split
-from textclf.tables import shorten
+from textclf.tables import one_line, shorten
 
 Severity = Literal["serious", "warning", "note", "handled"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "handled", "warning", "note")
 """In the order in which people should read them; `handled` is what the policy has put right."""
-
-LENGTH_RATIO = 1.5
-"""How far the medians of two labels may be apart before length gives a label away."""
 
 _SERIOUS_SHARE = 0.01
 _FEWEST_ROWS = 10
@@ -199,7 +197,7 @@ def _texts(findings: Findings) -> Iterator[Verdict]:
         share = count / all_rows
         values = {"count": count, "total": all_rows, "share": share}
         yield Verdict(_graded(share), "damaged", "damaged", values, share)
-    count = sum(lengths.cut for lengths in findings.lengths.values())
+    count = sum(lengths.cut or 0 for lengths in findings.lengths.values())
     if (share := count / all_rows) >= 0.05:
         values = {"count": count, "total": all_rows, "share": share, "length": findings.lengths["train"].max_length}
         yield Verdict("serious" if share >= 0.25 else "warning", "lengths", "cut", values, share)
@@ -207,11 +205,7 @@ def _texts(findings: Findings) -> Iterator[Verdict]:
         split, share = max(findings.unknown_token_share.items(), key=lambda item: item[1])
         if share >= _SERIOUS_SHARE:
             values = {"split": split, "share": share, "tokenizer": one_line(findings.tokenizer)}
-            yield Verdict("serious" if share >= 0.05 else "warning", "writing", "unknown", values, share)
-    train = findings.scripts["train"]
-    simplified, traditional = (train.get(f"{form}_chinese", 0) for form in ("simplified", "traditional"))
-    if min(simplified, traditional) / (findings.rows["train"] or 1) >= _SERIOUS_SHARE:
-        yield Verdict("note", "writing", "two_scripts", {"simplified": simplified, "traditional": traditional})
+            yield Verdict("serious" if share >= 0.05 else "warning", "lengths", "unknown", values, share)
 
 
 def _dates(findings: Findings) -> Iterator[Verdict]:
@@ -221,11 +215,6 @@ def _dates(findings: Findings) -> Iterator[Verdict]:
     for split in held_out:
         if split in findings.dates and (begin := findings.dates[split][0]) <= (end := findings.dates["train"][1]):
             yield Verdict("note", "dates", "time_overlap", {"split": split, "train_end": end, "begin": begin})
-
-
-def one_line(text: str) -> str:
-    """Makes a name safe for a line of a terminal or a table: no line breaks, no control characters."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
 
 
 def _graded(share: float) -> Severity:

@@ -1,7 +1,8 @@
 """Every sentence and heading of the audit's report, in English and Chinese.
 
 A text is a format string. In English `[row|rows]` stands for the first word where `count` is 1, for the second
-elsewhere. Words between backticks are names from the configuration or the metrics.
+elsewhere; `[row|rows|removed]` goes by `removed`. Words between backticks are names from the configuration or the
+metrics.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "seconds_value": ("{seconds:,.1f} s", "{seconds:,.1f} 秒"),
     "verdict": ("What matters", "结论"),
     "all_clear": (
-        "Nothing to worry about: no leaks, no contradictions, nothing quarantined, nothing unusual.",
+        "Nothing to worry about: no leaks, no conflicting labels, nothing quarantined, nothing unusual.",
         "一切正常：没有泄漏，没有标签冲突，没有隔离的行，也没有其他异常。",
     ),
     "nothing_serious": ("Nothing serious was found.", "没有发现严重问题。"),
@@ -32,48 +33,50 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "severity.note": ("note", "提示"),
     "severity.handled": ("handled", "已处理"),
     "more_verdicts": ("and {count:,} more in the report", "报告中还有 {count:,} 项"),
+    "more": ("{count:,} more", "其余 {count:,} 项"),
     "report_path": ("Report: {path}", "报告：{path}"),
     "contents": ("Sections", "目录"),
     "split": ("Split", "数据集"),
     "split.train": ("train", "训练集"),
     "split.validation": ("validation", "验证集"),
     "split.test": ("test", "测试集"),
-    "all": ("all", "合计"),
     # Verdicts
     "leak": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) [stands|stand] in the training rows, too, {exact:,} of them "
-        "word for word: scores on these rows are too good.",
+        "{count:,} of {total:,} {split} rows ({share:.1%}) also [appears|appear] in train, {exact:,} of them word for "
+        "word: scores on these rows are inflated.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）也出现在训练集里，其中 {exact:,} 条逐字相同："
         "在这些数据上测得的分数偏高。",
     ),
     "leak_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) [stands|stand] in the training rows, too, {exact:,} of them "
-        "word for word: a model that learns these rows scores too well on {split}. They are left out of the training.",
+        "{count:,} of {total:,} {split} rows ({share:.1%}) also [appears|appear] in train, {exact:,} of them word for "
+        "word: a model trained on them would score too high on {split}. The training copies are excluded from "
+        "training.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）也出现在训练集里，其中 {exact:,} 条逐字相同："
         "模型若学过这些数据，{split}分数会偏高。训练时已去除这些行。",
     ),
-    "leak_free": ("`test_leakfree/…` leaves {rows:,} rows.", "`test_leakfree/…` 只用其余 {rows:,} 条计算。"),
+    "leak_free": ("`test_leakfree/…` is measured on {rows:,} rows.", "`test_leakfree/…` 只用其余 {rows:,} 条计算。"),
     "near_leak": (
         "{count:,} of {total:,} {split} rows ({share:.1%}) [is|are] nearly the same as a training row.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与训练集的某条近似重复。",
     ),
     "near_leak_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) [was|were] nearly the same as a training row. Those "
-        "training rows were removed.",
+        "{count:,} of {total:,} {split} rows ({share:.1%}) [is|are] nearly the same as a training row. Those training "
+        "rows are excluded from training.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与训练集的某条近似重复；训练集中的这些行已删除。",
     ),
     "other_label": (
-        "{count:,} {split} [row has|rows have] a text that train labels differently only: one of the two is wrong.",
+        "{count:,} {split} [row has|rows have] a text that appears in train only with another label: one of the two "
+        "is wrong.",
         "{split}有 {count:,} 条文本在训练集里只出现过别的标签：两边必有一边标错。",
     ),
     "conflict": (
-        "{texts:,} [text|texts] in {split} [carries|carry] different labels, {rows:,} rows ({share:.1%}): no model can "
-        "get all of them right.",
+        "{texts:,} [text|texts] in {split} [has|have] conflicting labels ({rows:,} rows, {share:.1%}): no model can "
+        "get them all right.",
         "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）：任何模型都不可能全部判对。",
     ),
     "conflict_handled": (
-        "{texts:,} [text|texts] in {split} [carries|carry] different labels, {rows:,} rows ({share:.1%}). "
-        "The training does without {removed:,} of them.",
+        "{texts:,} [text|texts] in {split} [has|have] conflicting labels ({rows:,} rows, {share:.1%}); {removed:,} "
+        "[row is|rows are|removed] excluded from training.",
         "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）；已删除其中 {removed:,} 行。",
     ),
     "duplicate": (
@@ -81,8 +84,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条重复。",
     ),
     "duplicate_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) [repeats|repeat] the text of an earlier row; the "
-        "training does without {removed:,} of them.",
+        "{count:,} of {total:,} {split} rows ({share:.1%}) [repeats|repeat] the text of an earlier row; {removed:,} "
+        "[row is|rows are|removed] excluded from training.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条重复；作为重复删除了 {removed:,} 行。",
     ),
     "quarantined_row": ("{source}, row {row}: {shown}", "{source}，第 {row} 行：{shown}"),
@@ -91,59 +94,55 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条近似重复。",
     ),
     "quarantined": (
-        "{count:,} of {total:,} rows read ({share:.1%}) [breaks|break] the contract and [was|were] quarantined.",
+        "{count:,} of {total:,} rows ({share:.1%}) [breaks|break] the contract and [was|were] quarantined.",
         "读入的 {total:,} 行中有 {count:,} 行（{share:.1%}）不符合数据约定，已隔离（quarantine）。",
     ),
     "shift": (
-        "The labels of {split} are distributed unlike those of train (total variation {distance:.2f}): compare scores "
-        "label by label.",
+        "Labels in {split} are distributed differently from those in train (total variation {distance:.2f}): compare "
+        "scores label by label.",
         "{split}的标签分布与训练集不同（总变差距离 {distance:.2f}）：请按标签逐个比较分数。",
     ),
     "absent": (
-        "{count:,} [label has|labels have] no {split} rows: nothing is measured for [it|them].",
+        "{count:,} [label has|labels have] no {split} rows, so {split} scores say nothing about [it|them].",
         "有 {count:,} 个标签在{split}里没有数据：这些标签没有评测结果。",
     ),
     "few": (
-        "{count:,} [label has|labels have] fewer than {least} training rows: [it|they] can hardly be learnt.",
+        "{count:,} [label has|labels have] fewer than {least} training rows: [it is|they are] hard to learn.",
         "有 {count:,} 个标签的训练数据不足 {least} 条：很难学好。",
     ),
     "imbalance": (
-        "The most frequent label has {ratio:,.0f} times as many training rows as the rarest: look at macro F1, "
-        "not at accuracy.",
+        "The most frequent label has {ratio:,.0f} times as many training rows as the rarest: judge by macro F1, not "
+        "by accuracy.",
         "训练集中最多的标签是最少的 {ratio:,.0f} 倍：请看宏平均 F1，而不是准确率。",
     ),
     "length_by_label": (
         "Training texts of “{long}” are {ratio:.1f} times as long as those of “{short}” (medians {longest:,.0f} and "
-        "{shortest:,.0f} characters): length gives the label away.",
+        "{shortest:,.0f} characters): a model may go by length alone.",
         "训练集里“{long}”的文本长度是“{short}”的 {ratio:.1f} 倍（中位数 {longest:,.0f} 字与 {shortest:,.0f} 字）："
         "模型可能只凭长度判断。",
     ),
     "cut": (
-        "{count:,} of {total:,} rows ({share:.1%}) [is|are] longer than {length:,} tokens and [is|are] cut: "
-        "the end of the text is not seen.",
+        "{count:,} of {total:,} rows ({share:.1%}) [is|are] longer than {length:,} tokens and will be cut: the model "
+        "does not see how [it ends|they end].",
         "共 {total:,} 条，其中 {count:,} 条（{share:.1%}）超过 {length:,} 个 token，会被截断：模型看不到后面的内容。",
     ),
     "unknown": (
         "{share:.1%} of the {split} tokens are not in the vocabulary of {tokenizer}.",
         "{split}有 {share:.1%} 的 token 不在 {tokenizer} 的词表里。",
     ),
-    "two_scripts": (
-        "Train mixes simplified ({simplified:,} rows) and traditional Chinese ({traditional:,} rows): the same word is "
-        "written in two ways.",
-        "训练集混有简体（{simplified:,} 条）和繁体（{traditional:,} 条）：同一个词有两种写法。",
-    ),
     "personal": (
-        "{count:,} [finding|findings] of personal data ({kinds}): check whether you may use them; "
-        "`cleaning.mask_personal_data` hides them.",
+        "{count:,} [occurrence|occurrences] of personal data ({kinds}): check that you may use it; "
+        "`cleaning.mask_personal_data` masks it.",
         "发现 {count:,} 处个人信息（{kinds}）：请确认是否允许使用；`cleaning.mask_personal_data` 可以屏蔽。",
     ),
     "damaged": (
-        "{count:,} of {total:,} rows ({share:.1%}) [looks|look] damaged by a wrong conversion of encodings.",
+        "{count:,} of {total:,} rows ({share:.1%}) [looks|look] damaged, probably by a wrong conversion between "
+        "encodings.",
         "共 {total:,} 条，其中 {count:,} 条（{share:.1%}）疑似乱码，可能经过错误的编码转换。",
     ),
     "time_overlap": (
-        "Train goes on to {train_end}, {split} begins on {begin}: the model is trained on rows from the time it is "
-        "measured on.",
+        "Train runs until {train_end}, {split} starts on {begin}: the model is trained on rows from the period that "
+        "it is measured on.",
         "训练集截至 {train_end}，{split}从 {begin} 开始：时间上有重叠，模型训练时已见过评测时段的数据。",
     ),
     # Sections
@@ -154,7 +153,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "section.near": ("Near duplicates", "近似重复"),
     "section.labels": ("Labels", "标签"),
     "section.lengths": ("Lengths", "文本长度"),
-    "section.writing": ("Writing and unknown tokens", "文字与未登录词"),
     "section.personal": ("Personal data", "个人信息"),
     "section.damaged": ("Damaged text", "乱码"),
     "section.dates": ("Dates", "日期"),
@@ -162,9 +160,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "rows": ("rows", "行数"),
     "rows_before": ("rows before", "处理前"),
     "rows_after": ("rows after", "处理后"),
-    "removed": ("removed", "删除"),
     "rows_intro": (
-        "The policy changes the training rows only; validation and test are never touched.",
+        "The policy changes training rows only; validation and test always stay as they are.",
         "处理策略只改动训练集，验证集和测试集保持不变。",
     ),
     "decision": ("Finding", "问题"),
@@ -173,34 +170,34 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "finding.leaks": ("leaks", "泄漏"),
     "finding.conflicts": ("label conflicts", "标签冲突"),
     "finding.duplicates": ("duplicates", "重复"),
-    "choice.leaks.drop": ("training copies dropped (`drop`)", "删除训练集中的相同文本（`drop`）"),
+    "choice.leaks.drop": ("training copies dropped (drop)", "删除训练集中的相同文本（drop）"),
     "choice.leaks.drop_near": (
-        "training copies and near copies dropped (`drop_near`)",
-        "删除训练集中的相同与近似文本（`drop_near`）",
+        "training copies and near copies dropped (drop_near)",
+        "删除训练集中的相同与近似文本（drop_near）",
     ),
-    "choice.leaks.keep": ("kept (`keep`)", "保留（`keep`）"),
-    "choice.conflicts.majority": ("the most frequent label kept (`majority`)", "保留多数标签（`majority`）"),
-    "choice.conflicts.drop": ("all dropped (`drop`)", "全部删除（`drop`）"),
-    "choice.conflicts.keep": ("kept (`keep`)", "保留（`keep`）"),
-    "choice.duplicates.drop": ("all but the first dropped (`drop`)", "只保留第一条（`drop`）"),
+    "choice.leaks.keep": ("kept (keep)", "保留（keep）"),
+    "choice.conflicts.majority": ("the most frequent label kept (majority)", "保留多数标签（majority）"),
+    "choice.conflicts.drop": ("all dropped (drop)", "全部删除（drop）"),
+    "choice.conflicts.keep": ("kept (keep)", "保留（keep）"),
+    "choice.duplicates.drop": ("all but the first dropped (drop)", "只保留第一条（drop）"),
     "choice.duplicates.weight": (
-        "the first kept, weighted by its copies (`weight`)",
-        "只保留第一条，并按份数加权（`weight`）",
+        "the first kept, weighted by its copies (weight)",
+        "只保留第一条，并按份数加权（weight）",
     ),
-    "choice.duplicates.keep": ("kept (`keep`)", "保留（`keep`）"),
+    "choice.duplicates.keep": ("kept (keep)", "保留（keep）"),
     # Quarantine
-    "none_quarantined": ("Every row keeps the contract.", "所有行都符合数据约定。"),
+    "none_quarantined": ("No row breaks the contract.", "所有行都符合数据约定。"),
     "reason": ("Reason", "原因"),
     "first_of": ("{reason}: the first {shown:,} of {count:,}", "{reason}：{count:,} 行中的前 {shown:,} 行"),
     # Duplicates
     "exact": ("word for word", "逐字相同"),
     "normalized": ("repeated rows", "重复行"),
     "repeated_texts": ("repeated texts", "重复文本"),
-    "conflict_texts": ("texts in conflict", "冲突文本"),
+    "conflict_texts": ("conflicting texts", "冲突文本"),
     "conflict_rows": ("rows in conflict", "冲突行"),
     "duplicates_intro": (
-        "Repeated rows: the text stands in an earlier row of the same split, width and white space aside. In conflict: "
-        "equal texts with different labels in the same split.",
+        "Repeated rows: the text also stands in an earlier row of the same split, ignoring character width and white "
+        "space. Rows in conflict: equal texts with different labels in the same split.",
         "重复行：忽略全角半角和空白后，文本与同一数据集前面的某行相同。冲突：同一数据集内文本相同而标签不同。",
     ),
     "share": ("share", "占比"),
@@ -215,16 +212,15 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "similarity": ("{share:.0%} alike", "相似度 {share:.0%}"),
     # Leaks
     "leaks_intro": (
-        "Rows of validation and test whose text also stands in train. Leak-free rows stand in no earlier split and are "
-        "no copies of one another.",
+        "Validation and test rows whose text also appears in train. Leak-free rows appear in no earlier split and "
+        "only once in their own.",
         "验证集和测试集中文本也出现在训练集里的行。无泄漏的行：不在前面任何数据集中出现，彼此也不重复。",
     ),
     "leak_exact": ("word for word", "逐字相同"),
     "leak_normalized": ("in train", "出现在训练集"),
-    "leak_near": ("nearly in train", "与训练集近似"),
+    "leak_near": ("near copy in train", "与训练集近似"),
     "leak_other_label": ("with another label", "标签不同"),
     "leak_free_rows": ("leak-free", "无泄漏"),
-    "not_looked": ("not looked for", "未检查"),
     # Near duplicates
     "near_intro": (
         "{count:,} [pair|pairs] of different texts that share at least {threshold:.0%} of their {size}-character "
@@ -235,7 +231,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Near duplicates were not looked for (`audit.near_duplicates: false`).",
         "没有检查近似重复（`audit.near_duplicates: false`）。",
     ),
-    "near_rows": ("nearly repeated rows", "近似重复行"),
+    "near_rows": ("near copies of earlier rows", "近似重复行"),
     # Labels
     "labels_intro": ("{count:,} [label|labels].", "共 {count:,} 个标签。"),
     "labels_more": (
@@ -248,8 +244,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "p_value": ("p-value", "p 值"),
     "meaning": ("Compared with train", "与训练集相比"),
     "shift_intro": (
-        "How the labels of a split differ from those of train. Total variation is 0 for equal distributions and 1 for "
-        "disjoint ones; a small p-value says that chance alone would hardly make such a difference.",
+        "How the labels of each split differ from those of train. Total variation is 0 for equal distributions and 1 "
+        "for disjoint ones; a small p-value means that chance alone would rarely make such a difference.",
         "各数据集的标签分布与训练集的差异。总变差距离 0 表示分布相同，1 表示完全不同；p 值很小说明差异很难用偶然解释。",
     ),
     "shift.none": ("no difference beyond chance", "没有超出随机波动的差异"),
@@ -257,49 +253,31 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "shift.large": ("clearly different", "明显不同"),
     # Lengths
     "histogram": ("Length in characters, {split}", "{split}文本长度（字）"),
-    "p95_line": ("95% of the texts end here: {characters:,.0f} characters", "95% 的文本不超过 {characters:,.0f} 字"),
+    "p95_line": ("95% of the texts have at most {characters:,.0f} characters", "95% 的文本不超过 {characters:,.0f} 字"),
     "axis": ("characters", "字"),
     "characters_table": ("Characters", "字数"),
-    "tokens_table": ("Tokens", "token 数"),
-    "tokens_estimated": (
-        "No vocabulary was at hand: the tokens are estimated.",
-        "没有可用的词表，token 数为估计值。",
-    ),
-    "tokens_of": ("Tokens as {tokenizer} counts them.", "token 数按 {tokenizer} 的词表计算。"),
+    "tokens_table": ("Tokens, cut at {length:,}", "token 数（超过 {length:,} 被截断）"),
+    "tokens_of": ("Tokens are counted with the vocabulary of {tokenizer}.", "token 数按 {tokenizer} 的词表计算。"),
     "minimum": ("least", "最小"),
     "median": ("median", "中位数"),
     "mean": ("mean", "平均"),
     "p95": ("95%", "95%"),
     "p99": ("99%", "99%"),
     "maximum": ("most", "最大"),
-    "cut_head": ("cut at {length:,}", "超过 {length:,} 被截断"),
-    # Writing
-    "script": ("Writing", "文字"),
-    "script.simplified_chinese": ("simplified Chinese", "简体中文"),
-    "script.traditional_chinese": ("traditional Chinese", "繁体中文"),
-    "script.chinese": ("Chinese, simplified or traditional", "中文（简繁皆可）"),
-    "script.japanese": ("Japanese", "日文"),
-    "script.korean": ("Korean", "韩文"),
-    "script.latin": ("Latin", "拉丁字母"),
-    "script.cyrillic": ("Cyrillic", "西里尔字母"),
-    "script.mixed": ("mixed", "混合"),
-    "script.other": ("other", "其他"),
-    "script.none": ("no letters", "没有文字"),
+    "cut_head": ("over {length:,} tokens", "超过 {length:,} 被截断"),
+    "cut_rows": ("cut", "被截断"),
     "unknown_share": ("unknown tokens", "未登录词占比"),
-    "unknown_intro": ("Unknown tokens of {tokenizer}.", "按 {tokenizer} 的词表统计未登录词。"),
-    "no_vocabulary": (
-        "No vocabulary was at hand: unknown tokens were not counted.",
-        "没有可用的词表，未统计未登录词。",
-    ),
+    "no_vocabulary": ("No vocabulary was at hand: tokens were not counted.", "没有可用的词表，未统计 token 数。"),
     # Personal data, damage, dates
     "kind": ("Kind", "类型"),
     "kind.mobile_phone": ("mobile phone", "手机号"),
     "kind.landline_phone": ("landline phone", "座机号"),
     "kind.email": ("e-mail address", "电子邮箱"),
     "kind.identity_card": ("identity card", "身份证号"),
+    "personal_head": ("personal data", "个人信息"),
     "personal_none": ("No personal data was found.", "没有发现个人信息。"),
     "personal_intro": (
-        "Rows with at least one of each kind. In the examples the numbers are hidden behind asterisks.",
+        "Rows with at least one occurrence of each kind. The examples are masked with asterisks.",
         "至少包含一处该类信息的行数。例子中的号码已用星号隐藏。",
     ),
     "damaged_none": ("No text looks damaged.", "没有发现乱码。"),
@@ -328,7 +306,7 @@ TEXTS: dict[Language, dict[str, str]] = {
     "en": {key: english for key, (english, _) in _TEXTS.items()},
     "zh": {key: chinese for key, (_, chinese) in _TEXTS.items()},
 }
-_NUMBER = re.compile(r"\[([^\[\]|]+)\|([^\[\]|]+)\]")
+_NUMBER = re.compile(r"\[([^\[\]|]+)\|([^\[\]|]+)(?:\|(\w+))?\]")
 
 
 class Words:
@@ -355,7 +333,11 @@ class Words:
             KeyError: There is no such text, or a placeholder has no value.
         """
         number = values.get("count", values.get("texts"))
-        template = _NUMBER.sub(lambda match: match[1] if number == 1 else match[2], self._texts[key])
+
+        def agreeing(match: re.Match[str]) -> str:
+            return match[1] if (values[match[3]] if match[3] else number) == 1 else match[2]
+
+        template = _NUMBER.sub(agreeing, self._texts[key])
         return template.format(**{name: self._value(name, value) for name, value in values.items()})
 
     def known(self, key: str, otherwise: str) -> str:
