@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -
     from textclf.config import Home, TrainConfig
     from textclf.data.prepare import prepare
     from textclf.fetching import fetch_data, fetch_model
+    from textclf.model.classifier import ClassifierSettings
     from textclf.model.tokens import encode
     from textclf.training.train import train
 
@@ -87,8 +88,10 @@ def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -
     train(
         encoded,
         fetched,
-        config=config,
-        labels=prepared.labels,
+        settings=ClassifierSettings.of(config, prepared.labels),
+        model=config.model,
+        encoding=config.encoding,
+        training=config.training,
         run_id="benchmark",
         folder=run_folder,
         log_metrics=note,

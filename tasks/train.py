@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
+from textclf.model.classifier import ClassifierSettings
 from textclf.records import EncodedData, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries import training_summary
 from textclf.tracking.metric_log import MetricLog
@@ -29,7 +30,15 @@ def train(
     folder = run_folder(home, run_id)
     with MetricLog(store, run_id, folder) as metrics:
         trained = fine_tune(
-            encoded, model, config=config, labels=prepared.labels, run_id=run_id, folder=folder, log_metrics=metrics.log
+            encoded,
+            model,
+            settings=ClassifierSettings.of(config, prepared.labels),
+            model=config.model,
+            encoding=config.encoding,
+            training=config.training,
+            run_id=run_id,
+            folder=folder,
+            log_metrics=metrics.log,
         )
     create_markdown_artifact(
         training_summary(trained, store.run_link(run_id)), key="training", description="Duration and best score"

@@ -78,12 +78,7 @@ def save_tiny(place: Place, folder: Path, *, always: str | None = None) -> None:
             model.classifier.bias[labels.index(always)] = 3.0
     from textclf.model.tokens import load_tokenizer
 
-    settings = ClassifierSettings(
-        labels=labels,
-        max_length=place.encoded.max_length,
-        cleaning=place.config.cleaning,
-        pairs=place.config.data.text_pair_column is not None,
-    )
+    settings = ClassifierSettings.of(place.config, labels)
     save_classifier(folder, model, load_tokenizer(place.encoded.tokenizer_folder), settings)
 
 

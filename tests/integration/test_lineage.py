@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hub_support import DATA, PROVIDERS, server
 from registry_support import make_place
-from training_support import connect, make_config, make_home, write_reviews
+from training_support import connect, make_config, make_home, train_arguments, write_reviews
 
 from textclf.audit.audit import audit
 from textclf.config import Home, TrainConfig
@@ -96,8 +96,7 @@ def train_and_register(data: PreparedData, config: TrainConfig, home: Home) -> R
         model = train(
             encoded,
             None,
-            config=config,
-            labels=data.labels,
+            **train_arguments(config, data.labels),
             run_id=run_id,
             folder=folder,
             log_metrics=lambda step, metrics: None,

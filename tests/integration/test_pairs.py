@@ -79,8 +79,7 @@ def start(place: Any, fetched: FetchedModel) -> TrainedModel:
     return train(
         place.encoded,
         fetched,
-        config=place.config,
-        labels=place.prepared.labels,
+        **support.data_support.train_arguments(place.config, place.prepared.labels),
         run_id=run_id,
         folder=run_folder(place.home, run_id),
         log_metrics=lambda metrics, step: None,

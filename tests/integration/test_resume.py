@@ -60,7 +60,12 @@ def start(home: Home, config: TrainConfig, keep: Path, *, kill_at_step: int | No
                     os.kill(os.getpid(), signal.SIGKILL)
 
             trained = train(
-                encoded, fetched, config=config, labels=prepared.labels, run_id=run_id, folder=folder, log_metrics=log
+                encoded,
+                fetched,
+                **support.train_arguments(config, prepared.labels),
+                run_id=run_id,
+                folder=folder,
+                log_metrics=log,
             )
         shutil.copytree(trained.folder, keep)
         record = trained.model_dump(mode="json")
@@ -165,7 +170,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     (killed_id,) = statuses(home)
     checkpoints = sorted(home.checkpoints.glob(f"{killed_id}/checkpoint-*"), key=lambda path: path.stat().st_mtime)
     assert checkpoints[-1].name == f"checkpoint-{killed_at - 1}"
-    # As if it had been killed while it wrote the newest: the state is written last.
+    # As if it had been killed while it wrote the newest.
     (checkpoints[-1] / "trainer_state.json").unlink()
     earlier = max(int(path.name.split("-")[1]) for path in checkpoints[:-1])
 
@@ -174,7 +179,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert resumed["record"]["resumed_from_step"] == earlier
     assert f"continuing MLflow run {killed_id}, which was interrupted" in resumed["log"]
     assert f"going on from step {earlier} of an earlier start" in resumed["log"]
-    assert "is incomplete and is removed" in resumed["log"]
+    assert "is incomplete or damaged and is removed" in resumed["log"]
 
     assert resumed["weights"] == whole["weights"]
     assert resumed["record"]["best_metric"] == whole["record"]["best_metric"]

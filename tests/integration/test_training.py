@@ -19,7 +19,7 @@ from textclf.errors import HubError, ModelError, StorageError
 from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier
 from textclf.records import TrainedModel
-from textclf.training.train import last_checkpoint, train
+from textclf.training.train import train
 
 ROWS = {"train": 128, "validation": 48, "test": 24}
 
@@ -64,8 +64,7 @@ class Run:
         return train(
             self.encoded,
             self.fetched,
-            config=self.config,
-            labels=self.prepared.labels,
+            **support.train_arguments(self.config, self.prepared.labels),
             run_id="run",
             folder=self.folder,
             log_metrics=lambda metrics, step: self.metrics.append((step, metrics)),
@@ -287,32 +286,6 @@ class TestStartingPoints:
         assert run.accuracy() > 0.9
 
 
-class TestCheckpoints:
-    def checkpoint(self, folder: Path, step: int, state: str | None) -> Path:
-        path = folder / f"checkpoint-{step}"
-        path.mkdir(parents=True)
-        (path / "model.safetensors").write_bytes(b"weights")
-        if state is not None:
-            (path / "trainer_state.json").write_text(state, encoding="utf-8")
-        return path
-
-    def test_the_newest_whole_one_is_found(self, tmp_path: Path) -> None:
-        assert last_checkpoint(tmp_path) is None
-        self.checkpoint(tmp_path, 9, '{"global_step": 9}')
-        newest = self.checkpoint(tmp_path, 10, '{"global_step": 10}')
-        assert last_checkpoint(tmp_path) == newest
-
-    @pytest.mark.parametrize("state", [None, "", '{"global_step": 1', "{}"])
-    def test_a_half_written_one_is_removed(
-        self, tmp_path: Path, state: str | None, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        whole = self.checkpoint(tmp_path, 9, '{"global_step": 9}')
-        half = self.checkpoint(tmp_path, 10, state)
-        assert last_checkpoint(tmp_path) == whole
-        assert not half.exists()
-        assert "is incomplete and is removed" in caplog.text
-
-
 def test_a_folder_that_cannot_be_written(data: Path, home: Home, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     config = support.make_config(data, training={"num_train_epochs": 1})
@@ -321,8 +294,7 @@ def test_a_folder_that_cannot_be_written(data: Path, home: Home, tmp_path: Path)
         train(
             encoded,
             fetched,
-            config=config,
-            labels=prepared.labels,
+            **support.train_arguments(config, prepared.labels),
             run_id="run",
             folder=tmp_path / "file" / "run",
             log_metrics=lambda metrics, step: None,

@@ -89,8 +89,7 @@ def test_every_loss_is_that_of_the_tutorials_script(
     trained = train(
         encoded,
         fetched,
-        config=config,
-        labels=prepared.labels,
+        **support.train_arguments(config, prepared.labels),
         run_id="run",
         folder=tmp_path / "run",
         log_metrics=lambda metrics, step: found.setdefault(step, {}).update(metrics),

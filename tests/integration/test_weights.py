@@ -85,8 +85,7 @@ class Run:
         trained = train(
             self.encoded,
             None,
-            config=config,
-            labels=prepared.labels,
+            **support.train_arguments(config, prepared.labels),
             run_id="run",
             folder=folder / "run",
             log_metrics=self._log,

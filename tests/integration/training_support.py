@@ -157,6 +157,14 @@ def make_encoded(config: TrainConfig, home: Home) -> tuple[PreparedData, Encoded
     return prepared, encode(prepared, model, model=config.model, encoding=config.encoding, folder=home.prepared), model
 
 
+def train_arguments(config: TrainConfig, labels: tuple[str, ...]) -> dict[str, Any]:
+    """What `train` needs of a configuration."""
+    from textclf.model.classifier import ClassifierSettings
+
+    settings = ClassifierSettings.of(config, labels)
+    return {"settings": settings, "model": config.model, "encoding": config.encoding, "training": config.training}
+
+
 def make_pretrained(folder: Path, texts: list[str], *, initializer_range: float = 0.02) -> Path:
     """Saves a tiny BERT for masked language modelling with a vocabulary of the texts, as a pre-trained model.
 

@@ -93,7 +93,7 @@ def model_probabilities(
     """
     import numpy as np
 
-    from textclf.model.classifier import Classifier
+    from textclf.model.classifier import Classifier, ClassifierSettings
     from textclf.model.tokens import encode
     from textclf.training.train import train
 
@@ -105,8 +105,10 @@ def model_probabilities(
             trained = train(
                 encoded,
                 model,
-                config=config,
-                labels=prepared.labels,
+                settings=ClassifierSettings.of(config, prepared.labels),
+                model=config.model,
+                encoding=config.encoding,
+                training=config.training,
                 run_id=f"fold-{number}",
                 folder=draft / "checkpoints",
                 log_metrics=_log_nothing,

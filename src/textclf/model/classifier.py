@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from textclf import __version__
 from textclf.config.data import CleaningConfig
+from textclf.config.schema import TrainConfig
 from textclf.data.cleaning import clean_text
 from textclf.errors import DataError, ModelError
 from textclf.heads.single_label import SingleLabel
@@ -47,6 +48,16 @@ class ClassifierSettings(Record):
     cleaning: CleaningConfig
     pairs: bool = False
     """Whether it classifies pairs of texts."""
+
+    @classmethod
+    def of(cls, config: TrainConfig, labels: tuple[str, ...]) -> ClassifierSettings:
+        """What a model that is trained with this configuration has to know."""
+        return cls(
+            labels=labels,
+            max_length=config.encoding.max_length,
+            cleaning=config.cleaning,
+            pairs=config.data.text_pair_column is not None,
+        )
 
 
 def read_settings(folder: Path) -> ClassifierSettings:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from textclf.config.schema import TrainConfig, TrainingConfig
+from textclf.config.schema import EncodingConfig, ModelConfig, TrainingConfig
+from textclf.errors import StorageError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.build import build_classifier
 from textclf.model.classifier import ClassifierSettings, save_classifier
@@ -19,9 +19,12 @@ from textclf.model.devices import resolve_precision
 from textclf.model.tokens import load_tokenizer
 from textclf.records import EncodedData, FetchedModel, TrainedModel
 from textclf.store import storage_error, write_text
+from textclf.training.checkpoints import read_state, usable_checkpoints
 
 if TYPE_CHECKING:
-    from transformers import TrainingArguments
+    from transformers import PreTrainedModel, TrainingArguments
+
+    from textclf.training.trainer import ClassifierTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -34,24 +37,28 @@ def train(
     encoded: EncodedData,
     fetched: FetchedModel | None,
     *,
-    config: TrainConfig,
-    labels: tuple[str, ...],
+    settings: ClassifierSettings,
+    model: ModelConfig,
+    encoding: EncodingConfig,
+    training: TrainingConfig,
     run_id: str,
     folder: Path,
     log_metrics: LogMetrics,
 ) -> TrainedModel:
     """Fine-tunes, keeps the best checkpoint by the validation metric, and writes it as a model folder.
 
-    Called again with the same folder after a kill, it goes on from the last whole checkpoint, with the same batches and
-    random numbers as if nothing had happened; called after it was done, it returns at once.
+    Called again with the same folder after a kill, it goes on from the newest whole checkpoint, with the same batches
+    and random numbers as if nothing had happened; called after it was done, it returns at once.
 
     Args:
-        encoded: The tokenised data set.
+        encoded: The encoded data set.
         fetched: The model to start from; None makes a new one.
-        config: The whole configuration; `training`, `model`, `data`, `cleaning` and `encoding` are used.
-        labels: Label names in the order of their ids.
+        settings: What the model folder will say about labels, cleaning and length.
+        model: Whether the weights of the fetched model are used; the shape of a new one.
+        encoding: Whether every batch is padded to the length limit.
+        training: How to train.
         run_id: The MLflow run that this training belongs to.
-        folder: Where checkpoints and the result lie; one folder a run.
+        folder: Where checkpoints and the result lie; one folder for each run.
         log_metrics: Takes metrics by name (`train/loss`, `validation/f1_macro`) and their step while it trains.
 
     Returns:
@@ -59,92 +66,109 @@ def train(
 
     Raises:
         ModelError: The model cannot be built or loaded.
-        StorageError: The disk is full or must not be written to.
+        StorageError: The disk is full or must not be written to, or a checkpoint was damaged during the training.
     """
+    from safetensors import SafetensorError
+
     done = folder / RECORD_FILE
     if done.is_file():
         logger.info("Train: this run was trained before it was interrupted; going on after training.")
         return TrainedModel.model_validate_json(done.read_text(encoding="utf-8"))
+    started = time.monotonic()
     try:
-        record = _train(encoded, fetched, config, labels, run_id, folder, log_metrics)
+        parts = (encoded, fetched, settings, model, encoding, training, folder, log_metrics)
+        trainer, step = _run_trainer(lambda: _make_trainer(*parts), folder)
+        state, best_model = trainer.state, cast("PreTrainedModel", trainer.model)
+        save_classifier(folder / MODEL_FOLDER, best_model, load_tokenizer(encoded.tokenizer_folder), settings)
+        record = TrainedModel(
+            run_id=run_id,
+            folder=folder / MODEL_FOLDER,
+            best_metric=float(state.best_metric if state.best_metric is not None else math.nan),
+            epochs=float(state.epoch or 0.0),
+            steps=state.global_step,
+            seconds=time.monotonic() - started,
+            resumed_from_step=step,
+        )
         write_text(done, record.model_dump_json(indent=1))
     except OSError as error:
         raise storage_error(folder, error) from error
+    except SafetensorError as error:
+        raise StorageError(
+            f"The best checkpoint in {folder} cannot be read, though it could be when training began: {error}\n"
+            "Check the disk, then start the same command again: it goes on from the newest whole checkpoint."
+        ) from error
+    if record.steps < state.max_steps:
+        logger.info("Train: no better for %s evaluations; stopped early.", training.early_stopping_patience)
+    logger.info(
+        "Train: %d steps in %.0f s; best validation %s %.4f.",
+        record.steps,
+        record.seconds,
+        training.metric_for_best_model,
+        record.best_metric,
+    )
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
     return record
 
 
-def _train(
+def _make_trainer(
     encoded: EncodedData,
     fetched: FetchedModel | None,
-    config: TrainConfig,
-    labels: tuple[str, ...],
-    run_id: str,
+    settings: ClassifierSettings,
+    model: ModelConfig,
+    encoding: EncodingConfig,
+    training: TrainingConfig,
     folder: Path,
     log_metrics: LogMetrics,
-) -> TrainedModel:
+) -> ClassifierTrainer:
     from datasets import Dataset
-    from transformers import DataCollatorWithPadding
+    from transformers import DataCollatorWithPadding, EarlyStoppingCallback
 
     from textclf.training.trainer import ClassifierTrainer, Progress
 
-    started = time.monotonic()
-    model = build_classifier(fetched, encoded, model=config.model, labels=labels, seed=config.training.seed)
     tokenizer = load_tokenizer(encoded.tokenizer_folder)
-    train_rows = Dataset.from_file(str(encoded.folder / "train.arrow"))
-    validation_rows = Dataset.from_file(str(encoded.folder / "validation.arrow"))
-    checkpoint = last_checkpoint(folder)
-    step = _global_step(checkpoint) if checkpoint else None
-    trainer = ClassifierTrainer(
-        model=model,
-        args=training_arguments(config.training, rows=len(train_rows), folder=folder),
-        train_dataset=train_rows,
-        eval_dataset=validation_rows,
+    rows = {split: Dataset.from_file(str(encoded.folder / f"{split}.arrow")) for split in ("train", "validation")}
+    patience = training.early_stopping_patience
+    return ClassifierTrainer(
+        model=build_classifier(fetched, encoded, model=model, labels=settings.labels, seed=training.seed),
+        args=training_arguments(training, rows=len(rows["train"]), folder=folder),
+        train_dataset=rows["train"],
+        eval_dataset=rows["validation"],
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(
             tokenizer,
-            padding="max_length" if config.encoding.pad_to_max_length else "longest",
-            max_length=encoded.max_length if config.encoding.pad_to_max_length else None,
+            padding="max_length" if encoding.pad_to_max_length else "longest",
+            max_length=encoded.max_length if encoding.pad_to_max_length else None,
         ),
-        head=SingleLabel(labels),
-        group_by_length=config.training.group_by_length,
+        callbacks=[EarlyStoppingCallback(patience)] if patience else [],
+        progress=Progress(log_metrics, checkpoint_seconds=60 * training.checkpoint_minutes),
+        head=SingleLabel(settings.labels),
+        group_by_length=training.group_by_length,
     )
-    progress = Progress(
-        log_metrics,
-        checkpoint_seconds=60 * config.training.checkpoint_minutes,
-        patience=config.training.early_stopping_patience,
-    )
-    trainer.add_callback(progress)
-    if checkpoint:
-        logger.info("Train: going on from step %s of an earlier start.", step)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    settings = ClassifierSettings(
-        labels=labels,
-        max_length=encoded.max_length,
-        cleaning=config.cleaning,
-        pairs=config.data.text_pair_column is not None,
-    )
-    trained_model: Any = trainer.model
-    save_classifier(folder / MODEL_FOLDER, trained_model, tokenizer, settings)
-    state = trainer.state
-    record = TrainedModel(
-        run_id=run_id,
-        folder=folder / MODEL_FOLDER,
-        best_metric=float(state.best_metric if state.best_metric is not None else math.nan),
-        epochs=float(state.epoch or 0.0),
-        steps=state.global_step,
-        seconds=time.monotonic() - started,
-        resumed_from_step=step,
-    )
-    logger.info(
-        "Train: %d steps in %.0f s; best validation %s %.4f.",
-        record.steps,
-        record.seconds,
-        config.training.metric_for_best_model,
-        record.best_metric,
-    )
-    return record
+
+
+def _run_trainer(make_trainer: Callable[[], ClassifierTrainer], folder: Path) -> tuple[ClassifierTrainer, int | None]:
+    """Trains to the end; returns the trainer with the best model, and the step of the checkpoint it went on from."""
+    import torch
+
+    for checkpoint in usable_checkpoints(folder):
+        trainer = make_trainer()
+        step: int = read_state(checkpoint)["global_step"]
+        logger.info("Train: going on from step %d of an earlier start.", step)
+        try:
+            trainer.go_on(checkpoint)
+        except (OSError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if trainer.progress.has_begun:
+                raise
+            # Whole, but for example written by a version of torch that this one does not understand.
+            logger.warning("Train: the checkpoint %s cannot be loaded (%s); trying an older one.", checkpoint, error)
+            continue
+        return trainer, step
+    trainer = make_trainer()
+    trainer.train()
+    return trainer, None
 
 
 def training_arguments(training: TrainingConfig, *, rows: int, folder: Path) -> TrainingArguments:
@@ -178,14 +202,16 @@ def training_arguments(training: TrainingConfig, *, rows: int, folder: Path) -> 
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
-        eval_strategy="epoch" if training.evaluations_per_epoch == 1 else "steps",
+        # By steps, also once an epoch: evaluation and checkpoint are then one event, with no kill between them that
+        # leaves a checkpoint whose evaluation is missing.
+        eval_strategy="steps",
         eval_steps=interval,
-        save_strategy="epoch" if training.evaluations_per_epoch == 1 else "steps",
+        save_strategy="steps",
         save_steps=interval,
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model=f"eval_{training.metric_for_best_model}",
         greater_is_better=training.metric_for_best_model != "loss",
+        restore_callback_states_from_checkpoint=True,
         logging_steps=training.logging_steps,
         include_num_input_tokens_seen="non_padding",
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -193,22 +219,3 @@ def training_arguments(training: TrainingConfig, *, rows: int, folder: Path) -> 
         report_to="none",
         disable_tqdm=True,
     )
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """Finds the newest whole checkpoint, and removes those that a kill left half-written.
-
-    Trainer writes `trainer_state.json` last, so a checkpoint that has it, readable, is whole.
-    """
-    whole = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            whole.append((_global_step(checkpoint), checkpoint))
-        except (OSError, ValueError, KeyError):
-            logger.warning("The checkpoint %s is incomplete and is removed.", checkpoint)
-            shutil.rmtree(checkpoint)
-    return max(whole)[1] if whole else None
-
-
-def _global_step(checkpoint: Path) -> int:
-    return int(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"])

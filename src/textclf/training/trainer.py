@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import rotate_checkpoints
 
 from textclf.heads.single_label import SingleLabel
+from textclf.training.checkpoints import STATE_FILE, is_last, seal
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +85,25 @@ class ClassifierTrainer(Trainer):
     # would grow with gradient_accumulation_steps. Ours really is one.
     loss_is_scaled_for_ga = True
 
-    def __init__(self, *, head: SingleLabel, group_by_length: bool, **named: Any) -> None:
+    def __init__(self, *, head: SingleLabel, group_by_length: bool, progress: Progress, **named: Any) -> None:
         super().__init__(compute_metrics=self._validation_metrics, **named)
         self._head = head
         self._group_by_length = group_by_length
+        self.progress = progress
+        self.add_callback(progress)
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
+
+    def go_on(self, checkpoint: Path) -> None:
+        """Trains on from a checkpoint to the end; nothing is left to train if it is the last one."""
+        if not is_last(checkpoint):
+            self.train(resume_from_checkpoint=str(checkpoint))
+            return
+        # Trainer would forget that it was to stop, and train on.
+        self.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+        best = self.state.best_global_step or self.state.global_step
+        self.state.best_model_checkpoint = str(checkpoint.with_name(f"checkpoint-{best}"))
+        self._load_best_model()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         if not self._group_by_length:
@@ -148,21 +164,22 @@ class Progress(TrainerCallback):
     Args:
         log_metrics: Takes metrics by their MLflow names, and the step.
         checkpoint_seconds: Longest time without a checkpoint.
-        patience: Evaluations without a better metric after which training stops; None never stops.
+
+    Attributes:
+        has_begun: Whether all is loaded and training has begun.
     """
 
-    def __init__(
-        self, log_metrics: Callable[[dict[str, float], int], None], *, checkpoint_seconds: float, patience: int | None
-    ) -> None:
+    def __init__(self, log_metrics: Callable[[dict[str, float], int], None], *, checkpoint_seconds: float) -> None:
+        self.has_begun = False
         self._log_metrics = log_metrics
         self._checkpoint_seconds = checkpoint_seconds
-        self._patience = patience
         self._saved_at = time.monotonic()
         self._window_start = (time.monotonic(), 0, 0)
         self._bar: tqdm[Any] | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Starts the clock and the bar."""
+        self.has_begun = True
         self._saved_at = time.monotonic()
         self._open_window(state)
         self._bar = tqdm(
@@ -177,7 +194,13 @@ class Progress(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Restarts the clock of the checkpoints."""
+        """Makes the checkpoint count, and only then removes older ones; restarts their clock."""
+        folder = Path(str(args.output_dir))
+        seal(folder / f"checkpoint-{state.global_step}")
+        # The newest and the best stay; not `save_total_limit`, which removes before the new one is on the disk.
+        rotate_checkpoints(
+            str(folder), save_total_limit=2, best_model_checkpoint=state.best_model_checkpoint, use_mtime=True
+        )
         self._saved_at = time.monotonic()
 
     def on_log(
@@ -189,10 +212,9 @@ class Progress(TrainerCallback):
         **_: Any,
     ) -> None:
         """Sends what Trainer measured, with throughput since the last time."""
-        logs = logs or {}
-        metrics = {ours: float(logs[theirs]) for theirs, ours in METRIC_NAMES.items() if theirs in logs}
-        if "loss" not in logs:
+        if not logs or "loss" not in logs:
             return
+        metrics = {ours: float(logs[theirs]) for theirs, ours in METRIC_NAMES.items() if theirs in logs}
         seconds = max(time.monotonic() - self._window_start[0], 1e-9)
         rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         metrics["train/samples_per_second"] = (state.global_step - self._window_start[1]) * rows_per_step / seconds
@@ -211,7 +233,7 @@ class Progress(TrainerCallback):
         metrics: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Sends the validation metrics and stops after too many without a better one."""
+        """Sends the validation metrics."""
         found = {
             f"validation/{name.removeprefix('eval_')}": float(value)
             for name, value in (metrics or {}).items()
@@ -225,9 +247,6 @@ class Progress(TrainerCallback):
             found["validation/f1_macro"],
             found["validation/loss"],
         )
-        if self._patience and self._evaluations_without_gain(args, state) >= self._patience:
-            logger.info("Train: no better for %d evaluations; stopping early.", self._patience)
-            control.should_training_stop = True
         self._open_window(state)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -237,13 +256,3 @@ class Progress(TrainerCallback):
 
     def _open_window(self, state: TrainerState) -> None:
         self._window_start = (time.monotonic(), state.global_step, state.num_input_tokens_seen)
-
-    @staticmethod
-    def _evaluations_without_gain(args: TrainingArguments, state: TrainerState) -> int:
-        # From the log rather than a counter of our own, so that it is right after a resume too.
-        values = [
-            entry[args.metric_for_best_model] for entry in state.log_history if args.metric_for_best_model in entry
-        ]
-        sign = 1 if args.greater_is_better else -1
-        best = max(range(len(values)), key=lambda index: (sign * values[index], -index))
-        return len(values) - 1 - best
