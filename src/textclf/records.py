@@ -159,6 +159,8 @@ class EvaluatedModel(Record):
     """By MLflow name, e.g. `test/f1_macro`."""
     baselines: dict[str, dict[str, float]]
     """Metrics of each baseline, by its name."""
+    report_folder: Path
+    """Plots, predictions and tables, as logged to MLflow."""
     engine: str
     """Runtime and precision that predicted, e.g. `torch-bf16`."""
     precision: Literal["no", "bf16", "fp16"]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from textclf.config.home import CONFIGS, Home
 from textclf.config.schema import PredictConfig, TrainConfig
-from textclf.evaluation.report import SPLIT_HEADINGS, class_table, models_of_split, split_metrics, summary_table
+from textclf.errors import StorageError
+from textclf.evaluation.report import SUMMARY_FILE
 from textclf.records import (
     Attempt,
     EncodedData,
@@ -100,15 +101,17 @@ def training_summary(trained: TrainedModel, link: str | None) -> str:
 
 
 def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
-    """Puts the model's scores on each split beside those of the baselines, and says how each class fared on test."""
-    parts = ["# Metrics"]
-    for split, heading in SPLIT_HEADINGS.items():
-        models = models_of_split({"fine-tuned": evaluated.metrics, **evaluated.baselines}, split)
-        if models:
-            parts += [f"## {heading}", summary_table(models)]
-    parts += ["## Classes, test", class_table(split_metrics(evaluated.metrics, "test"))]
-    parts.append(f"Plots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`.")
-    return "\n\n".join(parts)
+    """Shows the summary of the evaluation report: scores beside those of the baselines, each class, the examples.
+
+    Raises:
+        StorageError: The report cannot be read.
+    """
+    path = evaluated.report_folder / SUMMARY_FILE
+    try:
+        summary = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"The evaluation report {path} cannot be read: {error.strerror}.") from error
+    return f"{summary}\nPlots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`."
 
 
 def decision_summary(registered: RegisteredModel, link: str | None) -> str:

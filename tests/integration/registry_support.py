@@ -118,6 +118,7 @@ def register_again(
         run_id=trained.run_id,
         metrics=metrics,
         baselines=dict(baselines or {}),
+        report_folder=trained.folder,
         engine="torch-fp32" if precision == "no" else f"torch-{precision}",
         precision=precision,
         measured_ms=1,

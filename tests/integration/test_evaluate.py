@@ -18,8 +18,6 @@ import pytest
 import registry_support as support
 from training_support import connect
 
-from textclf.tracking.runs import run_folder
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
@@ -204,7 +202,7 @@ def test_baselines_and_the_untrained_model_can_be_left_out(place: Any) -> None:
     evaluated = measure(type(place)(place.home, config, place.prepared, place.encoded))
     assert evaluated.baselines == {}
     assert not [name for name in evaluated.metrics if name.startswith("untrained")]
-    summary = (run_folder(place.home, evaluated.run_id) / "report" / "summary.md").read_text(encoding="utf-8")
+    summary = (evaluated.report_folder / "summary.md").read_text(encoding="utf-8")
     assert "after fine-tuning" in summary and "before fine-tuning" not in summary
 
 

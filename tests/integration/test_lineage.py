@@ -106,7 +106,13 @@ def train_and_register(data: PreparedData, config: TrainConfig, home: Home) -> R
             client.log_metric(run_id, name, value)
         client.set_tag(run_id, "textclf.test_digest", data.split_digests["test"])
         evaluated = EvaluatedModel(
-            run_id=run_id, metrics=METRICS, baselines={}, engine="torch-fp32", precision="no", measured_ms=1
+            run_id=run_id,
+            metrics=METRICS,
+            baselines={},
+            report_folder=folder,
+            engine="torch-fp32",
+            precision="no",
+            measured_ms=1,
         )
         return register(model, evaluated, data, name="textclf-tiny", metric="f1_macro", store=TrackingStore.open(home))
 

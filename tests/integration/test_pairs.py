@@ -253,9 +253,8 @@ def registered(place: Any, trained: TrainedModel, evaluated: Any) -> Any:
     return support.register_again(place, trained, evaluated.metrics)
 
 
-def test_evaluation_measures_pairs(place: Any, evaluated: Any, predicted: Any, rows: Rows) -> None:
-    report = run_folder(place.home, evaluated.run_id) / "report"
-    table = pq.read_table(report / "predictions.parquet")
+def test_evaluation_measures_pairs(evaluated: Any, predicted: Any, rows: Rows) -> None:
+    table = pq.read_table(evaluated.report_folder / "predictions.parquet")
     names = [name for name in table.column_names if name.startswith("probability/")]
     np.testing.assert_allclose(np.stack([table[name].to_numpy() for name in names], axis=1), predicted, atol=1e-6)
     assert table["text"].to_pylist() == [
@@ -264,7 +263,7 @@ def test_evaluation_measures_pairs(place: Any, evaluated: Any, predicted: Any, r
     assert evaluated.metrics["test/accuracy"] > 0.9 > evaluated.metrics["untrained/test/accuracy"]
     majority, regression = (evaluated.baselines[name] for name in ("majority", "tfidf-logistic-regression"))
     assert majority["test/accuracy"] == 0.5 < regression["test/accuracy"] < 1
-    assert "Examples" not in (report / "summary.md").read_text(encoding="utf-8")
+    assert "Examples" not in (evaluated.report_folder / "summary.md").read_text(encoding="utf-8")
 
 
 def test_a_registered_model_says_that_it_takes_pairs_and_does(

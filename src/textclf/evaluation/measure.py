@@ -78,19 +78,21 @@ def evaluate(
         StorageError: The disk is full or must not be written to.
     """
     folder = run_folder(store.home, trained.run_id)
-    report, record = folder / REPORT_FOLDER, folder / RECORD_FILE
+    record = folder / RECORD_FILE
     if record.is_file():
         logger.info("Evaluate: this run was measured before it was interrupted; its figures are logged now.")
         evaluated = EvaluatedModel.model_validate_json(record.read_text(encoding="utf-8"))
     else:
-        evaluated = _measure(trained, prepared, encoded, fetched, evaluation, model, training, name, store, report)
+        evaluated = _measure(
+            trained, prepared, encoded, fetched, evaluation, model, training, name, store, folder / REPORT_FOLDER
+        )
         # Before anything is logged: whoever goes on after a kill logs the same values again, of the same time.
         write_output(record, evaluated.model_dump_json(indent=1).encode())
     with store.reporting("logging the evaluation"):
         _log_metrics(store, trained.run_id, evaluated.metrics, step=trained.steps, timestamp_ms=evaluated.measured_ms)
         for tag, value in (comparison_tags(prepared) | {ENGINE_TAG: evaluated.engine}).items():
             store.client.set_tag(trained.run_id, tag, value)
-        store.client.log_artifacts(trained.run_id, str(report), "evaluation")
+        store.client.log_artifacts(trained.run_id, str(evaluated.report_folder), "evaluation")
     metrics = evaluated.metrics
     logger.info(
         "Evaluate: test accuracy %.4f, macro F1 %.4f; without leaked rows %.4f, %.4f.",
@@ -167,6 +169,7 @@ def _measure(
         run_id=trained.run_id,
         metrics=metrics,
         baselines=baselines,
+        report_folder=report,
         engine=classifier.engine.name,
         precision=precision,
         measured_ms=int(time.time() * 1000),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf.evaluation.plots import write_plots
-from textclf.heads.metrics import check_predictions, errors_table
+from textclf.heads.metrics import check_predictions, errors_table, metric_labels
 from textclf.heads.single_label import SingleLabel
 from textclf.store import write_output
 from textclf.tables import markdown_table, spreadsheet_safe
@@ -26,6 +26,7 @@ SPLIT_HEADINGS = {
     "test_leakfree": "Test texts that stand in no other split",
     "validation": "Validation",
 }
+SUMMARY_FILE = "summary.md"
 UNTRAINED = "before fine-tuning"
 SUMMARY_METRICS = {
     "accuracy": "Accuracy",
@@ -71,25 +72,6 @@ def summary_table(metrics_by_model: Mapping[str, Mapping[str, float]]) -> str:
     rows = [["Model", *(SUMMARY_METRICS[name] for name in shown)]]
     for model, metrics in metrics_by_model.items():
         rows.append([model, *(f"{metrics[name]:.4f}" if name in metrics else "–" for name in shown)])
-    return markdown_table(rows)
-
-
-def class_table(metrics: Mapping[str, float], label_names: Sequence[str] | None = None) -> str:
-    """Shows how a model fared on each class, in a Markdown table.
-
-    Args:
-        metrics: What `classification_metrics` found.
-        label_names: In the order of their ids; None shows the labels as `metric_labels` writes them.
-
-    Returns:
-        One line per class; `–` for the figures of a class without rows.
-    """
-    keys = list(split_metrics(metrics, "support"))
-    rows = [["Class", "Rows", "Precision", "Recall", "F1"]]
-    for name, key in zip(label_names or keys, keys, strict=True):
-        figures = [metrics.get(f"{metric}/{key}") for metric in ("precision", "recall", "f1")]
-        found = ["–" if figure is None else f"{figure:.4f}" for figure in figures]
-        rows.append([name, f"{metrics[f'support/{key}']:,.0f}", *found])
     return markdown_table(rows)
 
 
@@ -196,7 +178,12 @@ def _summary(
         if models:
             parts += [f"## {heading}", summary_table(models)]
     first = split_metrics(next(iter(metrics.values()), {}), "test")
-    parts += ["## Classes, test", class_table(first, predictions.label_names)]
+    classes = [["Class", "Rows", "Precision", "Recall", "F1"]]
+    for name, key in zip(predictions.label_names, metric_labels(predictions.label_names), strict=True):
+        figures = [first.get(f"{metric}/{key}") for metric in ("precision", "recall", "f1")]
+        support = int(first.get(f"support/{key}", 0))
+        classes.append([name, f"{support:,}", *("–" if figure is None else f"{figure:.4f}" for figure in figures)])
+    parts += ["## Classes, test", markdown_table(classes)]
     if examples:
         table = [["When", "Text", "Label", "Score"]]
         table += [[when, text, label, f"{score:.4f}"] for when, text, label, score in examples]
