@@ -26,7 +26,7 @@ def metric_labels(label_names: Sequence[str]) -> list[str]:
         label_names: In the order of their ids.
 
     Returns:
-        One name a label, all different, each of at most 100 characters and a number.
+        One name for each label, all different, each of at most 100 characters and a number.
 
     Example:
         >>> metric_labels(["负面", "正面（好评）", "C++", "C--", "C__"])
@@ -108,7 +108,7 @@ def classification_metrics(
     Returns:
         By name: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `precision_weighted`,
         `recall_weighted`, `f1_weighted`, `roc_auc_macro`, `average_precision_macro`, `log_loss` (natural
-        logarithm), `calibration_error` (see `expected_calibration_error`), and a class `precision/<label>`,
+        logarithm), `calibration_error` (see `expected_calibration_error`), and per class `precision/<label>`,
         `recall/<label>`, `f1/<label>`, `support/<label>` (rows), with the label as `metric_labels` writes it.
 
     Raises:
@@ -182,16 +182,16 @@ def expected_calibration_error(
 def reliability_bins(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = 15
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sorts predictions into bins by their score.
+    """Sorts predictions into bins of equal width by their score; a score on a border belongs to the lower bin.
 
     Args:
         labels: Label ids, shape [rows].
         probabilities: Shape [rows, labels].
-        bins: How many bins of equal width from 0 to 1. A score on a border belongs to the lower bin.
+        bins: How many bins from 0 to 1.
 
     Returns:
-        A bin: number of rows (int64), mean score and share of right predictions (float64, nan where a bin is
-        empty), each of shape [bins].
+        For each bin the number of rows (int64), the mean score and the share of right predictions (float64, nan where
+        the bin is empty).
     """
     import numpy as np
 

@@ -42,7 +42,7 @@ class LengthGroupedSampler(Sampler[int]):
 
     Args:
         lengths: Tokens of each row.
-        batch_size: Rows a step.
+        batch_size: Rows per step.
         seed: Seed of the order.
     """
 
