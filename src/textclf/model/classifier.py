@@ -61,10 +61,7 @@ class ClassifierSettings(Record):
 
 
 def read_settings(folder: Path) -> ClassifierSettings:
-    """Reads what a model folder says about itself.
-
-    Args:
-        folder: A folder that `save_classifier` wrote.
+    """Reads what a folder that `save_classifier` wrote says about itself.
 
     Raises:
         OSError: The file is missing or cannot be read.
@@ -85,14 +82,9 @@ def save_classifier(
 class Classifier:
     """Classifies raw texts, or pairs of them.
 
-    Args:
-        engine: Computes the logits.
-        tokenizer: The model's.
-        settings: What the model folder says.
-
     Attributes:
         engine: Computes the logits; its name says in which precision.
-        head: What the logits mean.
+        head: Makes probabilities and decisions of them.
         labels: Label names in the order of their ids.
         cleaning: How texts are cleaned first.
         max_length: Longest sequence in tokens.

@@ -165,10 +165,6 @@ def build_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     Every character gets an entry, also as the continuation of a word, so that no training text is unknown as long as
     `size` allows.
 
-    Args:
-        texts: The training texts.
-        size: Largest number of entries.
-
     Returns:
         The tokens in the order of their ids.
     """
