@@ -118,7 +118,7 @@ class PreparedData(Record):
 
 
 class EncodedData(Record):
-    """A tokenised data set: Arrow on disk with columns row, input_ids, label; and its tokenizer."""
+    """An encoded data set: Arrow on disk with columns row, input_ids, label; and its tokenizer."""
 
     digest: str
     folder: Path

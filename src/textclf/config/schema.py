@@ -46,7 +46,7 @@ class EncodingConfig(StrictModel):
         default=256, ge=8, le=8192, description="Longest sequence in tokens, special tokens included; the rest is cut."
     )
     pad_to_max_length: bool = Field(
-        default=False, description="Pad every sequence to max_length instead of to the longest of its batch. Slower."
+        default=False, description="Pad every sequence to max_length instead of to the longest of its batch; slower."
     )
 
 
@@ -106,9 +106,11 @@ class TrainingConfig(StrictModel):
     max_steps: int | None = Field(
         default=None, ge=1, description="Stop after this many optimiser steps, whatever the epochs."
     )
-    per_device_train_batch_size: int = Field(default=32, ge=1, le=4096, description="Rows a step on each device.")
-    per_device_eval_batch_size: int = Field(default=64, ge=1, le=4096, description="Rows a batch in evaluation.")
-    gradient_accumulation_steps: int = Field(default=1, ge=1, le=1024, description="Batches added up before a step.")
+    per_device_train_batch_size: int = Field(default=32, ge=1, le=4096, description="Rows per step on each device.")
+    per_device_eval_batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch in evaluation.")
+    gradient_accumulation_steps: int = Field(
+        default=1, ge=1, le=1024, description="Batches whose gradients are added up before a step."
+    )
     learning_rate: float = Field(default=3e-5, gt=0, le=1, description="Peak learning rate of AdamW.")
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's weight decay.")
@@ -123,7 +125,7 @@ class TrainingConfig(StrictModel):
         default="f1_macro", description="Validation metric that picks the checkpoint to keep."
     )
     evaluations_per_epoch: int = Field(
-        default=1, ge=1, le=100, description="Validation runs (and checkpoints) an epoch."
+        default=1, ge=1, le=100, description="Validation runs (and checkpoints) per epoch."
     )
     early_stopping_patience: int | None = Field(
         default=3, ge=1, description="Stop after this many evaluations without a better metric; null never stops."
@@ -132,8 +134,8 @@ class TrainingConfig(StrictModel):
         default=10.0,
         gt=0,
         le=1440,
-        description="Also save a checkpoint when this many minutes have passed since the last, so that a killed run "
-        "loses no more than that.",
+        description="Also save a checkpoint when this many minutes have passed since the last one: the most that a "
+        "killed run loses.",
     )
     logging_steps: int = Field(default=10, ge=1, description="Steps between two points of loss, rate and throughput.")
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of weights, shuffling and dropout.")

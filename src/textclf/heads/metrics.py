@@ -1,4 +1,8 @@
-"""Figures that say how good predictions are, computed by scikit-learn, and the table of the mistakes."""
+"""Figures that say how good predictions are, computed by scikit-learn, and the table of the mistakes.
+
+Throughout, `labels` are label ids of shape [rows], `probabilities` have the shape [rows, labels], and `label_names` are
+in the order of the ids.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +24,8 @@ def metric_labels(label_names: Sequence[str]) -> list[str]:
     """Writes label names so that MLflow takes them inside the name of a metric.
 
     MLflow allows letters and digits of any script, Chinese too, and `_`, `-`, `.` and the space; `/` groups
-    metrics there. All else becomes `_`. Names that would become the same get their label id at the end.
-
-    Args:
-        label_names: In the order of their ids.
-
-    Returns:
-        One name a label, all different, each of at most 100 characters and a number.
+    metrics there. All else becomes `_`, and a long name is cut at 100 characters. Names that would become the same get
+    their label id at the end.
 
     Example:
         >>> metric_labels(["负面", "正面（好评）", "C++", "C--", "C__"])
@@ -47,11 +46,6 @@ def check_predictions(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str]
 ) -> NDArray[np.float64]:
     """Makes sure that labels and probabilities can be compared.
-
-    Args:
-        labels: Label ids, shape [rows].
-        probabilities: Shape [rows, labels].
-        label_names: In the order of their ids.
 
     Returns:
         The probabilities as float64, each row divided by its sum: rounding in float32 leaves sums near 1.
@@ -100,20 +94,14 @@ def classification_metrics(
     have not; they are left out if there is none. With two classes `roc_auc_macro` is the usual ROC-AUC. A class
     that no row has gets `support/<label>` 0 and no other figure. No value is nan.
 
-    Args:
-        labels: Label ids, shape [rows].
-        probabilities: Shape [rows, labels], rows that add up to 1.
-        label_names: In the order of their ids.
-
     Returns:
         By name: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `precision_weighted`,
         `recall_weighted`, `f1_weighted`, `roc_auc_macro`, `average_precision_macro`, `log_loss` (natural
-        logarithm), `calibration_error` (see `expected_calibration_error`), and a class `precision/<label>`,
+        logarithm), `calibration_error` (see `expected_calibration_error`), and per class `precision/<label>`,
         `recall/<label>`, `f1/<label>`, `support/<label>` (rows), with the label as `metric_labels` writes it.
 
     Raises:
-        DataError: No rows, shapes that do not fit, or a label id that no name belongs to.
-        ModelError: Probabilities that are not finite, negative, or do not add up to 1.
+        DataError, ModelError: As `check_predictions` does.
     """
     import numpy as np
     from sklearn import metrics as scores
@@ -161,15 +149,7 @@ def expected_calibration_error(
     """Measures how far the score of the predicted class is from the share of right predictions.
 
     The scores are put into bins of equal width; the result is the mean distance between mean score and share of
-    right predictions, weighted by the rows of each bin (Guo et al., 2017).
-
-    Args:
-        labels: Label ids, shape [rows], at least one row.
-        probabilities: Shape [rows, labels].
-        bins: How many bins from 0 to 1.
-
-    Returns:
-        Between 0 (calibrated) and 1.
+    right predictions, weighted by the rows of each bin (Guo et al., 2017): 0 if calibrated, at most 1.
     """
     import numpy as np
 
@@ -182,16 +162,11 @@ def expected_calibration_error(
 def reliability_bins(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = 15
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sorts predictions into bins by their score.
-
-    Args:
-        labels: Label ids, shape [rows].
-        probabilities: Shape [rows, labels].
-        bins: How many bins of equal width from 0 to 1. A score on a border belongs to the lower bin.
+    """Sorts predictions into bins of equal width by their score; a score on a border belongs to the lower bin.
 
     Returns:
-        A bin: number of rows (int64), mean score and share of right predictions (float64, nan where a bin is
-        empty), each of shape [bins].
+        For each bin the number of rows (int64), the mean score and the share of right predictions (float64, nan where
+        the bin is empty).
     """
     import numpy as np
 
@@ -212,22 +187,14 @@ def errors_table(
     probabilities: NDArray[np.float32],
     label_names: Sequence[str],
 ) -> pd.DataFrame:
-    """Lists the wrongly classified rows, the surest mistakes first.
-
-    Args:
-        rows: Row numbers in the data set, one a text.
-        texts: The texts.
-        labels: Label ids, shape [rows].
-        probabilities: Shape [rows, labels].
-        label_names: In the order of their ids.
+    """Lists the wrongly classified rows, with their numbers in the data set and their texts, the surest mistakes first.
 
     Returns:
         Columns row, text, label and predicted (names), score (of the predicted class), label_score (of the true
         class). Rows of equal score stay in order.
 
     Raises:
-        DataError: The arguments are not of one length, or a label id has no name.
-        ModelError: Probabilities that are not finite, negative, or do not add up to 1.
+        DataError, ModelError: As `check_predictions` does, or the arguments are not of one length.
     """
     import numpy as np
     import pandas as pd

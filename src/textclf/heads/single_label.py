@@ -56,13 +56,7 @@ class SingleLabel:
         return Decisions(label_ids, [self.labels[index] for index in label_ids], probabilities.max(axis=1))
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Sums the rows' cross-entropies, each times its weight.
-
-        Args:
-            logits: [rows, labels].
-            targets: Label ids, int64[rows].
-            weights: float32[rows].
-        """
+        """Sums the cross-entropies of logits[rows, labels] and label ids, each times the weight of its row."""
         import torch
 
         losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")

@@ -20,7 +20,7 @@ from textclf.errors import DataError, ModelError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.devices import AskedPrecision, resolve_precision
 from textclf.model.engine import Engine, TorchEngine
-from textclf.model.tokens import load_tokenizer, tokenize
+from textclf.model.tokens import load_tokenizer, token_ids
 from textclf.quiet import quiet_transformers
 from textclf.records import Record
 from textclf.store import write_text
@@ -61,10 +61,7 @@ class ClassifierSettings(Record):
 
 
 def read_settings(folder: Path) -> ClassifierSettings:
-    """Reads what a model folder says about itself.
-
-    Args:
-        folder: A folder that `save_classifier` wrote.
+    """Reads what a folder that `save_classifier` wrote says about itself.
 
     Raises:
         OSError: The file is missing or cannot be read.
@@ -85,14 +82,9 @@ def save_classifier(
 class Classifier:
     """Classifies raw texts, or pairs of them.
 
-    Args:
-        engine: Computes the logits.
-        tokenizer: The model's.
-        settings: What the model folder says.
-
     Attributes:
         engine: Computes the logits; its name says in which precision.
-        head: What the logits mean.
+        head: Makes probabilities and decisions of them.
         labels: Label names in the order of their ids.
         cleaning: How texts are cleaned first.
         max_length: Longest sequence in tokens.
@@ -148,8 +140,8 @@ class Classifier:
         Args:
             texts: Raw texts; they are cleaned here.
             text_pairs: For a model of pairs, the second text of each; else None.
-            batch_size: Rows a batch.
-            progress: A bar that is moved by one a text.
+            batch_size: Rows per batch.
+            progress: A bar that moves by one for each text.
 
         Returns:
             Probabilities: float32[len(texts), len(labels)], in the order of the texts; each row sums to 1.
@@ -164,7 +156,7 @@ class Classifier:
         logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         for start in range(0, len(texts), TEXTS_PER_TOKENIZER_CALL):
             chunk = slice(start, start + TEXTS_PER_TOKENIZER_CALL)
-            encoded = self._tokenize(texts[chunk], None if text_pairs is None else text_pairs[chunk])
+            encoded = self._token_ids(texts[chunk], None if text_pairs is None else text_pairs[chunk])
             ids = encoded["input_ids"]
             # Longest first: a batch that does not fit into memory fails at once, not after an hour.
             order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
@@ -184,9 +176,9 @@ class Classifier:
         if text_pairs is not None and len(texts) != len(text_pairs):
             raise DataError(f"Each text needs a second one: found {len(texts):,} texts and {len(text_pairs):,} second.")
 
-    def _tokenize(self, texts: Sequence[str], text_pairs: Sequence[str] | None) -> BatchEncoding:
+    def _token_ids(self, texts: Sequence[str], text_pairs: Sequence[str] | None) -> BatchEncoding:
         cleaned_pairs = None if text_pairs is None else self._clean(text_pairs)
-        return tokenize(self._tokenizer, self._clean(texts), cleaned_pairs, max_length=self.max_length)
+        return token_ids(self._tokenizer, self._clean(texts), cleaned_pairs, max_length=self.max_length)
 
     def _clean(self, texts: Sequence[str]) -> list[str]:
         rule, mask = self.cleaning.rule, self.cleaning.mask_personal_data

@@ -15,11 +15,8 @@ def resolve_precision(asked: AskedPrecision) -> Precision:
     GPUs from Ampere on compute bf16 at twice the speed of fp32 and better; older ones gain from fp16. A CPU gains only
     with bf16 instructions (AVX512-BF16, AMX): without them bf16 is many times slower than fp32 (docs/experiments.md).
 
-    Args:
-        asked: The configured value.
-
     Returns:
-        `no` (fp32), `bf16` or `fp16`.
+        `no` means fp32.
     """
     import torch
 
@@ -31,11 +28,7 @@ def resolve_precision(asked: AskedPrecision) -> Precision:
 
 
 def describe_hardware() -> dict[str, str]:
-    """Names the hardware for a run's record.
-
-    Returns:
-        `hardware.device`, `hardware.cpu_threads` and `hardware.platform`.
-    """
+    """Names the hardware for a run's record: `hardware.device`, `hardware.cpu_threads` and `hardware.platform`."""
     import torch
 
     device = (

@@ -29,26 +29,18 @@ class Engine(Protocol):
         attention_mask: NDArray[np.int64] | None,
         token_type_ids: NDArray[np.int64] | None,
     ) -> NDArray[np.float32]:
-        """Computes the logits of one padded batch.
+        """Computes logits[batch, labels] of one padded batch.
 
         Args:
-            input_ids: Shape [batch, tokens].
-            attention_mask: Of the same shape, 0 where there is padding; None if there is none.
-            token_type_ids: Of the same shape, which text of a pair a token belongs to; None for single texts.
-
-        Returns:
-            float32[batch, labels].
+            input_ids: Shape [batch, tokens], as the other two.
+            attention_mask: 0 where there is padding; None if there is none.
+            token_type_ids: Which text of a pair a token belongs to; None for single texts.
         """
         ...
 
 
 class TorchEngine:
-    """A PyTorch model on the GPU, if there is one, or else on the CPU.
-
-    Args:
-        model: The model; it is moved to the device and set to evaluation.
-        precision: What matrices are multiplied in.
-    """
+    """A PyTorch model, moved to the GPU if there is one, else to the CPU."""
 
     def __init__(self, model: PreTrainedModel, precision: Precision = "no") -> None:
         import torch

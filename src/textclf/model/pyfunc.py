@@ -20,10 +20,7 @@ _UNANSWERED = {"label": None, "score": None, "probabilities": None}
 def signature_and_example(*, pairs: bool) -> tuple[ModelSignature, pd.DataFrame]:
     """Describes what a logged model takes and answers, and gives an example of its input.
 
-    The texts have any type: of a string, MLflow's server turns null into the text "None" before the model sees it.
-
-    Args:
-        pairs: Whether the model classifies pairs of texts.
+    The texts are of any type: in a column of strings, MLflow's server makes the text "None" of a null.
     """
     import pandas as pd
     from mlflow.models import ModelSignature
@@ -43,11 +40,7 @@ def signature_and_example(*, pairs: bool) -> tuple[ModelSignature, pd.DataFrame]
 
 
 class PyfuncClassifier:
-    """A classifier behind MLflow's `python_function` interface.
-
-    Args:
-        classifier: The loaded model.
-    """
+    """A classifier behind MLflow's `python_function` interface."""
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
@@ -55,12 +48,8 @@ class PyfuncClassifier:
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Classifies the column `text`, or the pairs of `text` and `text_pair` if the model is one of pairs.
 
-        Args:
-            model_input: One row for each text or pair.
-            params: Not used; MLflow passes it.
-
         Returns:
-            One row for each: `label` (its name), `score` (its probability) and `probabilities` (by label name); or, for
+            For each row: `label` (its name), `score` (its probability) and `probabilities` (by label name); or, for
             a row that batch prediction would quarantine, None in these and the reason as `error`.
         """
         import pandas as pd

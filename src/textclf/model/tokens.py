@@ -1,4 +1,4 @@
-"""Tokenise a prepared data set: Arrow on disk, with length statistics, found again by digest."""
+"""Encode texts as token ids: whole data sets to Arrow on disk, found again by digest, and texts in memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LARGEST_UNKNOWN_SHARE = 0.5
 def encode(
     prepared: PreparedData, fetched: FetchedModel | None, *, model: ModelConfig, encoding: EncodingConfig, folder: Path
 ) -> EncodedData:
-    """Tokenises every split of a prepared data set, or finds the result of an earlier run.
+    """Encodes every split of a prepared data set as token ids, or finds the result of an earlier run.
 
     Each split becomes an Arrow stream file `<split>.arrow` with columns row: int64, input_ids: list<int32> (special
     tokens included, cut at `max_length`, not padded), length: int32, label: int64. Pairs of texts (a column
@@ -48,10 +48,7 @@ def encode(
             vocabulary file of `model.architecture`.
         model: The model's configuration.
         encoding: Length limit.
-        folder: Where encoded data sets are stored, one folder a digest.
-
-    Returns:
-        The record of the encoded data set.
+        folder: Where encoded data sets are stored, one folder for each digest.
 
     Raises:
         ModelError: The tokenizer cannot be loaded or has no vocabulary.
@@ -136,7 +133,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def tokenize(
+def token_ids(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], text_pairs: Sequence[str] | None, *, max_length: int
 ) -> BatchEncoding:
     """Turns cleaned texts, or pairs of them, into token ids, as training and prediction both need them.
@@ -145,7 +142,7 @@ def tokenize(
         tokenizer: A fast tokenizer.
         texts: The texts.
         text_pairs: The second text of each; None for single texts.
-        max_length: Longest sequence in tokens; of a pair, the longer text is cut first.
+        max_length: Longest sequence; of a pair, the longer text is cut first.
 
     Returns:
         `input_ids`, not padded, and for pairs `token_type_ids` if the tokenizer has them: a list of lists each.
@@ -168,10 +165,6 @@ def build_vocabulary(texts: Iterable[str], size: int) -> list[str]:
 
     Every character gets an entry, also as the continuation of a word, so that no training text is unknown as long as
     `size` allows.
-
-    Args:
-        texts: The training texts.
-        size: Largest number of entries.
 
     Returns:
         The tokens in the order of their ids.
@@ -237,7 +230,7 @@ def _read_vocabulary(path: Path) -> list[str]:
     if missing or len(vocabulary) <= 2 * len(SPECIAL_TOKENS):
         raise ConfigError(
             f"model.architecture.vocabulary_path: {path} lacks {missing or 'all but special tokens'}: expected a BERT "
-            "vocabulary, one token a line."
+            "vocabulary, one token per line."
         )
     return vocabulary
 
@@ -268,7 +261,7 @@ def _encode_split(
     ):
         for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=wanted):
             # The fast tokenizer works on a batch with all cores.
-            encoded = tokenize(
+            encoded = token_ids(
                 tokenizer,
                 batch.column("text").to_pylist(),
                 batch.column("text_pair").to_pylist() if pairs else None,

@@ -66,7 +66,7 @@ def training_run(
         home: Where the store and the checkpoints lie.
         config: The resolved configuration, logged as parameters and as `config.yaml`.
         prepared: The data; each split is logged as an input.
-        encoded: The tokenised data.
+        encoded: The encoded data.
         fetched: The model that is fine-tuned.
         tags: More tags of the run, e.g. the Prefect flow run.
 

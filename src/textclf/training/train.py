@@ -172,13 +172,7 @@ def _run_trainer(make_trainer: Callable[[], ClassifierTrainer], folder: Path) ->
 
 
 def training_arguments(training: TrainingConfig, *, rows: int, folder: Path) -> TrainingArguments:
-    """Turns the configuration into Trainer's arguments.
-
-    Args:
-        training: The configuration.
-        rows: Number of training rows, for the evaluation interval.
-        folder: Where checkpoints go.
-    """
+    """Turns the configuration into Trainer's arguments, for so many training rows and a folder for checkpoints."""
     import torch
     from transformers import TrainingArguments
 

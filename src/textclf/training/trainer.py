@@ -42,8 +42,8 @@ class LengthGroupedSampler(Sampler[int]):
 
     Args:
         lengths: Tokens of each row.
-        batch_size: Rows a step.
-        seed: Seed of the order.
+        batch_size: Rows per step.
+        seed: Together with the epoch it decides the order.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
@@ -131,17 +131,7 @@ class ClassifierTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Computes a batch's share of the weighted mean over the rows of its step.
-
-        Args:
-            model: The classifier.
-            inputs: The batch: what the model takes, `labels`, and `weight` if the rows have one.
-            return_outputs: Whether to return the model's outputs too.
-            num_items_in_batch: What the weights of the step's rows add up to.
-
-        Returns:
-            The loss; with `return_outputs`, loss and outputs.
-        """
+        """Computes a batch's share of the weighted mean over the rows of its step, whose weights add up to the last."""
         outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "weight")})
         loss = self._head.loss(outputs.logits, inputs["labels"], _weights(inputs)) / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
