@@ -36,8 +36,8 @@ def launch(
     program: str,
     default_file: Path,
     examples: str,
+    check: Callable[[Config], object],
     closing: Callable[[Config, Any, Home], str],
-    check: Callable[[Config], object] = lambda config: None,
 ) -> int:
     """Reads the command line, runs the flow, and prints what came of it.
 
@@ -47,8 +47,8 @@ def launch(
         program: How the user calls the program.
         default_file: The configuration without `--config`.
         examples: Command lines for `--help`.
-        closing: Formats the closing message.
         check: Raises what can be told before Prefect starts; gets the configuration with absolute paths.
+        closing: Formats the closing message.
 
     Returns:
         The exit code: 0, or 2 for the user's mistake, 1 for a failure. Ctrl-C and SIGTERM end the process with 130

@@ -12,7 +12,7 @@ from flows.threads import wait_passively
 from tasks.predict import predict as predict_files
 from textclf import __version__
 from textclf.config import CONFIGS, Home, PredictConfig, anchor
-from textclf.prediction.inputs import list_inputs
+from textclf.prediction.inputs import check_inputs
 from textclf.records import PredictionSummary
 from textclf.summaries import prediction_closing
 
@@ -44,7 +44,7 @@ def main() -> int:
         program="python flows/predict_flow.py",
         default_file=CONFIGS / "predict.yaml",
         examples=EXAMPLES,
-        check=list_inputs,
+        check=check_inputs,
         closing=prediction_closing,
     )
 

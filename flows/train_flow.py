@@ -18,6 +18,7 @@ from tasks.tokenize import tokenize
 from tasks.train import train as train_model
 from textclf import __version__
 from textclf.config import CONFIGS, Home, TrainConfig, anchor
+from textclf.data.contract import check_local_sources
 from textclf.records import RegisteredModel
 from textclf.registry.gate import warn_of_undefined_metric
 from textclf.summaries import training_closing
@@ -62,6 +63,7 @@ def main() -> int:
         program="python flows/train_flow.py",
         default_file=CONFIGS / "quickstart.yaml",
         examples=EXAMPLES,
+        check=lambda config: check_local_sources(config.data),
         closing=training_closing,
     )
 

@@ -171,7 +171,7 @@ def test_a_misnamed_column_is_told_once(user: User, tiny_config: Path) -> None:
     assert done.returncode == 2
     output = done.stdout + done.stderr
     assert "Traceback" not in output
-    message = done.stderr.rstrip().rpartition("\n\n")[2]
+    message = done.stderr.strip().rpartition("\n\n")[2]
     assert "review" in message and "text" in message and "label" in message
     assert output.count(message.splitlines()[0]) == 1
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SOURCES = '[{"provider": "local", "path": "rows.csv"}]'
 
 
 def run(program: str, *arguments: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -26,12 +27,17 @@ def run(program: str, *arguments: str, environment: dict[str, str], folder: Path
 @pytest.mark.parametrize(
     ("program", "arguments", "message"),
     [
-        ("predict_flow.py", ["--input", "missing.csv", "--output", "out.csv"], "missing.csv does not exist"),
+        ("predict_flow.py", ["--input", "missing.csv"], "missing.csv does not exist"),
+        ("predict_flow.py", ["--input", "rows.csv", "--text_column", "body"], "'body'"),
+        ("train_flow.py", ["--data.sources", SOURCES, "--data.text_column", "review"], "rows.csv lacks 'review'"),
     ],
 )
 def test_a_mistake_is_told_without_starting_prefect(
     program: str, arguments: list[str], message: str, command_settings: dict[str, str], tmp_path: Path
 ) -> None:
+    (tmp_path / "rows.csv").write_text("text,label\n很好,正面\n", encoding="utf-8")
+    if program == "predict_flow.py":
+        arguments = [*arguments, "--output", "out.csv"]
     done = run(program, *arguments, environment=command_settings, folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
