@@ -15,7 +15,6 @@ from urllib.request import Request, urlopen
 import pytest
 import registry_support as support
 
-from textclf.registry.versions import choose_model, load_classifier
 from textclf.tracking.store import TrackingStore
 
 pytestmark = [
