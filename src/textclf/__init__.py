@@ -4,4 +4,4 @@ The library behind the flows. It knows nothing of Prefect, does nothing on impor
 explicit arguments. `docs/architecture.md` says what lies where.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -68,6 +68,9 @@ def test_nothing_runs_pickle_or_a_shell() -> None:
 def test_importing_is_cheap() -> None:
     loaded = modules_after("import flows.predict_flow, flows.train_flow, textclf.cli")
     assert loaded.isdisjoint(HEAVY)
+    # A mistake in a configuration, and --help, are answered without the libraries that compute.
+    loaded = modules_after("import textclf.cli, textclf.config")
+    assert loaded.isdisjoint({*HEAVY, "numpy", "pandas", "prefect", "pyarrow", "scipy"})
 
 
 def test_tests_and_scripts_are_no_packages() -> None:

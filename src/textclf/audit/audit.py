@@ -8,8 +8,10 @@ import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from tqdm import tqdm
 
 import textclf
@@ -45,9 +47,6 @@ from textclf.errors import StorageError
 from textclf.model.tokens import load_tokenizer
 from textclf.records import FetchedModel, PreparedData, Quarantined
 from textclf.store import building, digest_of, find, publish, write_text
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -217,8 +216,6 @@ def _look_through(
 
 
 def _labels(prepared: PreparedData, splits: dict[Split, SplitRows]) -> Labels:
-    import numpy as np
-
     train = splits["train"]
     characters = np.fromiter(map(len, train.texts), dtype=np.int64, count=len(train))
     medians = {
@@ -244,7 +241,6 @@ def label_shift(train: dict[str, int], other: dict[str, int]) -> LabelShift:
         train: Rows by label.
         other: Rows by label, of the same labels.
     """
-    import numpy as np
     from scipy.stats import chi2_contingency
 
     counts = np.array([[train[name], other[name]] for name in train], dtype=float).T
@@ -256,8 +252,6 @@ def label_shift(train: dict[str, int], other: dict[str, int]) -> LabelShift:
 
 
 def _dates(splits: dict[Split, SplitRows]) -> dict[Split, tuple[str, str]] | None:
-    import pyarrow.compute as pc
-
     if "date" not in splits["train"].table.column_names:
         return None
     ranges = {split: pc.min_max(rows.table["date"]).as_py() for split, rows in splits.items()}
@@ -275,8 +269,6 @@ def _read_quarantine(path: Path) -> tuple[Quarantined, ...]:
 
 def _write_rows(prepared: PreparedData, splits: dict[Split, SplitRows], outcome: Outcome, draft: Path) -> PreparedData:
     """Writes the rows that stay, and those that go; returns the record but for its place."""
-    import pyarrow as pa
-
     train = splits["train"]
     table: pa.Table = train.table.filter(pa.array(outcome.kept))
     if outcome.weights is not None:
@@ -321,8 +313,6 @@ def _contents(train: SplitRows, outcome: Outcome) -> list[tuple[object, ...]]:
 
 
 def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Outcome, path: Path) -> None:
-    import pyarrow as pa
-
     leaking = set(train.fingerprints[outcome.removed["leaks"]].tolist())
     places: dict[int, str] = {}
     for split, rows in splits.items():

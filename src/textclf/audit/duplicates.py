@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from textclf.audit.findings import Conflicts, CrossSplit, Duplicates, Example, ExamplePair, NearDuplicates
 from textclf.audit.near_duplicates import find_near_duplicates
@@ -14,10 +16,6 @@ from textclf.data.personal_data import hide_personal_data
 from textclf.data.prepared import SplitRows
 from textclf.data.splits import normalize
 from textclf.tables import shorten
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 EXAMPLES = 10
 _EXAMPLE_COLUMNS = 600
@@ -34,8 +32,6 @@ def later_copies(digests: NDArray[np.int64]) -> NDArray[np.bool_]:
     Returns:
         bool[rows].
     """
-    import numpy as np
-
     copies = np.ones(len(digests), dtype=bool)
     copies[np.unique(digests, return_index=True)[1]] = False
     return copies
@@ -43,16 +39,12 @@ def later_copies(digests: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def with_label(fingerprints: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Digests text and label of each row together: int64[rows]."""
-    import numpy as np
-
     with np.errstate(over="ignore"):
         return fingerprints ^ ((labels + 1) * np.int64(_SPREAD))
 
 
 def conflicting(fingerprints: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Marks the rows whose text stands among them with more than one label: bool[rows]."""
-    import numpy as np
-
     first_of_label = ~later_copies(with_label(fingerprints, labels))
     texts, counts = np.unique(fingerprints[first_of_label], return_counts=True)
     return np.isin(fingerprints, texts[counts > 1])
@@ -60,8 +52,6 @@ def conflicting(fingerprints: NDArray[np.int64], labels: NDArray[np.int64]) -> N
 
 def count_duplicates(rows: SplitRows) -> Duplicates:
     """Counts equal texts inside a split."""
-    import numpy as np
-
     _, counts = np.unique(rows.fingerprints, return_counts=True)
     return Duplicates(
         exact=int(later_copies(rows.originals).sum()),
@@ -72,8 +62,6 @@ def count_duplicates(rows: SplitRows) -> Duplicates:
 
 def count_conflicts(rows: SplitRows) -> Conflicts:
     """Counts equal texts with different labels inside a split."""
-    import numpy as np
-
     marked = conflicting(rows.fingerprints, rows.labels)
     return Conflicts(texts=len(np.unique(rows.fingerprints[marked])), rows=int(marked.sum()))
 
@@ -106,8 +94,6 @@ class NearTexts:
         Returns:
             bool[rows]; a row whose own text is among the others is marked only for another, nearly equal one.
         """
-        import numpy as np
-
         among = np.isin(self.texts, others)
         marked = np.zeros(len(self.texts), dtype=bool)
         marked[self.right[among[self.left]]] = True
@@ -122,8 +108,6 @@ def find_near(splits: dict[Split, SplitRows], audit: AuditConfig) -> NearTexts |
         splits: The rows of all splits, train first.
         audit: Threshold and n-gram size.
     """
-    import numpy as np
-
     if not audit.near_duplicates:
         return None
     fingerprints = np.concatenate([rows.fingerprints for rows in splits.values()])
@@ -155,8 +139,6 @@ def count_near(splits: dict[Split, SplitRows], near: NearTexts, audit: AuditConf
 
 
 def _later_near(rows: SplitRows, near: NearTexts) -> int:
-    import numpy as np
-
     texts, first, counts = np.unique(rows.fingerprints, return_index=True, return_counts=True)
     place = np.full(len(near.texts), -1)
     place[np.searchsorted(near.texts, texts)] = first
@@ -177,8 +159,6 @@ def compare_with_train(rows: SplitRows, train: SplitRows, near: NearTexts | None
         near: The near duplicates, if they were looked for.
         leak_free: Rows of the split that are no copies of earlier ones.
     """
-    import numpy as np
-
     shared = np.isin(rows.fingerprints, train.fingerprints)
     same_label = np.isin(with_label(rows.fingerprints, rows.labels), with_label(train.fingerprints, train.labels))
     return CrossSplit(
@@ -210,8 +190,6 @@ def duplicate_examples(rows: SplitRows, wanted: NDArray[np.bool_]) -> Iterator[E
         rows: A split.
         wanted: The rows to show, bool[rows]; each has an earlier copy.
     """
-    import numpy as np
-
     texts, first = np.unique(rows.fingerprints, return_index=True)
     for index in np.flatnonzero(wanted)[:EXAMPLES]:
         earlier = first[np.searchsorted(texts, rows.fingerprints[index])]
@@ -220,8 +198,6 @@ def duplicate_examples(rows: SplitRows, wanted: NDArray[np.bool_]) -> Iterator[E
 
 def conflict_examples(rows: SplitRows) -> Iterator[ExamplePair]:
     """Pairs rows with an earlier row of the same text and another label."""
-    import numpy as np
-
     marked = np.flatnonzero(conflicting(rows.fingerprints, rows.labels))
     earlier: dict[int, int] = {}
     shown: set[int] = set()
@@ -234,8 +210,6 @@ def conflict_examples(rows: SplitRows) -> Iterator[ExamplePair]:
 
 def leak_examples(rows: SplitRows, train: SplitRows) -> Iterator[ExamplePair]:
     """Pairs training rows with their copies in another split."""
-    import numpy as np
-
     texts, first = np.unique(train.fingerprints, return_index=True)
     for index in np.flatnonzero(np.isin(rows.fingerprints, texts))[: EXAMPLES // 2]:
         copied = first[np.searchsorted(texts, rows.fingerprints[index])]
@@ -244,8 +218,6 @@ def leak_examples(rows: SplitRows, train: SplitRows) -> Iterator[ExamplePair]:
 
 def near_examples(splits: dict[Split, SplitRows], near: NearTexts) -> Iterator[ExamplePair]:
     """Shows pairs of near duplicates, those across splits first."""
-    import numpy as np
-
     place: dict[int, tuple[Split, int]] = {}
     wanted = np.unique(np.concatenate([near.left, near.right]))
     for split, rows in reversed(splits.items()):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from textclf.audit.findings import Distribution, Lengths
 from textclf.data.prepared import SplitRows
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
 TOKENIZED_TEXTS = 20_000
@@ -36,8 +37,6 @@ def measure_lengths(
         The lengths, and the share of the tokens, special ones aside, that the vocabulary does not have (None without
         a tokenizer).
     """
-    import numpy as np
-
     characters = np.fromiter(map(len, rows.texts), dtype=np.int64, count=len(rows))
     if rows.pairs is not None:
         characters += np.fromiter(map(len, rows.pairs), dtype=np.int64, count=len(rows))
@@ -53,8 +52,6 @@ def measure_lengths(
 
 
 def _count_tokens(rows: SplitRows, tokenizer: PreTrainedTokenizerBase) -> tuple[NDArray[np.int64], float]:
-    import numpy as np
-
     special = tokenizer.num_special_tokens_to_add(pair=rows.pairs is not None)
     lengths: list[int] = []
     unknown = 0
@@ -77,8 +74,6 @@ def _count_tokens(rows: SplitRows, tokenizer: PreTrainedTokenizerBase) -> tuple[
 
 
 def _distribution(lengths: NDArray[np.int64]) -> Distribution:
-    import numpy as np
-
     median, p95, p99 = (float(value) for value in np.percentile(lengths, [50, 95, 99]))
     return Distribution(
         minimum=int(lengths.min()),
@@ -91,8 +86,6 @@ def _distribution(lengths: NDArray[np.int64]) -> Distribution:
 
 
 def _histogram(lengths: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
-    import numpy as np
-
     maximum, usual = int(lengths.max()), int(np.percentile(lengths, 99))
     widths = (1, 2, 5, *(int(width * 10**power) for power in range(1, 12) for width in (1, 2, 2.5, 5)))
     width = next(width for width in widths if width * (BINS - 1) >= usual)

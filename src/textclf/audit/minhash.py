@@ -9,13 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 # A chunk of 32-bit hashes that stays in a core's cache while all permutations go over it.
 _CHUNK_CHARACTERS = 2**17
@@ -74,8 +71,6 @@ def hash_ngrams(texts: Sequence[str], ngram_size: int) -> tuple[npt.NDArray[np.u
     Returns:
         The hashes of all n-grams, text after text, repetitions included; and for each text how many there are.
     """
-    import numpy as np
-
     # The texts have no white space, so a filled-up text cannot be an n-gram of another one.
     filled = [text.ljust(ngram_size) for text in texts]
     codes = np.frombuffer("".join(filled).encode("utf-32-le", "surrogatepass"), dtype="<u4")
@@ -100,8 +95,6 @@ def sign(texts: Sequence[str], ngram_size: int, bands: Bands) -> Signatures:
     Returns:
         Keys of the bands and bytes of the places: about `permutations + 4 * bands` bytes a text.
     """
-    import numpy as np
-
     random = np.random.default_rng(_SEED)
     permutations = bands.count * bands.rows
     factors = random.integers(2**32, size=permutations, dtype=np.uint32) | np.uint32(1)
@@ -140,8 +133,6 @@ def chunks(sizes: npt.NDArray[np.int64], limit: int) -> Iterator[slice]:
     Yields:
         The runs, in order.
     """
-    import numpy as np
-
     ends = np.cumsum(sizes)
     start = 0
     while start < len(sizes):
@@ -153,8 +144,6 @@ def chunks(sizes: npt.NDArray[np.int64], limit: int) -> Iterator[slice]:
 
 def _mix(values: npt.NDArray[np.uint64]) -> None:
     """Spreads every bit over all 64, in place and without collisions (the finaliser of SplitMix64)."""
-    import numpy as np
-
     values += np.uint64(0x9E3779B97F4A7C15)
     values ^= values >> np.uint64(30)
     values *= np.uint64(0xBF58476D1CE4E5B9)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from textclf.audit.minhash import Signatures, choose_bands, chunks, hash_ngrams, sign
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 # In larger buckets (a template with thousands of fillings) not all pairs are compared.
 _WHOLE_BUCKET = 32
@@ -59,8 +56,6 @@ def find_near_duplicates(texts: Sequence[str], *, threshold: float, ngram_size: 
     Returns:
         The pairs.
     """
-    import numpy as np
-
     bands = choose_bands(threshold)
     signatures = sign(texts, ngram_size, bands)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
@@ -91,8 +86,6 @@ def _bucket_pairs(
     In a large bucket, texts that have enough near duplicates already are left alone, and those that share the next
     band as well are neighbours.
     """
-    import numpy as np
-
     packed = (band_keys[band].astype(np.uint64) << np.uint64(32)) | np.arange(band_keys.shape[1], dtype=np.uint64)
     packed.sort()
     key, text = packed >> np.uint64(32), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
@@ -129,8 +122,6 @@ def _bucket_pairs(
 
 def _promising(pairs: npt.NDArray[np.uint64], signatures: Signatures, threshold: float) -> npt.NDArray[np.bool_]:
     """Tells which pairs have signatures that agree nearly as often as those of near duplicates."""
-    import numpy as np
-
     permutations = signatures.places.shape[1]
     least = permutations * threshold - _MARGIN * math.sqrt(permutations * threshold * (1 - threshold))
     left, right = _split(pairs)
@@ -146,8 +137,6 @@ def _jaccard(
     texts: Sequence[str], lengths: npt.NDArray[np.int64], pairs: npt.NDArray[np.uint64], ngram_size: int
 ) -> npt.NDArray[np.float64]:
     """Computes the similarity of each pair by sorting the n-grams of both texts together."""
-    import numpy as np
-
     left, right = _split(pairs)
     similarity = np.empty(len(pairs))
     # Each pair counts as large enough that a chunk never has more of them than _PAIR_BITS can number.
@@ -169,8 +158,6 @@ def _jaccard(
 
 def _ranges(starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Concatenates the ranges that begin at `starts` and have `sizes` items."""
-    import numpy as np
-
     positions = np.arange(sizes.sum(), dtype=np.int64)
     positions += np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
     return positions
@@ -178,14 +165,10 @@ def _ranges(starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> npt.
 
 def _join(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
     """Packs the positions of two texts into one number, the smaller position above the larger."""
-    import numpy as np
-
     upper = np.minimum(first, second).astype(np.uint64) << np.uint64(32)
     return upper | np.maximum(first, second).astype(np.uint64)
 
 
 def _split(pairs: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Undoes `_join`."""
-    import numpy as np
-
     return (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from textclf.audit.duplicates import NearTexts, conflicting, find_near, later_copies, with_label
 from textclf.audit.findings import Decision
@@ -11,10 +13,6 @@ from textclf.config.data import AuditConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows
 from textclf.errors import DataError, first_lines
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,6 @@ def apply_policy(splits: dict[Split, SplitRows], near: NearTexts | None, audit: 
     Raises:
         DataError: A label would lose all its training rows.
     """
-    import numpy as np
-
     train = splits["train"]
     kept = np.ones(len(train), dtype=bool)
     removed: dict[str, NDArray[np.int64]] = {}
@@ -82,8 +78,6 @@ def apply_policy(splits: dict[Split, SplitRows], near: NearTexts | None, audit: 
 
 
 def _leaking(splits: dict[Split, SplitRows], near: NearTexts | None, audit: AuditConfig) -> NDArray[np.bool_]:
-    import numpy as np
-
     held_out = np.concatenate([rows.fingerprints for split, rows in splits.items() if split != "train"])
     train = splits["train"]
     leaking = np.isin(train.fingerprints, held_out)
@@ -100,8 +94,6 @@ def _leaking(splits: dict[Split, SplitRows], near: NearTexts | None, audit: Audi
 
 def _outvoted(train: SplitRows, rows: NDArray[np.int64], *, majority: bool) -> list[int]:
     """Rows of conflicting texts that do not carry the most frequent label of their text; all of them in a tie."""
-    import numpy as np
-
     marked = rows[conflicting(train.fingerprints[rows], train.labels[rows])]
     by_text: dict[int, list[int]] = {}
     for index in marked.tolist():
@@ -117,16 +109,12 @@ def _outvoted(train: SplitRows, rows: NDArray[np.int64], *, majority: bool) -> l
 
 def _counts(digests: NDArray[np.int64]) -> NDArray[np.float32]:
     """How many rows share each row's digest: float32[rows]."""
-    import numpy as np
-
     _, inverse, counts = np.unique(digests, return_inverse=True, return_counts=True)
     shared: NDArray[np.float32] = counts[inverse].astype(np.float32)
     return shared
 
 
 def _check_labels(train: SplitRows, kept: NDArray[np.bool_]) -> None:
-    import numpy as np
-
     number = len(train.label_names)
     before = np.bincount(train.labels, minlength=number)
     after = np.bincount(train.labels[kept], minlength=number)

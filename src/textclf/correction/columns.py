@@ -6,13 +6,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from textclf.reading.column_types import Kind, column_type, kind_of, kind_of_type
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 
 class ColumnTypes:
@@ -40,8 +38,6 @@ class ColumnTypes:
 
     def must_hold(self, column: str, words: Iterable[str]) -> None:
         """Makes a column text if its type cannot hold words that will be put into it."""
-        import pyarrow as pa
-
         type_ = self._type(column)
         try:
             for word in words:
@@ -51,8 +47,6 @@ class ColumnTypes:
 
     def schema(self) -> pa.Schema:
         """The columns with their types, in the order in which they came."""
-        import pyarrow as pa
-
         return pa.schema([(name, self._type(name)) for name in {**self._declared, **self._kinds}])
 
     def table(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
@@ -60,8 +54,6 @@ class ColumnTypes:
 
         Words in a column of another type (a corrected label among whole numbers) are read as values of that type.
         """
-        import pyarrow as pa
-
         schema = self.schema()
         columns = []
         for field in schema:
@@ -83,14 +75,10 @@ class ColumnTypes:
         Raises:
             OSError: It cannot be written.
         """
-        import pyarrow.parquet as pq
-
         with pq.ParquetWriter(path, self.schema(), compression="zstd") as writer:
             yield writer
 
     def _type(self, name: str) -> pa.DataType:
-        import pyarrow as pa
-
         kinds, declared = self._kinds.get(name, set()), self._declared.get(name, set())
         if name in self._text:
             return pa.string()
@@ -100,15 +88,11 @@ class ColumnTypes:
 
 
 def _is_text(type_: pa.DataType) -> bool:
-    import pyarrow as pa
-
     value = type_.value_type if pa.types.is_dictionary(type_) else type_
     return bool(pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value))
 
 
 def _typed(word: str, type_: pa.DataType) -> object:
-    import pyarrow as pa
-
     if _is_text(type_):
         return word
     return pa.scalar(word).cast(type_).as_py()

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from textclf.config.schema import TrainConfig
@@ -17,9 +20,6 @@ from textclf.records import FetchedModel, PreparedData
 from textclf.store import digest_of, temporary_folder
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from textclf.evaluation.baselines import Baseline
 
 logger = logging.getLogger(__name__)
@@ -46,8 +46,6 @@ def tfidf_probabilities(rows: SplitRows, *, seed: int) -> NDArray[np.float64]:
     Raises:
         DataError: The rows are too few, or no text has a character in it.
     """
-    import numpy as np
-
     from textclf.evaluation.baselines import join_pairs, tfidf_baseline
 
     texts = np.array(join_pairs(rows.texts, rows.pairs), dtype=object)
@@ -91,8 +89,6 @@ def model_probabilities(
         ModelError: The model cannot be built or loaded.
         StorageError: The disk is full or must not be written to.
     """
-    import numpy as np
-
     from textclf.model.classifier import Classifier, ClassifierSettings
     from textclf.model.tokens import encode
     from textclf.training.train import train
@@ -134,8 +130,6 @@ def folds(rows: SplitRows, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArr
     Raises:
         DataError: There are too few rows that take part in fits, or too few of them have another label than the rest.
     """
-    import numpy as np
-
     fold = deal(rows.labels, FOLDS, seed)
     others = [np.flatnonzero((fold != number) & (rows.labels >= 0)) for number in range(FOLDS)]
     usable = int((rows.labels >= 0).sum())
@@ -161,8 +155,6 @@ def deal(labels: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.int64]:
     Returns:
         int64[rows], the number of each row's part, from 0.
     """
-    import numpy as np
-
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
     fold = np.empty(len(labels), dtype=np.int64)
@@ -191,7 +183,6 @@ def _ratio_probabilities(
     Returns:
         float64[texts to predict, labels]; each row sums to 1.
     """
-    import numpy as np
     from sklearn.linear_model import LogisticRegression
 
     vectorizer = baseline.estimator[0]
@@ -219,8 +210,6 @@ def _ratio_probabilities(
 def _prepare_fold(
     rows: SplitRows, others: NDArray[np.int64], prepared: PreparedData, folder: Path, *, seed: int, number: int
 ) -> PreparedData:
-    import pyarrow.parquet as pq
-
     part = deal(rows.labels[others], _VALIDATION_SHARE, seed)
     indices: dict[Split, NDArray[np.int64]] = {"train": others[part > 0], "validation": others[part == 0]}
     folder.mkdir()

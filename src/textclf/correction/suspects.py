@@ -6,16 +6,14 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows, read_splits
 from textclf.records import PreparedData, Record
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +147,6 @@ def judge(
         float64[rows], from 0 (surely wrong) to 1, and bool[rows], whether confident learning counts it among the
         wrong ones. Rows that are not judged have 1 and False.
     """
-    import numpy as np
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
@@ -182,8 +179,6 @@ def row_digest(original: int, label: str) -> str:
 
 def _read(prepared: PreparedData) -> pa.Table:
     """Reads the rows of all splits into one table, with a column `split`."""
-    import pyarrow as pa
-
     columns = ("row", "source", "id", "text", "text_pair", "label", "original", "fingerprint")
     tables = []
     for split, rows in read_splits(prepared).items():
@@ -202,8 +197,6 @@ def _different_texts(table: pa.Table) -> list[_Text]:
 
 def _labels(texts: list[_Text], names: tuple[str, ...]) -> NDArray[np.int64]:
     """The label of each text, -1 where nothing can be said: copies with different labels, the only text of a label."""
-    import numpy as np
-
     labels = np.array([text.label for text in texts], dtype=np.int64)
     lonely = [label for label in range(len(names)) if (labels == label).sum() == 1]
     if lonely:
@@ -216,8 +209,6 @@ def _labels(texts: list[_Text], names: tuple[str, ...]) -> NDArray[np.int64]:
 
 def _first_rows(table: pa.Table, texts: list[_Text], labels: NDArray[np.int64], names: tuple[str, ...]) -> SplitRows:
     """Takes one row a text, with the label that it has in the fits."""
-    import pyarrow as pa
-
     firsts = table.take([min(positions[0] for positions in text.positions.values()) for text in texts])
     return SplitRows("train", names, firsts.set_column(firsts.column_names.index("label"), "label", pa.array(labels)))
 
@@ -249,8 +240,6 @@ class _Listing:
 
     def others(self, quality: NDArray[np.float64], limit: int) -> list[Suspect]:
         """Lists the other texts to which another label fits better, the worst first."""
-        import numpy as np
-
         suggestions = self.probabilities.argmax(axis=1)
         found: list[Suspect] = []
         for index in np.argsort(quality, kind="stable"):

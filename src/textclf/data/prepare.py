@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import compress, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import textclf
 from textclf.config.data import CleaningConfig, DataConfig
@@ -26,9 +28,6 @@ from textclf.data.versions import lineage_of, version_of
 from textclf.errors import ConfigError, DataError
 from textclf.records import FetchedData, PreparedData
 from textclf.store import building, digest_of, find, publish
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -267,8 +266,6 @@ def _log(prepared: PreparedData) -> None:
 
 
 def _table(rows: Rows, names: dict[str, str], leak_flags: list[bool] | None, data: DataConfig) -> pa.Table:
-    import pyarrow as pa
-
     ids = {name: index for index, name in enumerate(dict.fromkeys(names.values()))}
     columns = {
         "row": pa.array(rows.numbers, pa.int64()),
@@ -296,8 +293,6 @@ def write_table(table: pa.Table, path: Path) -> None:
     Raises:
         OSError: It could not be written; says how much room it needs.
     """
-    import pyarrow.parquet as pq
-
     try:
         with path.open("wb") as stream:
             pq.write_table(table, stream, compression="zstd")

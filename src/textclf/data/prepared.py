@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from textclf.config.sources import SPLITS, Split
 from textclf.errors import StorageError
 from textclf.records import PreparedData
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,6 @@ class SplitRows:
 
     def where(self, mask: NDArray[np.bool_]) -> SplitRows:
         """Returns the rows that a mask marks, bool[rows]."""
-        import pyarrow as pa
-
         return replace(self, table=self.table.filter(pa.array(mask)))
 
     def _list(self, column: str) -> list[str]:
@@ -103,9 +101,6 @@ def read_split(prepared: PreparedData, split: Split) -> SplitRows:
     Raises:
         StorageError: The file is missing, damaged, or cannot be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     path = prepared.folder / f"{split}.parquet"
     try:
         table = pq.read_table(path)

@@ -6,13 +6,12 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from textclf.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +49,6 @@ class Baseline:
             Probabilities of shape [texts, labels], float32, columns in the order of the label ids. A label
             without training rows has probability 0.
         """
-        import numpy as np
-
         probabilities = np.zeros((len(texts), self.num_labels), dtype=np.float32)
         if len(texts):
             probabilities[:, self.estimator.classes_] = self.estimator.predict_proba(join_pairs(texts, text_pairs))
@@ -86,8 +83,6 @@ def fit_baselines(
         DataError: No texts, texts and labels of different number, fewer than two classes among the labels, a
             label id outside the range, or no text with a character in it.
     """
-    import numpy as np
-
     if len(train_texts) != len(train_labels):
         raise DataError(f"Found {len(train_texts):,} training texts but {len(train_labels):,} labels.")
     classes = np.unique(train_labels)
@@ -122,7 +117,6 @@ def majority_baseline(
     Returns:
         The classifier; its most probable label is the most frequent one.
     """
-    import numpy as np
     from sklearn.dummy import DummyClassifier
 
     features = np.zeros((len(train_labels), 1))
@@ -160,7 +154,6 @@ def tfidf_baseline(
     Raises:
         DataError: No text has a character in it.
     """
-    import numpy as np
     from sklearn import config_context
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

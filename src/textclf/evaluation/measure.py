@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from textclf import __version__
@@ -25,10 +26,6 @@ from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedD
 from textclf.store import digest_of, write_output
 from textclf.tracking.runs import run_folder
 from textclf.tracking.store import TrackingStore
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 

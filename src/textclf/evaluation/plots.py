@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from textclf.errors import DataError
 from textclf.evaluation.fonts import Typeface, typeface_for
 from textclf.heads.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
@@ -21,9 +24,7 @@ from textclf.store import write_output
 from textclf.tables import display_width, shorten
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 DOTS_PER_INCH = 150
 MOST_CLASSES = 50
@@ -85,8 +86,6 @@ def confusion_matrix(
 
     A line is a true class, a column a predicted one. For arguments and errors see `write_plots`.
     """
-    import numpy as np
-
     check_predictions(labels, probabilities, label_names)
     drawn = _Drawn.of(labels, label_names, subject)
     predicted = SingleLabel(tuple(label_names)).decide(probabilities).label_ids
@@ -245,8 +244,6 @@ def f1_comparison(
     Raises:
         DataError: No models, or more than six.
     """
-    import numpy as np
-
     models = len(metrics_by_model)
     if not 1 <= models <= len(_COLOURS):
         raise DataError(f"The comparison draws 1 to {len(_COLOURS)} models; found {models}.")
@@ -304,8 +301,6 @@ class _Drawn:
 
     @classmethod
     def of(cls, labels: NDArray[np.int64], label_names: Sequence[str], subject: str, extra: str = "") -> _Drawn:
-        import numpy as np
-
         support = np.bincount(labels, minlength=len(label_names))
         ids = sorted(np.argsort(-support, kind="stable")[:MOST_CLASSES].tolist())
         typeface = typeface_for([*(label_names[index] for index in ids), subject, extra])

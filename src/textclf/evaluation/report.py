@@ -7,17 +7,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from textclf.evaluation.plots import write_plots
 from textclf.heads.metrics import check_predictions, errors_table, metric_labels
 from textclf.heads.single_label import SingleLabel
 from textclf.store import write_output
 from textclf.tables import markdown_table, spreadsheet_safe
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -192,9 +192,6 @@ def _summary(
 
 
 def _parquet(predictions: Predictions) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     names = predictions.label_names
     predicted = SingleLabel(tuple(names)).decide(predictions.probabilities)
     columns = {

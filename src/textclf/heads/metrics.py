@@ -10,12 +10,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from textclf.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
 _LONGEST_LABEL = 100
 
@@ -54,8 +55,6 @@ def check_predictions(
         DataError: No rows, shapes that do not fit, or a label id that no name belongs to.
         ModelError: Probabilities that are not finite, negative, or do not add up to 1 within 0.001.
     """
-    import numpy as np
-
     rows, count = len(labels), len(label_names)
     if rows == 0:
         raise DataError("There are no rows to evaluate: expected at least one labelled row.")
@@ -103,7 +102,6 @@ def classification_metrics(
     Raises:
         DataError, ModelError: As `check_predictions` does.
     """
-    import numpy as np
     from sklearn import metrics as scores
 
     exact = check_predictions(labels, probabilities, label_names)
@@ -151,8 +149,6 @@ def expected_calibration_error(
     The scores are put into bins of equal width; the result is the mean distance between mean score and share of
     right predictions, weighted by the rows of each bin (Guo et al., 2017): 0 if calibrated, at most 1.
     """
-    import numpy as np
-
     counts, mean_scores, accuracies = reliability_bins(labels, probabilities, bins=bins)
     used = counts > 0
     distances = np.abs(mean_scores[used] - accuracies[used])
@@ -168,8 +164,6 @@ def reliability_bins(
         For each bin the number of rows (int64), the mean score and the share of right predictions (float64, nan where
         the bin is empty).
     """
-    import numpy as np
-
     scores = np.asarray(probabilities.max(axis=1), dtype=np.float64)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
     places = np.clip(np.ceil(scores * bins).astype(np.int64) - 1, 0, bins - 1)
@@ -196,7 +190,6 @@ def errors_table(
     Raises:
         DataError, ModelError: As `check_predictions` does, or the arguments are not of one length.
     """
-    import numpy as np
     import pandas as pd
 
     if not len(rows) == len(texts) == len(labels):

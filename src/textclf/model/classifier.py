@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from textclf import __version__
 from textclf.config.data import CleaningConfig
 from textclf.config.schema import TrainConfig
@@ -26,8 +29,6 @@ from textclf.records import Record
 from textclf.store import write_text
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from tqdm import tqdm
     from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -150,8 +151,6 @@ class Classifier:
             DataError: A model of pairs gets no second texts, or a model of single texts does; or they are not as many
                 as the first ones.
         """
-        import numpy as np
-
         self._check_pairs(texts, text_pairs)
         logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         for start in range(0, len(texts), TEXTS_PER_TOKENIZER_CALL):
@@ -185,8 +184,6 @@ class Classifier:
         return [clean_text(text, rule, mask_personal_data=mask) for text in texts]
 
     def _logits(self, columns: dict[str, list[list[int]]]) -> NDArray[np.float32]:
-        import numpy as np
-
         lengths = np.array([len(sequence) for sequence in columns["input_ids"]])
         is_token = np.arange(lengths.max()) < lengths[:, None]
         padding = {"input_ids": self._tokenizer.pad_token_id, "token_type_ids": self._tokenizer.pad_token_type_id}

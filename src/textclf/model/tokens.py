@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from textclf.config.schema import EncodingConfig, ModelConfig
@@ -238,9 +240,6 @@ def _read_vocabulary(path: Path) -> list[str]:
 def _encode_split(
     source: Path, target: Path, tokenizer: PreTrainedTokenizerBase, encoding: EncodingConfig
 ) -> dict[str, int]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     counts = {"tokens": 0, "unknown": 0, "truncated": 0}
     file = pq.ParquetFile(source)
     given = file.schema_arrow.names

@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from textclf.config.schema import PredictConfig
 from textclf.errors import ConfigError, DataError, StorageError, first_lines
@@ -16,9 +18,6 @@ from textclf.reading.compression import reading
 from textclf.reading.data_file import DataFile, ReadingOptions, first_columns
 from textclf.reading.detection import FORMATS
 from textclf.reading.parquet import parquet_schema
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -161,8 +160,6 @@ def output_schema(file: DataFile) -> pa.Schema:
         DataError: The file cannot be read as what it is.
         StorageError: It cannot be read.
     """
-    import pyarrow as pa
-
     if file.format == "parquet":
         return pa.schema(
             [
@@ -184,7 +181,6 @@ def row_count(file: DataFile) -> int | None:
     """The number of rows where the file says so (Parquet), else None."""
     if file.format != "parquet":
         return None
-    import pyarrow.parquet as pq
 
     with reading(file.path):
         return int(pq.read_metadata(file.path).num_rows)

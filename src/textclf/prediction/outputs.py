@@ -25,11 +25,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from textclf.errors import DataError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from textclf.reading.detection import FileFormat
 
 Kind = Literal["integer", "text", "number", "time"]
@@ -181,8 +182,6 @@ class ParquetSink(Sink):
     """Parquet with one fixed schema and a row group per shard."""
 
     def __init__(self, input_schema: pa.Schema, added: Sequence[AddedColumn]) -> None:
-        import pyarrow as pa
-
         super().__init__(input_schema.names, added)
         types = {
             "integer": pa.int64(),
@@ -194,9 +193,6 @@ class ParquetSink(Sink):
 
     def write_part(self, stream: BinaryIO, rows: Sequence[Row], values: Sequence[Sequence[object]]) -> int:
         """See `Sink.write_part`."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         arrays = [_array([row.get(name) for row in rows], self.schema.field(name)) for name in self.input_columns]
         arrays += [
             pa.array([ours[index] for ours in values], type=self.schema.field(column.name).type)
@@ -207,8 +203,6 @@ class ParquetSink(Sink):
 
     def assemble(self, stream: BinaryIO, parts: Iterable[Path]) -> None:
         """See `Sink.assemble`."""
-        import pyarrow.parquet as pq
-
         with pq.ParquetWriter(stream, self.schema, compression="zstd") as writer:
             for part in parts:
                 with pq.ParquetFile(part) as file:
@@ -263,8 +257,6 @@ def _finite(value: object) -> object:
 
 
 def _array(values: list[object], field: pa.Field) -> pa.Array:
-    import pyarrow as pa
-
     if pa.types.is_string(field.type):
         # A column of text and other JSON values is a text column; the others go into it as JSON.
         values = [value if value is None or isinstance(value, str) else to_json(value) for value in values]

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from textclf.config.schema import PredictConfig
 from textclf.data.cleaning import clean_texts
 from textclf.errors import ModelError, StorageError
@@ -29,8 +32,6 @@ from textclf.records import PredictedFile
 from textclf.registry.versions import ChosenModel
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from tqdm import tqdm
 
     from textclf.model.classifier import Classifier
@@ -284,8 +285,6 @@ def _size(batch: RowBatch) -> int:
 
 
 def _check_probabilities(probabilities: NDArray[np.float32], count: int, run: Run) -> None:
-    import numpy as np
-
     expected = (count, len(run.classifier.labels))
     if probabilities.shape != expected or not np.isfinite(probabilities).all():
         raise ModelError(

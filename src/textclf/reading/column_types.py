@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 Kind = Literal["boolean", "integer", "large integer", "number", "text"]
 """`large integer`: one that a float does not hold exactly. `text`: everything else, nested values too."""
@@ -31,8 +30,6 @@ def kind_of(value: object) -> Kind | None:
 
 def kind_of_type(type_: pa.DataType) -> Kind:
     """Tells the kind of the values of an Arrow type."""
-    import pyarrow as pa
-
     if pa.types.is_boolean(type_):
         return "boolean"
     if pa.types.is_floating(type_):
@@ -44,8 +41,6 @@ def kind_of_type(type_: pa.DataType) -> Kind:
 
 def column_type(kinds: Set[Kind | None]) -> pa.DataType:
     """Chooses the Arrow type that holds all values of a column, given their kinds; null aside."""
-    import pyarrow as pa
-
     found = kinds - {None}
     if found == {"boolean"}:
         return pa.bool_()

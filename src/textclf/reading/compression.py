@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
+import pyarrow as pa
+
 from textclf.errors import DataError, StorageError, first_lines
 
 if TYPE_CHECKING:
@@ -161,8 +163,6 @@ def decompressed(path: Path, raw: BinaryIO | Digested) -> Iterator[BinaryIO]:
         elif compression == "xz":
             yield stack.enter_context(io.BufferedReader(_XzStream(raw)))
         else:
-            import pyarrow as pa
-
             # Unlike the readers of the standard library it takes no bytes after the end for the end.
             codec = {"gzip": "gzip", "bzip2": "bz2", "zstd": "zstd"}[compression]
             inner = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from textclf.errors import DataError
 from textclf.reading.compression import reading
 from textclf.reading.lines import Broken, Item
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 
 def parquet_schema(path: Path) -> pa.Schema:
@@ -28,9 +26,6 @@ def parquet_schema(path: Path) -> pa.Schema:
 
 
 def _open_parquet(path: Path) -> pq.ParquetFile:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
@@ -52,8 +47,6 @@ def parquet_rows(path: Path, columns: list[str], rows_per_batch: int) -> Iterato
         DataError: The file is damaged, cut short or missing.
         StorageError: It could not be read.
     """
-    import pyarrow as pa
-
     with reading(path), _open_parquet(path) as file:
         batches = file.iter_batches(batch_size=min(rows_per_batch, 8192), columns=columns)
         while True:
