@@ -97,7 +97,7 @@ def main() -> None:
     wanted = json.loads(sys.argv[1])
     if wanted.get("largest_file"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["largest_file"], wanted["largest_file"]))
-    classifier = WordClassifier(Path(wanted["log"]), kill_at_call=wanted.get("kill_at_call", 0))
+    classifier: Any = WordClassifier(Path(wanted["log"]), kill_at_call=wanted.get("kill_at_call", 0))
     home = Home(root=Path(wanted["home"]), tracking_uri="")
     config = PredictConfig.model_validate(wanted["config"])
     try:
@@ -114,10 +114,11 @@ def main() -> None:
 def predict(
     home: Home, source: Path, output: Path, *, classifier: Any = None, version: int = 3, **settings: Any
 ) -> tuple[PredictedFile, ...]:
+    answering: Any = classifier or WordClassifier()
     return predict_files(
         PredictConfig(input=source, output=output, **settings),
         model(version),
-        lambda: classifier or WordClassifier(),
+        lambda: answering,
         run_id="run-1",
         folder=home.predictions,
     )

@@ -34,8 +34,6 @@ def audit_folder(folder: Path, home: Path, **sections: dict[str, Any]) -> tuple[
     """Prepares and audits the files of a folder."""
     config = TrainConfig.model_validate({"data": {"contract": {"max_quarantined_share": 1}}, **sections})
     place = Home(root=home, tracking_uri="")
-    prepared = prepare(
-        local_files([folder]), data=config.data, cleaning=config.cleaning, seed=config.training.seed, home=place
-    )
+    prepared = prepare(local_files([folder]), data=config.data, cleaning=config.cleaning, home=place)
     audited = audit(prepared, None, settings=config.audit, max_length=config.encoding.max_length, folder=place.prepared)
     return audited, read_findings(audited)

@@ -19,7 +19,7 @@ KEEP = {"audit": {"leaks": "keep", "conflicts": "keep"}}
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     write_split(tmp_path / "raw", "train", reviews(300, seed=1))
     write_split(tmp_path / "raw", "validation", reviews(60, seed=2))
     write_split(tmp_path / "raw", "test", reviews(60, seed=3))
@@ -27,7 +27,7 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path) -> Path:
+def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
@@ -39,7 +39,7 @@ def removed(audited: PreparedData) -> list[dict[str, object]]:
     return [json.loads(line) for line in (audited.folder / "removed.jsonl").read_text("utf-8").splitlines()]
 
 
-def test_clean_data_gives_no_finding(folder, home):
+def test_clean_data_gives_no_finding(folder: Path, home: Path) -> None:
     audited, findings = audit_folder(folder, home)
     assert findings.rows == findings.rows_after == {"train": 300, "validation": 60, "test": 60}
     assert findings.quarantined == ()
@@ -59,14 +59,14 @@ def test_clean_data_gives_no_finding(folder, home):
     assert (audited.folder / "report.html").stat().st_size > 1000
 
 
-def test_json_has_the_documented_keys(folder, home):
+def test_json_has_the_documented_keys(folder: Path, home: Path) -> None:
     _, findings = audit_folder(folder, home)
     keys = set(json.loads(findings.model_dump_json()))
     assert {"rows", "duplicates", "conflicts", "cross_split", "near_duplicates", "labels", "lengths"} <= keys
     assert Findings.model_validate_json(findings.model_dump_json()) == findings
 
 
-def test_duplicates_inside_a_split(folder, home):
+def test_duplicates_inside_a_split(folder: Path, home: Path) -> None:
     rows = reviews(300, seed=1)
     exact = rows[:7]
     wider = [(f"{text[:10]}　{text[10:]} ", label) for text, label in rows[7:12]]
@@ -81,7 +81,7 @@ def test_duplicates_inside_a_split(folder, home):
     assert (pair.first.row, pair.second.row) == (1, 301)
 
 
-def test_conflicts(folder, home):
+def test_conflicts(folder: Path, home: Path) -> None:
     rows = reviews(300, seed=1)
     other = {"好": "坏", "坏": "好"}
     planted = [(text, other[label]) for text, label in rows[:5]]
@@ -95,7 +95,7 @@ def test_conflicts(folder, home):
     assert all(pair.first.label != pair.second.label for pair in findings.examples.conflicts)
 
 
-def test_leaks_from_train(folder, home):
+def test_leaks_from_train(folder: Path, home: Path) -> None:
     train, test = reviews(300, seed=1), reviews(60, seed=3)
     other = {"好": "坏", "坏": "好"}
     leaks = [*train[:4], (train[4][0], other[train[4][1]]), (f" {train[5][0]}", train[5][1])]
@@ -112,7 +112,7 @@ def test_leaks_from_train(folder, home):
     ]
 
 
-def test_near_duplicates_inside_a_split(folder, home):
+def test_near_duplicates_inside_a_split(folder: Path, home: Path) -> None:
     rows = reviews(300, seed=1, length=60)
     write_split(folder, "train", [*rows, *((f"{text}！！", label) for text, label in rows[:8])])
     _, findings = audit_folder(folder, home)
@@ -125,7 +125,7 @@ def test_near_duplicates_inside_a_split(folder, home):
     assert without.cross_split["test"].near is None
 
 
-def test_label_shift(folder, home):
+def test_label_shift(folder: Path, home: Path) -> None:
     write_split(folder, "test", [(text, "好") for text, _ in reviews(60, seed=3)])
     _, findings = audit_folder(folder, home)
     assert findings.labels.shift["test"].total_variation == pytest.approx(0.5)
@@ -133,7 +133,7 @@ def test_label_shift(folder, home):
     assert findings.labels.shift["validation"].p_value == 1
 
 
-def test_personal_data_is_counted_and_hidden(folder, home):
+def test_personal_data_is_counted_and_hidden(folder: Path, home: Path) -> None:
     rows = reviews(60, seed=3)
     rows[0] = ("老板电话13800138000，随时可以打", "好")
     rows[1] = ("邮箱 somebody@example.com 联系我", "坏")
@@ -145,7 +145,7 @@ def test_personal_data_is_counted_and_hidden(folder, home):
     assert "somebody@example.com" not in shown
 
 
-def test_damaged_texts(folder, home):
+def test_damaged_texts(folder: Path, home: Path) -> None:
     rows = reviews(60, seed=3)
     rows[0] = ("这个酒店\ufffd\ufffd很好", "好")
     write_split(folder, "test", rows)
@@ -154,7 +154,7 @@ def test_damaged_texts(folder, home):
     assert findings.examples.damaged[0].row == 1
 
 
-def test_quarantined_rows_are_in_the_findings(folder, home):
+def test_quarantined_rows_are_in_the_findings(folder: Path, home: Path) -> None:
     write_split(folder, "test", [*reviews(60, seed=3), ("", "好"), ("没有标签", "")])
     _, findings = audit_folder(folder, home)
     assert [(kind.reason, kind.rows) for kind in findings.quarantined] == [("empty text", 1), ("unlabelled", 1)]
@@ -173,7 +173,7 @@ class TestPolicy:
         write_split(folder, "validation", [*reviews(60, seed=2), rows[1]])
         return rows
 
-    def test_the_default_drops_leaks_and_outvoted_labels_and_keeps_duplicates(self, folder, home):
+    def test_the_default_drops_leaks_and_outvoted_labels_and_keeps_duplicates(self, folder: Path, home: Path) -> None:
         rows = self.plant(folder)
         audited, findings = audit_folder(folder, home)
         assert [(d.finding, d.choice, d.rows) for d in findings.decisions] == [
@@ -194,7 +194,7 @@ class TestPolicy:
         assert sum(audited.label_counts["train"].values()) == 300
         assert audited.version == findings.version_after != findings.version == audited.audited_from
 
-    def test_every_removed_row_is_written_out_with_its_reason(self, folder, home):
+    def test_every_removed_row_is_written_out_with_its_reason(self, folder: Path, home: Path) -> None:
         rows = self.plant(folder)
         audited, _ = audit_folder(folder, home)
         assert [(row["finding"], row["source"], row["row"]) for row in removed(audited)] == [
@@ -208,14 +208,14 @@ class TestPolicy:
         assert removed(audited)[0]["text"] == rows[0][0]
         assert len(train_rows(audited)) + len(removed(audited)) == 305
 
-    def test_keep_changes_nothing(self, folder, home):
+    def test_keep_changes_nothing(self, folder: Path, home: Path) -> None:
         self.plant(folder)
         audited, findings = audit_folder(folder, home, **KEEP)
         assert audited.rows["train"] == 305
         assert audited.version == findings.version
         assert removed(audited) == []
 
-    def test_drop(self, folder, home):
+    def test_drop(self, folder: Path, home: Path) -> None:
         rows = self.plant(folder)
         audited, findings = audit_folder(folder, home, audit={"conflicts": "drop", "duplicates": "drop"})
         assert [decision.rows for decision in findings.decisions] == [2, 5, 2]
@@ -223,7 +223,7 @@ class TestPolicy:
         assert len(texts) == len(set(texts)) == 296
         assert rows[10][0] not in texts
 
-    def test_weight_keeps_the_first_and_counts_it_as_often(self, folder, home):
+    def test_weight_keeps_the_first_and_counts_it_as_often(self, folder: Path, home: Path) -> None:
         rows = self.plant(folder)
         audited, findings = audit_folder(folder, home, audit={"duplicates": "weight"})
         assert findings.decisions[2].rows == 3
@@ -234,7 +234,7 @@ class TestPolicy:
         dropped, _ = audit_folder(folder, home, audit={"duplicates": "drop"})
         assert dropped.version != audited.version
 
-    def test_near_duplicates_of_test_rows_can_be_dropped_too(self, folder, home):
+    def test_near_duplicates_of_test_rows_can_be_dropped_too(self, folder: Path, home: Path) -> None:
         train = reviews(300, seed=1)
         write_split(folder, "test", [*reviews(60, seed=3), (f"{train[5][0][:-1]}新", train[5][1])])
         audited, findings = audit_folder(folder, home, audit={"leaks": "drop_near"})
@@ -243,7 +243,7 @@ class TestPolicy:
         with pytest.raises(ValueError, match=r"drop_near needs audit\.near_duplicates"):
             TrainConfig.model_validate({"audit": {"leaks": "drop_near", "near_duplicates": False}})
 
-    def test_no_near_duplicate_of_a_test_row_stays_in_a_large_family(self, folder, home):
+    def test_no_near_duplicate_of_a_test_row_stays_in_a_large_family(self, folder: Path, home: Path) -> None:
         chance = random.Random(4)
         template = "".join(reviews(1, seed=6, length=60)[0][0])
         family = [
@@ -256,7 +256,7 @@ class TestPolicy:
         assert not [row for row in train_rows(audited) if template[30:] in str(row["text"])]
         assert findings.rows_after["train"] == 300
 
-    def test_a_label_must_not_lose_all_its_rows(self, folder, home):
+    def test_a_label_must_not_lose_all_its_rows(self, folder: Path, home: Path) -> None:
         rows = [(text, "好") for text, _ in reviews(20, seed=1)] + reviews(2, seed=9)[:1]
         write_split(folder, "train", rows)
         write_split(folder, "test", [*reviews(60, seed=3), rows[-1]])
@@ -264,7 +264,7 @@ class TestPolicy:
             audit_folder(folder, home)
 
 
-def test_an_audit_is_found_again(folder, home):
+def test_an_audit_is_found_again(folder: Path, home: Path) -> None:
     first, _ = audit_folder(folder, home)
     again, _ = audit_folder(folder, home)
     assert not first.cached
@@ -273,7 +273,7 @@ def test_an_audit_is_found_again(folder, home):
     assert other.folder != first.folder
 
 
-def test_order_format_and_layout_do_not_change_the_version(folder, home, tmp_path):
+def test_order_format_and_layout_do_not_change_the_version(folder: Path, home: Path, tmp_path: Path) -> None:
     first, _ = audit_folder(folder, home)
     rows = reviews(300, seed=1)
     random.Random(5).shuffle(rows)

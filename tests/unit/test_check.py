@@ -31,7 +31,7 @@ def write(folder: Path, body: str, header: str = "id,text,label") -> Path:
     return folder / "reviews.csv"
 
 
-def test_a_contract_that_holds(tmp_path):
+def test_a_contract_that_holds(tmp_path: Path) -> None:
     checked = check(write(tmp_path, GOOD))
     assert checked.holds
     assert checked.rows == {"train": 20}
@@ -41,7 +41,7 @@ def test_a_contract_that_holds(tmp_path):
     assert page.endswith("The contract holds.")
 
 
-def test_every_kind_is_counted_with_its_first_ten_rows(tmp_path):
+def test_every_kind_is_counted_with_its_first_ten_rows(tmp_path: Path) -> None:
     bad = "3,又一条,好评\n,没有名字,好评\n30,,差评\n31,多一列,差评,x\n" + "".join(
         f"{i},没有标签,\n" for i in range(40, 52)
     )
@@ -64,7 +64,7 @@ def test_every_kind_is_counted_with_its_first_ten_rows(tmp_path):
     assert {"split", "source", "row", "reason", "content"} == set(lines[0])
 
 
-def test_named_labels_and_too_few_rows(tmp_path):
+def test_named_labels_and_too_few_rows(tmp_path: Path) -> None:
     file = write(tmp_path, GOOD + "21,中间,中评\n")
     checked = check(file, labels={"好评": "正面", "差评": "负面", "中评": "中性"}, contract={"min_rows_per_label": 5})
     assert checked.labels["train"] == {"正面": 10, "负面": 10, "中性": 1}
@@ -73,12 +73,12 @@ def test_named_labels_and_too_few_rows(tmp_path):
     assert [kind.reason for kind in checked.quarantined] == ["unknown label"]
 
 
-def test_a_column_that_holds_no_labels(tmp_path):
+def test_a_column_that_holds_no_labels(tmp_path: Path) -> None:
     body = "".join(f"{i},评论第{i}号,值{i}\n" for i in range(50))
     assert "does not look like labels" in check(write(tmp_path, body)).problems[0]
 
 
-def test_missing_columns_are_an_error(tmp_path):
+def test_missing_columns_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Did you mean '评论'"):
         check(write(tmp_path, "1,好,1\n", header="id,评论,标签"))
 
@@ -114,7 +114,7 @@ def test_a_repeated_id_is_the_same_breach_in_a_check_and_in_training(tmp_path: P
     assert checked.rows == {"train": 22}
 
 
-def test_a_split_without_rows_breaks_the_contract(tmp_path):
+def test_a_split_without_rows_breaks_the_contract(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     (tmp_path / "reviews.csv").rename(tmp_path / "train.csv")
     (tmp_path / "dev.csv").write_text("id,text,label\n", encoding="utf-8")
@@ -151,7 +151,7 @@ def write_large(file: Path, size_bytes: int) -> int:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_five_gigabytes_are_checked_with_less_than_one_gigabyte_of_memory(tmp_path):
+def test_five_gigabytes_are_checked_with_less_than_one_gigabyte_of_memory(tmp_path: Path) -> None:
     rows = write_large(tmp_path / "large.csv", 5_000_000_000)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path / "large.csv")], capture_output=True, text=True, check=True
@@ -161,7 +161,7 @@ def test_five_gigabytes_are_checked_with_less_than_one_gigabyte_of_memory(tmp_pa
     assert peak < 1_000_000_000
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path):
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     peaks = []
     for name, size in (("small.csv", 20_000_000), ("large.csv", 60_000_000)):
         rows = write_large(tmp_path / name, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -38,7 +39,7 @@ NASTY = st.lists(NASTY_PIECES, max_size=25).map("".join)
 @example("138.0013.8000/１３８ 0013\u200b 8000")
 @example("a@b.c13800138000")
 @example("x" * 70 + "13800138000x@qq.com")
-def test_cleaning_twice_is_cleaning_once(text):
+def test_cleaning_twice_is_cleaning_once(text: Any) -> None:
     for rule in ("standard", "tutorial", "none"):
         for mask in (False, True):
             once = clean_text(text, rule, mask_personal_data=mask)
@@ -47,7 +48,7 @@ def test_cleaning_twice_is_cleaning_once(text):
 
 @settings(max_examples=300, deadline=None)
 @given(text=st.one_of(st.text(), NASTY))
-def test_what_the_standard_rule_leaves(text):
+def test_what_the_standard_rule_leaves(text: Any) -> None:
     cleaned = clean_text(text, "standard")
     cleaned.encode("utf-8")
     assert cleaned == " ".join(cleaned.split())
@@ -73,7 +74,7 @@ def test_what_the_standard_rule_leaves(text):
         ("半个\ud83d表情", "半个表情"),
     ],
 )
-def test_what_the_standard_rule_removes(text, cleaned):
+def test_what_the_standard_rule_removes(text: str, cleaned: str) -> None:
     assert clean_text(text, "standard") == cleaned
 
 
@@ -94,21 +95,21 @@ def test_what_the_standard_rule_removes(text, cleaned):
         "iPhone",
     ],
 )
-def test_what_the_standard_rule_keeps(text):
+def test_what_the_standard_rule_keeps(text: Any) -> None:
     assert clean_text(text, "standard") == text
 
 
-def test_emoticons_in_full_width_become_half_width():
+def test_emoticons_in_full_width_become_half_width() -> None:
     assert clean_text("（＞﹏＜）", "standard") == "(>_<)"
 
 
 @settings(max_examples=300, deadline=None)
 @given(text=st.text())
-def test_the_tutorial_rule_is_the_tutorials(text):
+def test_the_tutorial_rule_is_the_tutorials(text: str) -> None:
     assert clean_text(text, "tutorial") == re.sub(r"[^\w\s]+", " ", text).strip()
 
 
-def test_no_rule_changes_nothing():
+def test_no_rule_changes_nothing() -> None:
     assert clean_text(" a\0<br>！ ", "none") == " a\0<br>！ "
 
 
@@ -127,7 +128,7 @@ def test_no_rule_changes_nothing():
     ],
 )
 @pytest.mark.timeout(120)
-def test_hostile_text_does_not_hang(opening, piece, middle, closing):
+def test_hostile_text_does_not_hang(opening: str, piece: str, middle: str, closing: str) -> None:
     cleaned = clean_text(opening + piece * 12_000 + middle + closing * 12_000, "standard")
     assert clean_text(cleaned, "standard") == cleaned
 
@@ -148,17 +149,17 @@ def test_hostile_text_does_not_hang(opening, piece, middle, closing):
         ("\ud83d", "none", "not valid Unicode (half a surrogate pair)"),
     ],
 )
-def test_why_a_row_is_quarantined(value, rule, reason):
+def test_why_a_row_is_quarantined(value: bytes | float | list[str] | str | None, rule: str, reason: str) -> None:
     assert clean_value(value, CleaningConfig(rule=rule, max_characters=10)) == (None, reason)
 
 
-def test_a_text_that_is_fine():
+def test_a_text_that_is_fine() -> None:
     assert clean_value(" 好！ ", CleaningConfig()) == ("好!", None)
 
 
 @settings(max_examples=300, deadline=None)
 @given(text=st.one_of(st.text(), NASTY))
-def test_no_rule_leaves_personal_data_that_are_to_be_masked(text):
+def test_no_rule_leaves_personal_data_that_are_to_be_masked(text: Any) -> None:
     for rule in ("standard", "tutorial", "none"):
         assert not personal_data_kinds(clean_text(text, rule, mask_personal_data=True))
 
@@ -171,7 +172,7 @@ def test_no_rule_leaves_personal_data_that_are_to_be_masked(text):
         ("none", "打电话号码或写信：邮箱地址，证件身份证号！"),
     ],
 )
-def test_every_rule_masks_personal_data(rule, cleaned):
+def test_every_rule_masks_personal_data(rule: str, cleaned: str) -> None:
     text = "打(010)62345678或写信：service@example.com，证件11010519491231002X！"
     assert clean_value(text, CleaningConfig(rule=rule, mask_personal_data=True)) == (cleaned, None)
 
@@ -180,15 +181,15 @@ def test_every_rule_masks_personal_data(rule, cleaned):
     ("text", "rule"),
     [("138\u200b0013\u200b8000", "standard"), ("138<b></b>0013<i/>8000", "standard"), ("138.0013.8000", "tutorial")],
 )
-def test_a_number_that_cleaning_joins_is_masked_too(text, rule):
+def test_a_number_that_cleaning_joins_is_masked_too(text: str, rule: str) -> None:
     assert clean_text(text, rule, mask_personal_data=True) == "电话号码"
 
 
-def test_personal_data_stay_where_masking_is_not_asked_for():
+def test_personal_data_stay_where_masking_is_not_asked_for() -> None:
     assert clean_text("打13800138000", "standard") == "打13800138000"
 
 
-def test_cleaning_real_reviews_keeps_every_one_of_them():
+def test_cleaning_real_reviews_keeps_every_one_of_them() -> None:
     path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "chnsenticorp" / "tsv" / "test.tsv"
     if not path.is_file():
         pytest.skip("the real data sets are not beside the repository (../shared/data)")

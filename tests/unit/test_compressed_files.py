@@ -9,6 +9,8 @@ import lzma
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -38,13 +40,13 @@ COMPRESSORS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 CONTENT = "text,label\n" + '"房间很大,\n服务周到",1\n太差了,0\n' * 20_000
 
 
-def rows_of(path):
+def rows_of(path: Any) -> Any:
     return [row for batch in DataFile.open(path).batches() for row in batch.rows]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
 @pytest.mark.parametrize("ending", COMPRESSORS)
-def test_the_rows_and_the_encoding_are_those_of_the_content(tmp_path, ending, encoding):
+def test_the_rows_and_the_encoding_are_those_of_the_content(tmp_path: Path, ending: Any, encoding: str) -> None:
     compression, compress = COMPRESSORS[ending]
     path = tmp_path / f"reviews{ending}"
     path.write_bytes(compress(CONTENT.encode(encoding)))
@@ -60,7 +62,7 @@ def test_the_rows_and_the_encoding_are_those_of_the_content(tmp_path, ending, en
 
 
 @pytest.mark.parametrize("ending", [ending for ending in COMPRESSORS if "zip" not in ending])
-def test_files_that_were_put_one_after_the_other_are_read_to_the_end(tmp_path, ending):
+def test_files_that_were_put_one_after_the_other_are_read_to_the_end(tmp_path: Path, ending: Any) -> None:
     _, compress = COMPRESSORS[ending]
     path = tmp_path / f"reviews{ending}"
     first, second = compress(CONTENT.encode()), compress("很好,9\n".encode())
@@ -73,7 +75,7 @@ def test_files_that_were_put_one_after_the_other_are_read_to_the_end(tmp_path, e
         DataFile.open(path)
 
 
-def test_padding_between_the_parts_of_an_xz_file(tmp_path):
+def test_padding_between_the_parts_of_an_xz_file(tmp_path: Path) -> None:
     path = tmp_path / "reviews.csv.xz"
     path.write_bytes(lzma.compress("text\n好\n".encode()) + b"\0" * 8 + lzma.compress("坏\n".encode()) + b"\0" * 4)
     assert [row["text"] for row in rows_of(path)] == ["好", "坏"]
@@ -87,14 +89,14 @@ def test_padding_between_the_parts_of_an_xz_file(tmp_path):
         ("reviews.ndjson.gz", '{"text": "好", "label": 1}\n', {"text": "好", "label": 1}),
     ],
 )
-def test_the_other_text_formats(tmp_path, name, content, row):
+def test_the_other_text_formats(tmp_path: Path, name: str, content: str, row: Any) -> None:
     path = tmp_path / name
     path.write_bytes(gzip.compress(content.encode()))
     assert rows_of(path) == [row]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gbk"])
-def test_the_names_of_members_are_shown_as_their_author_wrote_them(tmp_path, encoding):
+def test_the_names_of_members_are_shown_as_their_author_wrote_them(tmp_path: Path, encoding: str) -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for letter in "ab":
@@ -108,7 +110,7 @@ def test_the_names_of_members_are_shown_as_their_author_wrote_them(tmp_path, enc
 
 
 @pytest.mark.parametrize("ending", [*COMPRESSORS, ".csv", ".tsv", ".jsonl"])
-def test_memory_does_not_grow_with_the_content(tmp_path, ending):
+def test_memory_does_not_grow_with_the_content(tmp_path: Path, ending: Any) -> None:
     _, compress = COMPRESSORS.get(ending, (None, bytes))
     line = b'{"text": "%b"}\n' if ending == ".jsonl" else b"%b\t1\n" if ending == ".tsv" else b"%b,1\n"
     path = tmp_path / f"many{ending}"

@@ -47,7 +47,7 @@ from textclf.fetching.local import local_files
         (None, None),
     ],
 )
-def test_days(value, day):
+def test_days(value: Any, day: str | None) -> None:
     assert parse_day(value) == day
 
 
@@ -55,7 +55,7 @@ def check(row: dict[str, object], **data: object) -> ContractRow | str:
     return Contract(DataConfig.model_validate(data), CleaningConfig()).check(row)
 
 
-def test_several_labels_are_a_set():
+def test_several_labels_are_a_set() -> None:
     many = {"label_separator": "|", "labels": {"a": "甲", "b": "乙", "c": "丙"}}
     for value in ("b|a", " a | b|", ["b", "a", "a"]):
         row = check({"text": "好", "label": value}, **many)
@@ -65,7 +65,7 @@ def test_several_labels_are_a_set():
     assert check({"text": "好", "label": "a|x"}, **many) == "unknown label: 'x'"
 
 
-def test_copies_share_a_fingerprint_and_not_the_digest_of_the_original():
+def test_copies_share_a_fingerprint_and_not_the_digest_of_the_original() -> None:
     assert fingerprint("很 好！") == fingerprint("很好!") != fingerprint("很好")
     assert text_digest("很 好！") != text_digest("很好!")
     assert fingerprint("很好", "很差") != fingerprint("很好很差")
@@ -74,7 +74,7 @@ def test_copies_share_a_fingerprint_and_not_the_digest_of_the_original():
 @settings(max_examples=500)
 @given(text=st.text(st.one_of(st.characters(), st.sampled_from("e\u0301 　\u200bé！!\u00a8好")), max_size=12))
 @example(text="e \u0301")
-def test_normalizing_twice_changes_nothing(text):
+def test_normalizing_twice_changes_nothing(text: str) -> None:
     once = normalize(text)
     assert normalize(once) == once
     assert not any(character.isspace() for character in once)
@@ -90,7 +90,7 @@ def test_normalizing_twice_changes_nothing(text):
         ("text,sentiment_score", ["'sentiment_score'? Set data.label_column"]),
     ],
 )
-def test_an_obvious_column_is_suggested(tmp_path, header, hints):
+def test_an_obvious_column_is_suggested(tmp_path: Path, header: str, hints: list[str]) -> None:
     (tmp_path / "a.csv").write_text(f"{header}\n好,1\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         check_columns(local_files([tmp_path / "a.csv"]), DataConfig())
@@ -98,7 +98,7 @@ def test_an_obvious_column_is_suggested(tmp_path, header, hints):
         assert hint in str(caught.value)
 
 
-def test_the_contract_is_the_rules_and_not_the_way_files_are_read():
+def test_the_contract_is_the_rules_and_not_the_way_files_are_read() -> None:
     first = contract_digest(DataConfig(), CleaningConfig())
     assert contract_digest(DataConfig(delimiter=";", file_encoding="gb18030", name="other"), CleaningConfig()) == first
     assert contract_digest(DataConfig(split={"seed": 7}), CleaningConfig()) == first
@@ -119,7 +119,9 @@ ROWS = st.lists(st.tuples(TEXTS, st.sampled_from("01"), st.sampled_from("甲乙�
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, order=st.randoms(use_true_random=False), seed=st.integers(0, 100))
-def test_splits_share_no_text_and_no_group_and_do_not_depend_on_order_or_encoding(tmp_path_factory, rows, order, seed):
+def test_splits_share_no_text_and_no_group_and_do_not_depend_on_order_or_encoding(
+    tmp_path_factory: pytest.TempPathFactory, rows: Any, order: Any, seed: int
+) -> None:
     folder = tmp_path_factory.mktemp("raw")
     rows = [*rows, *((f"第{i}号{'好' if i % 2 else '坏'}", str(i % 2), f"组{i}") for i in range(60))]
     home = Home(root=folder / "home", tracking_uri="")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from textclf.audit.damage import looks_damaged
@@ -25,7 +27,7 @@ REVIEW = "房间很干净，服务也很周到，下次还会再来。"
         REVIEW.encode("gb18030").decode("latin-1"),
     ],
 )
-def test_damaged_texts(text):
+def test_damaged_texts(text: Any) -> None:
     assert looks_damaged(text)
 
 
@@ -51,11 +53,11 @@ def test_damaged_texts(text):
         "很好😀👍🏻",
     ],
 )
-def test_texts_that_are_fine(text):
+def test_texts_that_are_fine(text: Any) -> None:
     assert not looks_damaged(text)
 
 
 @pytest.mark.parametrize("piece", ["?", "?好", "好", "?好好好好", "?1", "锟", "烫烫烫好", "å", "å¥", "Ä", "浣", "浣犲"])
 @pytest.mark.timeout(120)
-def test_hostile_text_does_not_hang(piece):
+def test_hostile_text_does_not_hang(piece: str) -> None:
     looks_damaged("真" + (piece * 400_000)[:400_000] + "x")

@@ -54,7 +54,7 @@ def read(
     return [row for batch in batches for row in batch.rows], [row for batch in batches for row in batch.broken]
 
 
-def test_values_are_what_a_person_sees(tmp_path):
+def test_values_are_what_a_person_sees(tmp_path: Path) -> None:
     values = [
         "房间很大,\n“好”",
         1,
@@ -85,12 +85,12 @@ def test_values_are_what_a_person_sees(tmp_path):
     assert rows[1] == {"text": "次", **dict.fromkeys(names[1:])}
 
 
-def test_labels_that_are_numbers_and_names_that_are_numbers(tmp_path):
+def test_labels_that_are_numbers_and_names_that_are_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xlsx", 评论=[["text", 2024.0, datetime.date(2026, 5, 1)], ["好", 0, 1]])
     assert read(path)[0] == [{"text": "好", "2024": "0", "2026-05-01": "1"}]
 
 
-def test_the_sheet_is_chosen_by_its_name(tmp_path):
+def test_the_sheet_is_chosen_by_its_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xlsx", 甲=[["text"], ["一"]], 乙=[["text"], ["二"]])
     assert read(path)[0] == [{"text": "一"}]
     assert read(path, sheet="乙")[0] == [{"text": "二"}]
@@ -101,7 +101,7 @@ def test_the_sheet_is_chosen_by_its_name(tmp_path):
         DataFile.open(path, ReadingOptions(sheet="丙"))
 
 
-def test_a_chart_is_no_sheet(tmp_path):
+def test_a_chart_is_no_sheet(tmp_path: Path) -> None:
     with xlsxwriter.Workbook(tmp_path / "a.xlsx") as book:
         chart = book.add_chart({"type": "bar"})
         chart.add_series({"values": "=评论!$A$1"})
@@ -110,21 +110,21 @@ def test_a_chart_is_no_sheet(tmp_path):
     assert DataFile.open(tmp_path / "a.xlsx").sheet == "评论"
 
 
-def test_rows_without_any_value_count_only_between_others(tmp_path):
+def test_rows_without_any_value_count_only_between_others(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xlsx", 评论=[["text", "label"], [], ["好", 1], [None, ""], [None], ["坏", 0], [""], []])
     (batch,) = DataFile.open(path).batches()
     assert batch.numbers == [2, 5]
     assert batch.broken == [BrokenRow(number, "blank row", "") for number in (1, 3, 4)]
 
 
-def test_a_table_that_begins_further_down_and_right(tmp_path):
+def test_a_table_that_begins_further_down_and_right(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xlsx", 评论=[[], [], [None, "text", "label"], [None, "好", 1]])
     rows, broken = read(path)
     assert rows == [{"text": "好", "label": "1"}]
     assert broken == []
 
 
-def test_columns_without_a_name_at_the_end(tmp_path):
+def test_columns_without_a_name_at_the_end(tmp_path: Path) -> None:
     empty = [["text", "label", "", ""], ["好", 1, "", ""]]
     with xlsxwriter.Workbook(tmp_path / "a.xlsx") as book:
         sheet = book.add_worksheet("评论")
@@ -141,7 +141,7 @@ def test_columns_without_a_name_at_the_end(tmp_path):
         DataFile.open(path)
 
 
-def test_a_formula_that_failed_is_an_empty_cell(tmp_path):
+def test_a_formula_that_failed_is_an_empty_cell(tmp_path: Path) -> None:
     with xlsxwriter.Workbook(tmp_path / "a.xlsx") as book:
         sheet = book.add_worksheet("评论")
         sheet.write_row(0, 0, ["text", "label"])
@@ -150,7 +150,7 @@ def test_a_formula_that_failed_is_an_empty_cell(tmp_path):
     assert read(tmp_path / "a.xlsx")[0] == [{"text": "好", "label": None}]
 
 
-def test_an_open_document(tmp_path):
+def test_an_open_document(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.ods", "w") as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
         archive.writestr("content.xml", ODS_CONTENT)
@@ -158,7 +158,7 @@ def test_an_open_document(tmp_path):
     assert read(tmp_path / "a.ods")[0] == [{"text": "很好", "label": "1"}]
 
 
-def test_many_rows_come_in_batches(tmp_path):
+def test_many_rows_come_in_batches(tmp_path: Path) -> None:
     rows = [["text", "label"], *([f"评论{number}", number % 2] for number in range(2500))]
     batches = list(DataFile.open(write(tmp_path / "a.xlsx", 评论=rows)).batches(rows_per_batch=1000))
     assert [len(batch.rows) for batch in batches] == [1000, 1000, 500]

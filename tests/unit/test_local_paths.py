@@ -26,14 +26,14 @@ def files(folder: Path, *names: str) -> Path:
 
 
 @pytest.fixture
-def fetch(tmp_path):
+def fetch(tmp_path: Path) -> Any:
     home = Home(root=tmp_path / "home", tracking_uri="")
     return lambda path, **more: fetch_data([LocalDataSource(provider="local", path=path, **more)], home=home)
 
 
 class TestCommandLine:
     @pytest.mark.parametrize("name", ["评论.csv", "test.csv", "data[1].csv", "reviews.xlsx", "reviews.csv.gz"])
-    def test_one_file_stands_under_train(self, tmp_path, name):
+    def test_one_file_stands_under_train(self, tmp_path: Path, name: str) -> None:
         fetched = local_files([files(tmp_path, name) / name])
         assert fetched.splits == {"train": (name,)}
         assert fetched.folder == tmp_path
@@ -43,14 +43,14 @@ class TestCommandLine:
         assert (fetched.cached, fetched.attempts) == (False, ())
         assert (fetched.origin, fetched.uri) == (f"local {tmp_path / name}", str(tmp_path))
 
-    def test_a_folder_gives_all_its_data_files(self, tmp_path):
+    def test_a_folder_gives_all_its_data_files(self, tmp_path: Path) -> None:
         names = ["a.csv", "b/c.tsv.gz", "b/d/e.parquet", "F.XLSX", "g.jsonl", "h.zip"]
         files(tmp_path, *names, "README.md", ".hidden.csv", ".git/x.csv", "~$F.xlsx", "h.csv.bak", "i.parquet.gz")
         fetched = local_files([tmp_path])
         assert fetched.splits == {"train": tuple(sorted(names))}
         assert fetched.folder == tmp_path
 
-    def test_a_pattern_gives_what_it_matches(self, tmp_path, monkeypatch):
+    def test_a_pattern_gives_what_it_matches(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         files(tmp_path, "a1.csv", "a2.csv", "a3.md", "b.csv", "sub/a4.csv", ".a5.csv", ".sub/a6.csv", "~$a7.xlsx")
         assert local_files([tmp_path / "a*"]).splits == {"train": ("a1.csv", "a2.csv")}
         assert local_files([tmp_path / "**" / "a*.csv"]).splits == {"train": ("a1.csv", "a2.csv", "sub/a4.csv")}
@@ -60,7 +60,7 @@ class TestCommandLine:
         assert fetched.origin == "local [ab]?.csv"
         assert fetched.splits == {"train": ("a1.csv", "a2.csv")}
 
-    def test_names_tell_the_splits_across_all_paths(self, tmp_path):
+    def test_names_tell_the_splits_across_all_paths(self, tmp_path: Path) -> None:
         files(tmp_path, "x/train-a.csv", "x/Training_b.jsonl", "y/valid.csv", "y/dev.xlsx", "z/test.csv.gz")
         fetched = local_files([tmp_path / "z" / "test.csv.gz", tmp_path / "x", str(tmp_path / "y" / "*")])
         assert fetched.splits == {
@@ -73,7 +73,7 @@ class TestCommandLine:
             {"text": "x/train-a.csv", "label": "1"}
         ]
 
-    def test_some_names_that_tell_a_split_and_some_that_do_not(self, tmp_path):
+    def test_some_names_that_tell_a_split_and_some_that_do_not(self, tmp_path: Path) -> None:
         files(tmp_path, "train.csv", "test.csv", "评论.csv")
         with pytest.raises(DataError) as caught:
             local_files([tmp_path])
@@ -82,13 +82,13 @@ class TestCommandLine:
         )
         assert expected in str(caught.value)
 
-    def test_a_file_that_is_named_twice_counts_once(self, tmp_path):
+    def test_a_file_that_is_named_twice_counts_once(self, tmp_path: Path) -> None:
         files(tmp_path, "a.csv", "b.csv")
         fetched = local_files([tmp_path / "b.csv", tmp_path, tmp_path / "*.csv"])
         assert fetched.splits == {"train": ("a.csv", "b.csv")}
         assert len(fetched.files) == 2
 
-    def test_the_digest_is_that_of_the_same_files_as_a_source(self, tmp_path, fetch):
+    def test_the_digest_is_that_of_the_same_files_as_a_source(self, tmp_path: Path, fetch: Any) -> None:
         files(tmp_path / "data", "train.csv", "sub/test.csv")
         assert local_files([tmp_path / "data"]).digest == fetch(tmp_path / "data").digest
         before = local_files([tmp_path / "data"]).digest
@@ -106,27 +106,27 @@ class TestCommandLine:
             ([], r"No data file is named"),
         ],
     )
-    def test_nothing_to_read(self, tmp_path, given, message):
+    def test_nothing_to_read(self, tmp_path: Path, given: Any, message: str) -> None:
         (files(tmp_path, "notes.md") / "empty").mkdir()
         (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
         with pytest.raises(DataError, match=message):
             local_files([tmp_path / path for path in given])
 
-    def test_a_link_that_leads_nowhere_is_not_left_out_without_a_word(self, tmp_path):
+    def test_a_link_that_leads_nowhere_is_not_left_out_without_a_word(self, tmp_path: Path) -> None:
         (files(tmp_path, "a.csv") / "b.csv").symlink_to(tmp_path / "gone.csv")
         with pytest.raises(StorageError, match=r"b\.csv cannot be read: No such file"):
             local_files([tmp_path])
 
 
 class TestConfiguration:
-    def test_the_files_of_a_pattern_are_all_train(self, tmp_path, fetch):
+    def test_the_files_of_a_pattern_are_all_train(self, tmp_path: Path, fetch: Any) -> None:
         files(tmp_path / "data", "a1.csv", "a2.xlsx", "b.csv", "a3.md")
         fetched = fetch(tmp_path / "data" / "a*")
         assert fetched.splits == {"train": ("a1.csv", "a2.xlsx")}
         assert (fetched.folder, fetched.uri) == (tmp_path / "data", str(tmp_path / "data" / "a*"))
         assert [file.path for file in fetched.files] == ["a1.csv", "a2.xlsx"]
 
-    def test_the_files_of_a_pattern_may_tell_their_splits(self, tmp_path, fetch):
+    def test_the_files_of_a_pattern_may_tell_their_splits(self, tmp_path: Path, fetch: Any) -> None:
         files(tmp_path / "data", "train1.csv", "train2.csv.gz", "dev.csv", "x.csv")
         path = tmp_path / "data"
         assert fetch(path / "[td]*").splits == {"train": ("train1.csv", "train2.csv.gz"), "validation": ("dev.csv",)}
@@ -140,7 +140,7 @@ class TestConfiguration:
     @pytest.mark.parametrize(
         "ending", [".csv.gz", ".jsonl.zst", ".tsv.zip", ".xlsx", ".XLS", ".ods", ".ndjson", ".zip"]
     )
-    def test_a_folder_with_compressed_or_excel_files(self, tmp_path, fetch, ending):
+    def test_a_folder_with_compressed_or_excel_files(self, tmp_path: Path, fetch: Any, ending: str) -> None:
         files(tmp_path / "data", f"train{ending}", f"valid{ending}", f"test{ending}", f"~$train{ending}")
         assert fetch(tmp_path / "data").splits == {
             "train": (f"train{ending}",),
@@ -148,14 +148,14 @@ class TestConfiguration:
             "test": (f"test{ending}",),
         }
 
-    def test_a_file_and_its_compressed_copy_are_not_both_taken(self, tmp_path, fetch):
+    def test_a_file_and_its_compressed_copy_are_not_both_taken(self, tmp_path: Path, fetch: Any) -> None:
         files(tmp_path / "data", "train.csv", "train.csv.gz")
         with pytest.raises(HubError, match=r"several files could be the train split"):
             fetch(tmp_path / "data")
         files(tmp_path / "data", "train.parquet")
         assert fetch(tmp_path / "data").splits == {"train": ("train.parquet",)}
 
-    def test_a_pattern_without_a_match(self, tmp_path, fetch):
+    def test_a_pattern_without_a_match(self, tmp_path: Path, fetch: Any) -> None:
         with pytest.raises(HubError, match=r"there is no .*\*\.csv"):
             fetch(tmp_path / "*.csv")
         assert not local_data_exists(tmp_path / "*.csv")

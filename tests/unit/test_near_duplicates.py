@@ -6,6 +6,7 @@ import random
 import re
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def with_copies(texts: list[str], copies: int, seed: int) -> tuple[list[str], di
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9])
-def test_planted_copies_are_found_and_nothing_else_is(threshold):
+def test_planted_copies_are_found_and_nothing_else_is(threshold: float) -> None:
     texts, planted = with_copies(clean_texts(4_000, seed=1), copies=2_000, seed=2)
     expected = {pair for pair, similarity in planted.items() if similarity >= threshold}
     found = listed(find_near_duplicates(texts, threshold=threshold, ngram_size=3))
@@ -82,7 +83,7 @@ def test_planted_copies_are_found_and_nothing_else_is(threshold):
         assert similarity >= np.float32(threshold)
 
 
-def test_a_comparison_of_all_pairs_finds_no_more():
+def test_a_comparison_of_all_pairs_finds_no_more() -> None:
     texts, _ = with_copies(clean_texts(400, seed=3), copies=300, seed=4)
     sets = [ngrams(text, 3) for text in texts]
     similarities = {
@@ -99,7 +100,7 @@ def test_a_comparison_of_all_pairs_finds_no_more():
         assert found.complete
 
 
-def test_the_reviews_and_edited_copies_of_them_are_found():
+def test_the_reviews_and_edited_copies_of_them_are_found() -> None:
     if not REVIEWS.is_dir():
         pytest.skip("no ChnSentiCorp data beside the repository")
     import pandas as pd
@@ -113,13 +114,13 @@ def test_the_reviews_and_edited_copies_of_them_are_found():
     assert all(jaccard(texts[left], texts[right]) >= 0.8 for left, right in found)
 
 
-def test_texts_that_have_nothing_in_common_make_no_pairs():
+def test_texts_that_have_nothing_in_common_make_no_pairs() -> None:
     found = find_near_duplicates(clean_texts(5_000, seed=6), threshold=0.5, ngram_size=3)
     assert len(found.left) == 0
     assert found.complete
 
 
-def test_the_result_is_the_same_every_time_and_sorted():
+def test_the_result_is_the_same_every_time_and_sorted() -> None:
     texts, _ = with_copies(clean_texts(500, seed=7), copies=300, seed=8)
     one, other = (find_near_duplicates(texts, threshold=0.7, ngram_size=3) for _ in range(2))
     assert (one.left.dtype, one.right.dtype, one.similarity.dtype) == (np.int64, np.int64, np.float32)
@@ -128,7 +129,7 @@ def test_the_result_is_the_same_every_time_and_sorted():
     assert list(listed(one).items()) == list(listed(other).items())
 
 
-def test_the_order_of_the_texts_does_not_matter():
+def test_the_order_of_the_texts_does_not_matter() -> None:
     texts, _ = with_copies(clean_texts(500, seed=9), copies=300, seed=10)
     places = list(range(len(texts)))
     random.Random(11).shuffle(places)
@@ -137,7 +138,7 @@ def test_the_order_of_the_texts_does_not_matter():
     assert found == {tuple(sorted((places[left], places[right]))): value for (left, right), value in shuffled.items()}
 
 
-def test_thousands_of_fillings_of_one_template_are_all_linked_by_few_pairs():
+def test_thousands_of_fillings_of_one_template_are_all_linked_by_few_pairs() -> None:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -151,7 +152,7 @@ def test_thousands_of_fillings_of_one_template_are_all_linked_by_few_pairs():
     assert not found.complete
 
 
-def test_each_copy_of_a_text_in_a_large_family_is_linked_with_the_first_texts():
+def test_each_copy_of_a_text_in_a_large_family_is_linked_with_the_first_texts() -> None:
     texts = [
         f"您好,您的订单已经发货,请注意查收,如有任何问题请随时联系我们的客服人员,订单编号{n:05d}" for n in range(1_000)
     ]
@@ -161,19 +162,19 @@ def test_each_copy_of_a_text_in_a_large_family_is_linked_with_the_first_texts():
     assert first_half >= set(range(500, 1_000))
 
 
-def test_a_short_text_is_one_ngram():
+def test_a_short_text_is_one_ngram() -> None:
     texts = ["好", "很好", "不好", "很好吃", "很好吃!", "好吃"]
     assert listed(find_near_duplicates(texts, threshold=0.5, ngram_size=3)) == {(3, 4): 0.5}
     assert listed(find_near_duplicates(texts, threshold=0.5, ngram_size=8)) == {}
 
 
-def test_repeated_ngrams_count_once():
+def test_repeated_ngrams_count_once() -> None:
     texts = ["哈哈哈哈", "哈哈哈哈哈哈哈哈", "呵呵呵呵"]
     assert listed(find_near_duplicates(texts, threshold=1, ngram_size=3)) == {(0, 1): 1}
 
 
 @pytest.mark.parametrize("texts", [[], ["只有一条"], [""]])
-def test_fewer_than_two_texts_make_no_pairs(texts):
+def test_fewer_than_two_texts_make_no_pairs(texts: Any) -> None:
     found = find_near_duplicates(texts, threshold=0.8, ngram_size=3)
     assert (len(found.left), len(found.right), len(found.similarity)) == (0, 0, 0)
     assert found.complete
@@ -188,7 +189,7 @@ WORDS = st.text(alphabet="好坏房间服务差\U0001f600!a\ud800", max_size=12)
     ngram_size=st.integers(1, 8),
     threshold=st.floats(0.5, 1),
 )
-def test_similarity_is_the_plain_jaccard(texts, ngram_size, threshold):
+def test_similarity_is_the_plain_jaccard(texts: Any, ngram_size: int, threshold: float) -> None:
     for (left, right), similarity in listed(
         find_near_duplicates(texts, threshold=threshold, ngram_size=ngram_size)
     ).items():

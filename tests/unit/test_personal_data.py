@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,41 +102,41 @@ NOT_PERSONAL = [
 
 
 @pytest.mark.parametrize(("kind", "piece"), FOUND)
-def test_what_is_found_between_chinese_words(kind, piece):
+def test_what_is_found_between_chinese_words(kind: str, piece: str) -> None:
     text = f"请打{piece}，谢谢"
     assert personal_data_kinds(text) == {kind}
     assert mask_personal_data(text) == f"请打{MASKS[kind]}，谢谢"
 
 
 @pytest.mark.parametrize(("kind", "piece"), FOUND)
-def test_what_is_found_alone(kind, piece):
+def test_what_is_found_alone(kind: str, piece: str) -> None:
     assert personal_data_kinds(piece) == {kind}
     assert mask_personal_data(piece) == MASKS[kind]
 
 
 @pytest.mark.parametrize("text", NOT_PERSONAL)
-def test_what_is_not_found(text):
+def test_what_is_not_found(text: str) -> None:
     assert personal_data_kinds(text) == frozenset()
     assert mask_personal_data(text) == text
     assert hide_personal_data(text) == text
 
 
-def test_several_kinds_in_one_text():
+def test_several_kinds_in_one_text() -> None:
     text = "手机13800138000,座机010-62345678、邮箱a.b@example.com,证件11010519491231002X"
     assert personal_data_kinds(text) == set(MASKS)
     assert mask_personal_data(text) == "手机电话号码,座机电话号码、邮箱邮箱地址,证件身份证号"
 
 
-def test_two_numbers_with_a_space_or_a_comma_between_them():
+def test_two_numbers_with_a_space_or_a_comma_between_them() -> None:
     assert mask_personal_data("13800138000 13900139000,13700137000") == "电话号码 电话号码,电话号码"
 
 
-def test_an_identity_card_is_not_a_phone_number_as_well():
+def test_an_identity_card_is_not_a_phone_number_as_well() -> None:
     # From the seventh digit on it reads like a mobile phone number.
     assert personal_data_kinds("110105 19491231 002X") == {"identity_card"}
 
 
-def test_the_words_in_place_of_personal_data_survive_every_rule():
+def test_the_words_in_place_of_personal_data_survive_every_rule() -> None:
     assert all(word.isalpha() and word.isprintable() for word in MASKS.values())
 
 
@@ -147,7 +149,7 @@ def test_the_words_in_place_of_personal_data_survive_every_rule():
         ("证件11010519491231002X", "证件1*****************"),
     ],
 )
-def test_what_a_report_shows(text, hidden):
+def test_what_a_report_shows(text: str, hidden: str) -> None:
     assert hide_personal_data(text) == hidden
 
 
@@ -158,7 +160,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=500, deadline=None)
 @given(text=st.lists(PIECES, max_size=12).map("".join))
-def test_masking_leaves_nothing_and_hiding_keeps_the_length(text):
+def test_masking_leaves_nothing_and_hiding_keeps_the_length(text: Any) -> None:
     masked = mask_personal_data(text)
     assert personal_data_kinds(masked) == frozenset()
     assert mask_personal_data(masked) == masked
@@ -175,7 +177,7 @@ def test_masking_leaves_nothing_and_hiding_keeps_the_length(text):
     ],
 )  # fmt: skip
 @pytest.mark.timeout(120)
-def test_hostile_text_does_not_hang(piece):
+def test_hostile_text_does_not_hang(piece: str) -> None:
     text = (piece * 400_000)[:400_000]
     masked = mask_personal_data("1234567890@" + text + "@")
     assert personal_data_kinds(masked) == frozenset()

@@ -6,6 +6,8 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +34,12 @@ print(prepare(fetched, data=DataConfig(), cleaning=CleaningConfig(), home=home).
 
 
 @pytest.fixture
-def home(tmp_path) -> Home:
+def home(tmp_path: Path) -> Home:
     return Home(root=tmp_path / "home", tracking_uri="")
 
 
 @pytest.fixture
-def fetched(tmp_path) -> FetchedData:
+def fetched(tmp_path: Path) -> FetchedData:
     lines = [f"评论第{i * 7919 % 10007}号，{'很好' if i % 2 else '很差'}。\t{i % 2}" for i in range(4000)]
     (tmp_path / "a.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return FetchedData(
@@ -51,11 +53,11 @@ def fetched(tmp_path) -> FetchedData:
     )
 
 
-def run(fetched: FetchedData, home: Home, *, seed: int = 42, **data: object):
+def run(fetched: FetchedData, home: Home, *, seed: int = 42, **data: object) -> Any:
     return prepare(fetched, data=DataConfig(split={"seed": seed}, **data), cleaning=CleaningConfig(), home=home)
 
 
-def test_the_same_input_is_prepared_once(fetched, home, caplog):
+def test_the_same_input_is_prepared_once(fetched: FetchedData, home: Home, caplog: pytest.LogCaptureFixture) -> None:
     first = run(fetched, home)
     with caplog.at_level(logging.INFO):
         again = run(fetched, home, name="another-name")
@@ -64,7 +66,7 @@ def test_the_same_input_is_prepared_once(fetched, home, caplog):
     assert "is used again" in caplog.text
 
 
-def test_what_makes_another_data_set(fetched, home, tmp_path):
+def test_what_makes_another_data_set(fetched: FetchedData, home: Home, tmp_path: Path) -> None:
     first = run(fetched, home)
     assert run(fetched, home, seed=2).digest != first.digest
     assert (
@@ -87,7 +89,7 @@ def test_the_seed_of_training_leaves_the_splits_as_they_are(
     assert versions[0] == versions[1] != versions[2]
 
 
-def test_a_moved_home_is_found(fetched, home, tmp_path):
+def test_a_moved_home_is_found(fetched: FetchedData, home: Home, tmp_path: Path) -> None:
     first = run(fetched, home)
     home.root.rename(tmp_path / "moved")
     moved = run(fetched, Home(root=tmp_path / "moved", tracking_uri=""))
@@ -96,7 +98,9 @@ def test_a_moved_home_is_found(fetched, home, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest", "no manifest", "stale manifest"])
-def test_a_damaged_entry_is_made_again(fetched, home, caplog, damage):
+def test_a_damaged_entry_is_made_again(
+    fetched: FetchedData, home: Home, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
     first = run(fetched, home)
     path = first.folder / ("manifest.json" if "manifest" in damage else "test.parquet")
     content = path.read_bytes()
@@ -116,7 +120,7 @@ def test_a_damaged_entry_is_made_again(fetched, home, caplog, damage):
     assert [path.name for path in home.prepared.iterdir()] == [first.digest]
 
 
-def test_two_processes_at_once(fetched, home):
+def test_two_processes_at_once(fetched: FetchedData, home: Home) -> None:
     command = [sys.executable, "-c", PROGRAM, fetched.model_dump_json(), str(home.root)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     outputs = [process.communicate(timeout=120) for process in processes]
@@ -127,7 +131,7 @@ def test_two_processes_at_once(fetched, home):
     assert run(fetched, home).cached
 
 
-def test_a_disk_that_is_full_while_writing(fetched, home):
+def test_a_disk_that_is_full_while_writing(fetched: FetchedData, home: Home) -> None:
     # The limit makes the operating system refuse the bytes beyond it, as a full disk does.
     limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n" + PROGRAM
     result = subprocess.run(
@@ -145,7 +149,7 @@ def test_a_disk_that_is_full_while_writing(fetched, home):
     assert not run(fetched, home).cached
 
 
-def test_a_home_that_cannot_be_written_to(fetched, home):
+def test_a_home_that_cannot_be_written_to(fetched: FetchedData, home: Home) -> None:
     home.root.mkdir()
     (home.root / "data").write_text("a file stands in the way", encoding="utf-8")
     with pytest.raises(
@@ -154,7 +158,7 @@ def test_a_home_that_cannot_be_written_to(fetched, home):
         run(fetched, home)
 
 
-def test_a_raw_file_that_has_gone(fetched, home):
+def test_a_raw_file_that_has_gone(fetched: FetchedData, home: Home) -> None:
     (fetched.folder / "a.tsv").unlink()
     with pytest.raises(DataError, match=r"a\.tsv does not exist"):
         run(fetched, home)

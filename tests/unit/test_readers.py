@@ -49,20 +49,20 @@ def read(
 
 
 class TestTsv:
-    def test_a_quote_is_an_ordinary_character(self, tmp_path):
+    def test_a_quote_is_an_ordinary_character(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", 'label\ttext\n1\t"没有结束的引号\n0\t15" 的屏幕\n1\t"好"\n')
         rows, broken = read(path)
         assert [row["text"] for row in rows] == ['"没有结束的引号', '15" 的屏幕', '"好"']
         assert broken == []
 
-    def test_only_a_line_feed_ends_a_row(self, tmp_path):
+    def test_only_a_line_feed_ends_a_row(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", "text\tlabel\r\n甲\u2028乙\x0b\x85\t1\r\n丙\r丁\t0\n")
         rows, broken = read(path)
         assert [row["text"] for row in rows] == ["甲\u2028乙\x0b\x85", "丙\r丁"]
         assert [row["label"] for row in rows] == ["1", "0"]
         assert broken == []
 
-    def test_wrong_number_of_fields(self, tmp_path):
+    def test_wrong_number_of_fields(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", "text\tlabel\n好\t1\n坏\n很\t坏\t0\n行\t1\n")
         rows, broken = read(path)
         assert [row["text"] for row in rows] == ["好", "行"]
@@ -71,37 +71,37 @@ class TestTsv:
             BrokenRow(3, "wrong number of fields: expected 2, found 3", "很\t坏\t0"),
         ]
 
-    def test_names_for_a_file_without_header_line(self, tmp_path):
+    def test_names_for_a_file_without_header_line(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", "好\t1\n坏\t0\n")
         rows, broken = read(path, column_names=("text", "label"))
         assert rows == [{"text": "好", "label": "1"}, {"text": "坏", "label": "0"}]
         assert broken == []
 
-    def test_names_for_a_file_that_has_them(self, tmp_path):
+    def test_names_for_a_file_that_has_them(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", "text\tlabel\n好\t1\n")
         with pytest.raises(DataError, match="is a header line, equal to column_names"):
             DataFile.open(path, ReadingOptions(column_names=("text", "label")))
 
     @needs_real_data
-    def test_real_reviews_with_unbalanced_quotes(self):
+    def test_real_reviews_with_unbalanced_quotes(self) -> None:
         rows, broken = read(REAL_DATA / "chnsenticorp" / "tsv" / "train.tsv")
         assert (len(rows), len(broken)) == (9600, 0)
 
     @needs_real_data
-    def test_real_headlines_without_header_line(self):
+    def test_real_headlines_without_header_line(self) -> None:
         rows, broken = read(REAL_DATA / "tnews" / "train.tsv", column_names=("text", "label"))
         assert (len(rows), len(broken)) == (53360, 0)
 
 
 class TestCsv:
-    def test_quotes_commas_and_line_ends_inside_values(self, tmp_path):
+    def test_quotes_commas_and_line_ends_inside_values(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", 'text,label\n"第一行\n第二行, ""引用""",1\n15" 的屏幕,0\n"",1\n')
         rows, broken = read(path)
         assert [row["text"] for row in rows] == ['第一行\n第二行, "引用"', '15" 的屏幕', ""]
         assert broken == []
 
     @pytest.mark.parametrize("after", ["", '"第三",1\n', '说"好",1\n'])
-    def test_an_unclosed_quote_breaks_its_own_row_only(self, tmp_path, after):
+    def test_an_unclosed_quote_breaks_its_own_row_only(self, tmp_path: Path, after: str) -> None:
         path = write(tmp_path / "a.csv", f'text,label\n第一,1\n"没有结束,0\n第二,0\n{after}')
         rows, broken = read(path)
         assert [row["text"] for row in rows][:2] == ["第一", "第二"]
@@ -109,7 +109,7 @@ class TestCsv:
         assert [(row.number, row.content) for row in broken] == [(2, '"没有结束,0')]
         assert "quote" in broken[0].reason
 
-    def test_an_unclosed_quote_before_more_text_than_a_row_may_hold(self, tmp_path):
+    def test_an_unclosed_quote_before_more_text_than_a_row_may_hold(self, tmp_path: Path) -> None:
         line = "字" * 1000 + ",1\n"
         path = write(tmp_path / "a.csv", 'text,label\n"没有结束,0\n' + line * 6000)
         rows, broken = read(path)
@@ -117,7 +117,7 @@ class TestCsv:
         assert broken == [BrokenRow(1, f"not valid CSV: {UNCLOSED}", '"没有结束,0')]
 
     @pytest.mark.parametrize(("between", "swallowed"), [(1500, False), (200, False), (50, True)])
-    def test_two_stray_quotes_far_apart(self, tmp_path, between, swallowed):
+    def test_two_stray_quotes_far_apart(self, tmp_path: Path, between: int, swallowed: bool) -> None:
         path = write(tmp_path / "a.csv", 'label,text\n1,"没有结束\n' + "0,好\n" * between + '1,"很好"\n0,15",x\n')
         rows, broken = read(path)
         assert len(rows) == between + 1
@@ -130,38 +130,38 @@ class TestCsv:
         else:
             assert (len(rows), len(broken)) == (between, 2)
 
-    def test_a_value_of_very_many_lines_is_told(self, tmp_path, caplog):
+    def test_a_value_of_very_many_lines_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = write(tmp_path / "a.csv", 'label,text\n1,"没有结束\n' + "0,好\n" * 150 + '1,他说好"\n')
         assert len(read(path)[0]) == 1
         assert "A row takes 152 lines, which an unclosed quote would also cause. It begins: '1," in caplog.text
 
-    def test_wrong_number_of_fields(self, tmp_path):
+    def test_wrong_number_of_fields(self, tmp_path: Path) -> None:
         rows, broken = read(write(tmp_path / "a.csv", "text,label\n好,很好,1\n坏,0\n"))
         assert rows == [{"text": "坏", "label": "0"}]
         assert broken == [BrokenRow(1, "wrong number of fields: expected 2, found 3", "好,很好,1")]
 
-    def test_blank_lines_count_only_between_rows(self, tmp_path):
+    def test_blank_lines_count_only_between_rows(self, tmp_path: Path) -> None:
         rows, broken = read(write(tmp_path / "a.csv", "text,label\n\n好,1\r\n\n\r\n坏,0\n\n\n"))
         assert len(rows) == 2
         assert [(row.number, row.reason) for row in broken] == [(n, "blank line") for n in (1, 3, 4)]
 
-    def test_one_column_may_be_empty(self, tmp_path):
+    def test_one_column_may_be_empty(self, tmp_path: Path) -> None:
         rows, broken = read(write(tmp_path / "a.csv", "text\n好\n\n坏\n"))
         assert [row["text"] for row in rows] == ["好", "", "坏"]
         assert broken == []
 
-    def test_header_with_a_line_end_inside_quotes(self, tmp_path):
+    def test_header_with_a_line_end_inside_quotes(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", '"评论\n文本",label\n好,1\n')
         assert DataFile.open(path).columns == ("评论\n文本", "label")
         assert read(path)[0] == [{"评论\n文本": "好", "label": "1"}]
 
-    def test_a_row_of_one_megabyte(self, tmp_path):
+    def test_a_row_of_one_megabyte(self, tmp_path: Path) -> None:
         text = "字" * 350_000
         rows, broken = read(write(tmp_path / "a.csv", f'text,label\n"{text}",1\n短,0\n'))
         assert [len(str(row["text"])) for row in rows] == [350_000, 1]
         assert broken == []
 
-    def test_a_line_longer_than_any_row_may_be(self, tmp_path):
+    def test_a_line_longer_than_any_row_may_be(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", b"text,label\n" + b"x" * (17 << 20) + b",1\nshort,0\n")
         rows, broken = read(path)
         assert rows == [{"text": "short", "label": "0"}]
@@ -169,14 +169,16 @@ class TestCsv:
         assert broken[0].reason.startswith("longer than 16 MiB: 17,825,795 bytes")
         assert broken[0].content == "x" * 100_000
 
-    def test_a_nul_byte_breaks_its_row(self, tmp_path):
+    def test_a_nul_byte_breaks_its_row(self, tmp_path: Path) -> None:
         rows, broken = read(write(tmp_path / "a.csv", b"text,label\nab\0c,1\nok,0\n"))
         assert rows == [{"text": "ok", "label": "0"}]
         assert broken == [BrokenRow(1, "NUL byte: at column 3", "ab\0c,1")]
 
     @settings(max_examples=300, deadline=None)
     @given(body=st.lists(st.sampled_from(['"', '""', ",", "\n", "a,b\n", '"c,d"', "好"]), max_size=20).map("".join))
-    def test_valid_csv_reads_as_the_standard_library_reads_it(self, tmp_path_factory, body):
+    def test_valid_csv_reads_as_the_standard_library_reads_it(
+        self, tmp_path_factory: pytest.TempPathFactory, body: Any
+    ) -> None:
         rows, broken = read(write(tmp_path_factory.mktemp("csv") / "a.csv", "text,label\n" + body))
         try:
             expected = list(csv.reader(io.StringIO(body), strict=True))
@@ -188,7 +190,7 @@ class TestCsv:
         assert [list(row.values()) for row in rows] == [values for values in expected if len(values) == 2]
         assert len(rows) + len(broken) == len(expected)
 
-    def test_every_row_of_many_blocks_in_its_place(self, tmp_path):
+    def test_every_row_of_many_blocks_in_its_place(self, tmp_path: Path) -> None:
         random = Random(7)
         lines, expected, broken = ["text,label\n"], [], []
         for number in range(1, 20_001):
@@ -213,7 +215,9 @@ class TestDelimiter:
     @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
     @pytest.mark.parametrize("names", [None, ("text", "label", "source")])
     @pytest.mark.parametrize("fixed", [True, False])
-    def test_each_is_found_or_taken(self, tmp_path, delimiter, names, fixed):
+    def test_each_is_found_or_taken(
+        self, tmp_path: Path, delimiter: str, names: tuple[str, ...] | None, fixed: bool
+    ) -> None:
         values = [["好" * 9, "1", "网"], [f'"很好{delimiter}真的\n不错"', "1", "店"], ["坏；，。", "0", "网"]]
         lines = [*([] if names else [["text", "label", "source"]]), *values]
         path = write(tmp_path / "a.csv", "".join(delimiter.join(line) + "\n" for line in lines))
@@ -236,23 +240,25 @@ class TestDelimiter:
             ('text;label\n"' + "好,很好\n" * 50 + '";1\n', ";", 2),
         ],
     )
-    def test_what_divides_the_first_lines_into_equal_parts(self, tmp_path, content, delimiter, columns):
+    def test_what_divides_the_first_lines_into_equal_parts(
+        self, tmp_path: Path, content: str, delimiter: str, columns: int
+    ) -> None:
         found = DataFile.open(write(tmp_path / "a.csv", content))
         assert (found.delimiter, len(found.columns)) == (delimiter, columns)
 
-    def test_one_that_is_fixed_is_used_although_another_would_divide_better(self, tmp_path):
+    def test_one_that_is_fixed_is_used_although_another_would_divide_better(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "a|b,c\n1|2,3\n")
         assert read(path, delimiter="|")[0] == [{"a": "1", "b,c": "2,3"}]
         assert read(write(tmp_path / "b.csv", "text\n好\n"), delimiter=";")[0] == [{"text": "好"}]
 
-    def test_one_that_the_file_does_not_have(self, tmp_path):
+    def test_one_that_the_file_does_not_have(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "好;1\n坏;0\n")
         with pytest.raises(DataError, match=r"separated by commas \(delimiter\) but .* by semicolons"):
             DataFile.open(path, ReadingOptions(delimiter=",", column_names=("text", "label")))
 
 
 class TestJsonLines:
-    def test_rows_and_broken_rows(self, tmp_path):
+    def test_rows_and_broken_rows(self, tmp_path: Path) -> None:
         lines = [
             '{"text": "好\\n", "label": 1}',
             "",
@@ -272,20 +278,20 @@ class TestJsonLines:
         assert broken[3].reason == "not valid Unicode: half a surrogate pair (\\ud83d)"
         assert broken[4].reason == "not valid JSON: nested too deeply"
 
-    def test_columns_are_the_keys_of_all_objects(self, tmp_path):
+    def test_columns_are_the_keys_of_all_objects(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.ndjson", '{"text": "好"}\n{"text": "坏", "label": 0}\n')
         assert DataFile.open(path).columns == ("text", "label")
 
 
 class TestParquet:
-    def test_rows_keep_their_types(self, tmp_path):
+    def test_rows_keep_their_types(self, tmp_path: Path) -> None:
         table = pa.table({"text": ["好", None, "坏"], "label": [1, 0, None], "more": [{"a": 1}, {"a": 2}, None]})
         pq.write_table(table, tmp_path / "a.parquet")
         rows, broken = read(tmp_path / "a.parquet", batching={"rows_per_batch": 2})
         assert rows == table.to_pylist()
         assert broken == []
 
-    def test_a_value_that_is_not_utf8_breaks_its_row(self, tmp_path):
+    def test_a_value_that_is_not_utf8_breaks_its_row(self, tmp_path: Path) -> None:
         text = pa.array([b"ok", b"\xb5\xe3", "好".encode()]).cast(pa.binary())
         text = pa.Array.from_buffers(pa.string(), 3, text.buffers())
         pq.write_table(pa.table({"text": text, "label": [0, 1, 2]}), tmp_path / "a.parquet")
@@ -296,7 +302,7 @@ class TestParquet:
         assert json.loads(broken[0].content) == {"text": "\\xb5\\xe3", "label": 1}
 
     @pytest.mark.parametrize("damage", ["cut", "footer", "page"])
-    def test_damage_is_told_with_the_name_of_the_file(self, tmp_path, damage):
+    def test_damage_is_told_with_the_name_of_the_file(self, tmp_path: Path, damage: str) -> None:
         path = tmp_path / "a.parquet"
         table = pa.table({"text": [f"评论{i}" for i in range(5000)]})
         pq.write_table(table, path, write_page_checksum=True, use_dictionary=False)
@@ -316,18 +322,18 @@ class TestEncodings:
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
     @pytest.mark.parametrize("given", ["auto", "same"])
-    def test_each_encoding_gives_the_same_rows(self, tmp_path, encoding, given):
+    def test_each_encoding_gives_the_same_rows(self, tmp_path: Path, encoding: str, given: str) -> None:
         path = write(tmp_path / "a.tsv", self.TEXT.encode(encoding))
         assert DataFile.open(path).encoding == encoding
         rows, broken = read(path, file_encoding="auto" if given == "auto" else encoding)
         assert rows[0] == {"text": "房间很大，服务周到。", "label": "1"}
         assert (len(rows), len(broken)) == (100, 0)
 
-    def test_a_mark_is_taken_off_even_where_the_configuration_does_not_expect_it(self, tmp_path):
+    def test_a_mark_is_taken_off_even_where_the_configuration_does_not_expect_it(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", self.TEXT.encode("utf-8-sig"))
         assert read(path, file_encoding="utf-8")[0][0] == {"text": "房间很大，服务周到。", "label": "1"}
 
-    def test_a_few_damaged_lines_do_not_make_a_file_gb18030(self, tmp_path):
+    def test_a_few_damaged_lines_do_not_make_a_file_gb18030(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", self.TEXT.encode() + "服务 好\t1\n".encode("gb18030") + "太差了\t0\n".encode())
         assert DataFile.open(path).encoding == "utf-8"
         rows, broken = read(path)
@@ -336,7 +342,7 @@ class TestEncodings:
             BrokenRow(101, "not valid UTF-8: byte 0xb7 at column 1", "\\xb7\\xfe\\xce\\xf1 \\xba\\xc3\t1")
         ]
 
-    def test_damaged_lines_in_gb18030_that_is_named(self, tmp_path):
+    def test_damaged_lines_in_gb18030_that_is_named(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", self.TEXT.encode("gb18030") + b"ok \xff\t1\n")
         with pytest.raises(DataError, match=r"neither UTF-8 nor GB18030.*byte 0xb7 at offset 11 \(line 2\)"):
             DataFile.open(path)
@@ -344,12 +350,12 @@ class TestEncodings:
         assert len(rows) == 100
         assert broken == [BrokenRow(101, "not valid GB18030: byte 0xff at column 4", "ok \\xff\t1")]
 
-    def test_another_encoding_than_the_configuration_says(self, tmp_path):
+    def test_another_encoding_than_the_configuration_says(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", self.TEXT.encode("gb18030"))
         with pytest.raises(DataError, match=r"is not utf-8 text(?s:.*)file_encoding to auto"):
             DataFile.open(path, ReadingOptions(file_encoding="utf-8"))
 
-    def test_a_character_across_two_pieces_of_the_file(self, tmp_path):
+    def test_a_character_across_two_pieces_of_the_file(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", "text\n" + "字" * 700_000 + "\n")
         assert DataFile.open(path).encoding == "utf-8"
 
@@ -371,39 +377,39 @@ class TestFormat:
             ("a.parquet", b'{"text": "a"}\n', "JSON lines"),
         ],
     )
-    def test_content_that_belies_the_ending(self, tmp_path, name, content, looks_like):
+    def test_content_that_belies_the_ending(self, tmp_path: Path, name: str, content: bytes, looks_like: str) -> None:
         with pytest.raises(DataError) as caught:
             DataFile.open(write(tmp_path / name, content))
         assert looks_like in str(caught.value)
         assert name in str(caught.value)
 
-    def test_commas_in_a_tsv(self, tmp_path):
+    def test_commas_in_a_tsv(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"separated by commas.*\n.*\.csv"):
             DataFile.open(write(tmp_path / "a.tsv", "好,1\n坏,0\n"), ReadingOptions(column_names=("text", "label")))
 
     @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n\n"])
     @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
-    def test_an_empty_file(self, tmp_path, content, ending):
+    def test_an_empty_file(self, tmp_path: Path, content: bytes, ending: str) -> None:
         with pytest.raises(DataError, match="is empty"):
             DataFile.open(write(tmp_path / f"a{ending}", content))
 
-    def test_an_unknown_ending_and_a_missing_file(self, tmp_path):
+    def test_an_unknown_ending_and_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"expected one of \.csv, .*found '\.doc'"):
             DataFile.open(write(tmp_path / "a.doc", "text,label\n"))
         with pytest.raises(DataError, match="does not exist"):
             DataFile.open(tmp_path / "a.csv")
 
-    def test_a_header_line_and_nothing_else(self, tmp_path):
+    def test_a_header_line_and_nothing_else(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "text,label\n")
         assert DataFile.open(path).columns == ("text", "label")
         assert list(DataFile.open(path).batches()) == []
 
-    def test_columns_that_are_named_twice(self, tmp_path):
+    def test_columns_that_are_named_twice(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="more than one column named 'text'"):
             DataFile.open(write(tmp_path / "a.csv", "text,label,text\n"))
 
 
-def test_parquet_values_that_python_has_no_form_for_break_their_row_only(tmp_path):
+def test_parquet_values_that_python_has_no_form_for_break_their_row_only(tmp_path: Path) -> None:
     days = pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32())
     pq.write_table(pa.table({"text": ["好", "坏"], "day": days}), tmp_path / "a.parquet")
     batches = list(DataFile.open(tmp_path / "a.parquet").batches())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from textclf.records import (
     Attempt,
+    Decision,
     FetchedData,
     FetchedFile,
     PredictedFile,
@@ -64,8 +66,24 @@ def predicted() -> str:
 
 
 def registered() -> str:
-    record = RegisteredModel(run_id="r", name=HOSTILE, version=1, is_champion=False, reason=HOSTILE)
-    return decision_summary(record, None)
+    decision = Decision(
+        run_id="r",
+        name=HOSTILE,
+        version=1,
+        decided="challenger",
+        rule="worse",
+        metric="f1_macro",
+        rows="test",
+        row_count=1,
+        rows_digest="d",
+        engine="torch-fp32",
+        ours=0.1,
+        champion_version=1,
+        theirs=0.2,
+        baselines={},
+        decided_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return decision_summary(RegisteredModel(decision=decision, reason=HOSTILE), None)
 
 
 @pytest.mark.parametrize(
