@@ -48,8 +48,8 @@ def stopped_in_training(user: User, command: list[str], number: int, *, beyond_s
 
 
 def steps_on_disk(user: User) -> list[int]:
-    states = user.home.glob("checkpoints/*/checkpoint-*/trainer_state.json")
-    return [int(state.parent.name.removeprefix("checkpoint-")) for state in states]
+    seals = user.home.glob("checkpoints/*/checkpoint-*/sha256.json")
+    return [int(seal.parent.name.removeprefix("checkpoint-")) for seal in seals]
 
 
 def test_a_stopped_training_ends_soon_and_the_same_command_goes_on(alone: User, tiny_config: Path) -> None:
