@@ -119,7 +119,7 @@ class TestFoundAgain:
             again = run(config, home)
         assert not first.cached
         assert again == first.model_copy(update={"cached": True})
-        assert "Tokenize: found again" in caplog.text
+        assert "Tokenize: reusing" in caplog.text
 
     def test_what_makes_another_result(self, data: Path, home: Home, tmp_path: Path) -> None:
         base = support.make_config(data)

@@ -178,7 +178,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert resumed["run_id"] == killed_id
     assert resumed["record"]["resumed_from_step"] == earlier
     assert f"continuing MLflow run {killed_id}, which was interrupted" in resumed["log"]
-    assert f"going on from step {earlier} of an earlier start" in resumed["log"]
+    assert f"resuming from step {earlier} of the interrupted run" in resumed["log"]
     assert "is incomplete or damaged and is removed" in resumed["log"]
 
     assert resumed["weights"] == whole["weights"]
