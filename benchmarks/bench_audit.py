@@ -41,16 +41,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="sizes")
     parser.add_argument("--length", type=int, default=60, help="characters per text (default: %(default)s)")
-    parser.add_argument(
-        "--reference-rows", type=int, default=10_000, help="largest size for the reference; 0 skips it"
-    )
+    parser.add_argument("--reference-rows", type=int, default=10_000, help="largest size for the reference; 0 skips it")
     parser.add_argument("--seed", type=int, default=42, help="seed (default: %(default)s)")
     arguments = parser.parse_args()
     print("### Audit: growth with the rows\n")
     print(f"Command: `python benchmarks/bench_audit.py {' '.join(sys.argv[1:])}`\n\n{machine_line()}\n")
-    print(
-        f"Texts of {arguments.length} characters; exact and near duplicates (Jaccard of 3-grams at least {THRESHOLD}).\n"
-    )
+    print(f"Texts of {arguments.length} characters; exact and near duplicates (3-gram Jaccard at least {THRESHOLD}).\n")
     print(
         "| rows | seconds | rows/s | peak MiB | copies found/planted | near pairs found/planted | reference s | ratio |"
     )

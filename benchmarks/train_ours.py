@@ -1,8 +1,7 @@
 """Fine-tunes through the library with the default recipe, and reports how long the steps took.
 
 The counterpart of `reference/train_tutorial.py`: the same data, model and number of rows, in batches of similar length,
-padded to their longest row. All steps are timed, without evaluation and checkpoints, after two warm-up steps on the same
-data.
+padded to their longest row. All steps are timed, without evaluation and checkpoints, after two warm-up steps.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def start(
     *,
     log_metrics: Callable[[dict[str, float], int], None] = lambda metrics, step: None,
 ) -> TrainedModel:
-    """Trains, or goes on, in a folder."""
+    """Trains, or resumes, in a folder."""
     from textclf.training.train import train
 
     prepared, encoded, fetched = support.make_encoded(config, home)
@@ -180,7 +180,7 @@ class TestDamage:
     ) -> None:
         content = bytearray((killed / "checkpoint-11" / name).read_bytes())
         if name == "model.safetensors":
-            # One bit of the weights: it would load, and training would go on with another model.
+            # One bit of the weights: it would load, and training would resume with another model.
             content[-1000] ^= 1
         else:
             del content[len(content) // 2 :]
@@ -200,7 +200,7 @@ class TestDamage:
         assert resumed.resumed_from_step is None
         assert digest(resumed) == whole
 
-    def test_the_newest_is_whole_but_cannot_be_loaded(
+    def test_the_newest_is_intact_but_cannot_be_loaded(
         self, config: TrainConfig, home: Home, killed: Path, whole: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         (killed / "checkpoint-11" / "optimizer.pt").write_bytes(b"of another version")

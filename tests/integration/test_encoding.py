@@ -1,4 +1,4 @@
-"""Tokenising: the vocabulary, what is written, what is counted, and how it is found again."""
+"""Tokenising: the vocabulary, what is written, what is counted, and when a result is reused."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class TestFoundAgain:
         assert run(other, home).digest == first.digest
 
     @pytest.mark.parametrize("damaged", ["train.arrow", "tokenizer/tokenizer.json", "manifest.json"])
-    def test_a_damaged_file_is_made_again(
+    def test_a_damaged_file_is_rebuilt(
         self, data: Path, home: Home, damaged: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         config = support.make_config(data)

@@ -62,6 +62,8 @@ def fit_baselines(
         DataError: Texts and labels differ in number, the labels have fewer than two classes or an id outside the
             range, or all texts are empty.
     """
+    from sklearn.dummy import DummyClassifier
+
     if len(train_texts) != len(train_labels):
         raise DataError(f"Found {len(train_texts):,} training texts but {len(train_labels):,} labels.")
     classes = np.unique(train_labels)
@@ -76,22 +78,14 @@ def fit_baselines(
         )
     fitted = {}
     if MAJORITY in names:
-        fitted[MAJORITY] = majority_baseline(train_labels, num_labels, train_weights=train_weights)
+        # Ignores the text: a label's probability is its share of the training rows.
+        dummy = DummyClassifier(strategy="prior")
+        dummy.fit(np.zeros((len(train_labels), 1)), train_labels, sample_weight=train_weights)
+        fitted[MAJORITY] = Baseline(dummy, num_labels)
     if TFIDF in names:
         texts = join_pairs(train_texts, train_pairs)
         fitted[TFIDF] = tfidf_baseline(texts, train_labels, num_labels, train_weights=train_weights, seed=seed)
     return fitted
-
-
-def majority_baseline(
-    train_labels: NDArray[np.int64], num_labels: int, *, train_weights: NDArray[np.float32] | None = None
-) -> Baseline:
-    """Fits a classifier that ignores the text: a label's probability is its share of the training rows."""
-    from sklearn.dummy import DummyClassifier
-
-    features = np.zeros((len(train_labels), 1))
-    dummy = DummyClassifier(strategy="prior").fit(features, train_labels, sample_weight=train_weights)
-    return Baseline(dummy, num_labels)
 
 
 def tfidf_baseline(

@@ -1,8 +1,8 @@
 """Builds the Chinese font that the plots use, from Noto Sans CJK.
 
 A machine without Chinese fonts would draw empty boxes, and the complete font is 19 MB, so the package contains a
-subset: ASCII, Latin-1, common punctuation and GB2312, whose 6,763 hanzi cover simplified Chinese. The subset is renamed,
-because under the old name it would hide an installed complete font. It remains under the SIL Open Font License
+subset: ASCII, Latin-1, common punctuation and GB2312, whose 6,763 hanzi cover simplified Chinese. It is renamed,
+because under the old name it would hide an installed complete font, and remains under the SIL Open Font License
 (`font_files/OFL.txt`). To rebuild it:
 
     apt-get install fonts-noto-cjk

@@ -197,9 +197,7 @@ def reliability(
         edgecolor="white",
         label="share of correct predictions per bin",
     )
-    upper.plot(
-        scores, accuracies, "o", color=_COLOURS[0], markersize=5, label="the same, at the bin's mean score"
-    )
+    upper.plot(scores, accuracies, "o", color=_COLOURS[0], markersize=5, label="the same, at the bin's mean score")
     upper.set(ylabel="share of correct predictions", xlim=(0, 1), ylim=(0, 1.03))
     upper.legend(loc="upper left", fontsize=8.5)
     upper.set_title(

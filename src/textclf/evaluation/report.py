@@ -107,13 +107,12 @@ def write_report(
         "errors.csv": csv,
         "predictions.parquet": _parquet(predictions),
     }
-    written = []
     for name, content in contents.items():
         write_output(folder / name, content)
-        written.append(folder / name)
     models = {model: split_metrics(found, "test") for model, found in metrics.items()}
     arguments = (predictions.labels, predictions.probabilities, predictions.label_names)
-    return written + write_plots(folder, *arguments, subject="test", metrics_by_model=models)
+    plots = write_plots(folder, *arguments, subject="test", metrics_by_model=models)
+    return [*(folder / name for name in contents), *plots]
 
 
 def errors_table(predictions: Predictions) -> pd.DataFrame:
@@ -136,12 +135,13 @@ def errors_table(predictions: Predictions) -> pd.DataFrame:
     decided = SingleLabel(tuple(names)).decide(predictions.probabilities)
     wrong = np.flatnonzero(decided.label_ids != labels)
     wrong = wrong[np.argsort(-decided.scores[wrong], kind="stable")]
+    places = wrong.tolist()
     return pd.DataFrame(
         {
             "row": rows[wrong],
-            "text": pd.Series([texts[place] for place in wrong], dtype="str"),
-            "label": pd.Series([names[labels[place]] for place in wrong], dtype="str"),
-            "predicted": pd.Series([decided.labels[place] for place in wrong], dtype="str"),
+            "text": pd.Series([texts[place] for place in places], dtype="str"),
+            "label": pd.Series([names[int(labels[place])] for place in places], dtype="str"),
+            "predicted": pd.Series([decided.labels[place] for place in places], dtype="str"),
             "score": decided.scores[wrong],
             "label_score": predictions.probabilities[wrong, labels[wrong]],
         }

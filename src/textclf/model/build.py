@@ -21,17 +21,11 @@ logger = logging.getLogger(__name__)
 def build_classifier(
     fetched: FetchedModel | None, encoded: EncodedData, *, model: ModelConfig, labels: tuple[str, ...], seed: int
 ) -> PreTrainedModel:
-    """Builds a sequence classifier with an untrained head of one output per label.
+    """Builds a sequence classifier with an untrained head of one output per label, on the CPU in fp32.
 
-    Args:
-        fetched: The model folder; None builds a BERT of the shape in `model.architecture` with random weights.
-        encoded: Sets the vocabulary size of a new BERT and the number of positions needed.
-        model: Whether the folder's weights are used, or only its shape.
-        labels: Label names in the order of their ids; they become `id2label`.
-        seed: Seed of all random weights.
-
-    Returns:
-        The model on the CPU, fp32.
+    The encoder comes from the fetched folder: with its weights, or with its shape alone if `model.initialization` is
+    `random`. Without a folder it is a BERT of the shape in `model.architecture`, with the vocabulary size of `encoded`.
+    The labels, in the order of their ids, become `id2label`; the seed decides all random weights.
 
     Raises:
         ModelError: The folder's weights are missing, not safetensors or not loadable; or the model accepts fewer

@@ -176,10 +176,10 @@ def build_vocabulary(texts: Iterable[str], size: int) -> list[str]:
             pieces[f"##{character}"] += count
     # Ties are broken by the token, so that the same texts always give the same ids.
     by_frequency = sorted(pieces.items(), key=lambda item: (-item[1], item[0]))
-    whole = sorted(
+    frequent = sorted(
         ((word, count) for word, count in words.items() if len(word) > 1 and count > 1), key=lambda i: (-i[1], i[0])
     )
-    ordered = dict.fromkeys([*SPECIAL_TOKENS, *(token for token, _ in by_frequency), *(token for token, _ in whole)])
+    ordered = dict.fromkeys([*SPECIAL_TOKENS, *(token for token, _ in by_frequency), *(token for token, _ in frequent)])
     return list(ordered)[:size]
 
 

@@ -50,16 +50,9 @@ def train(
     Called again with the same folder after a kill, it resumes from the newest intact checkpoint, with the same batches
     and random numbers as without the kill; called after training, it returns immediately.
 
-    Args:
-        encoded: The encoded data set.
-        fetched: The model to start from; None builds a new one.
-        settings: Written into the model folder.
-        model: Whether the weights of the fetched model are used; the shape of a new one.
-        encoding: Whether every batch is padded to the length limit.
-        training: How to train.
-        run_id: The MLflow run that this training belongs to.
-        folder: For checkpoints and the result; one per run.
-        log_metrics: Receives metrics by name (`train/loss`, `validation/f1_macro`) and their step during training.
+    Training starts from the fetched model; None builds a new one (see `build_classifier`). The folder, one per run,
+    holds the checkpoints and the result. `log_metrics` receives metrics by name (`train/loss`, `validation/f1_macro`)
+    and their step during training.
 
     Raises:
         ModelError: The model cannot be built or loaded.
