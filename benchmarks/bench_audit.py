@@ -1,9 +1,9 @@
-"""Audit: how time and memory of `textclf data audit` grow with the rows, and how it compares with a plain script.
+"""Audit: how time and memory of `textclf data audit` grow with the rows, compared with a plain script.
 
-Each size is a CSV of generated Chinese texts, of which 2 in 100 are exact copies of others and 2 in 100 near copies
-with one or two characters changed. Ours is the whole command in a process and a home of its own: reading, cleaning,
-splitting, all findings, near duplicates, report. The reference (`reference/audit_plain.py`: pandas, and MinHashLSH of
-datasketch, which has to be installed for it) reads the same file and looks for exact and near duplicates only.
+Each size is a CSV of generated Chinese texts, of which 2% are exact copies of others and 2% are near copies with one or
+two characters changed. Ours is the complete command in its own process and home: reading, cleaning, splitting, all
+findings, near duplicates, report. The reference (`reference/audit_plain.py`: pandas, and MinHashLSH of datasketch,
+which must be installed) reads the same file and finds only exact and near duplicates.
 """
 
 from __future__ import annotations
@@ -29,13 +29,7 @@ COMMON_CHARACTERS = 3000
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a program.
-
-    Attributes:
-        seconds: From its start to its end.
-        peak_mebibytes: The most memory that it held.
-        found: The JSON object that it printed.
-    """
+    """One run of a program: its duration, its peak memory and the JSON object that it printed."""
 
     seconds: float
     peak_mebibytes: float
@@ -43,20 +37,16 @@ class Run:
 
 
 def main() -> None:
-    """Runs every size and prints a section for RESULTS.md."""
+    """Runs all sizes and prints a section for RESULTS.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="sizes")
-    parser.add_argument("--length", type=int, default=60, help="characters a text (default: %(default)s)")
-    parser.add_argument(
-        "--reference-rows", type=int, default=10_000, help="largest size for the reference; 0 leaves it out"
-    )
+    parser.add_argument("--length", type=int, default=60, help="characters per text (default: %(default)s)")
+    parser.add_argument("--reference-rows", type=int, default=10_000, help="largest size for the reference; 0 skips it")
     parser.add_argument("--seed", type=int, default=42, help="seed (default: %(default)s)")
     arguments = parser.parse_args()
     print("### Audit: growth with the rows\n")
     print(f"Command: `python benchmarks/bench_audit.py {' '.join(sys.argv[1:])}`\n\n{machine_line()}\n")
-    print(
-        f"Texts of {arguments.length} characters; exact and near duplicates (Jaccard of 3-grams from {THRESHOLD} on).\n"
-    )
+    print(f"Texts of {arguments.length} characters; exact and near duplicates (3-gram Jaccard at least {THRESHOLD}).\n")
     print(
         "| rows | seconds | rows/s | peak MiB | copies found/planted | near pairs found/planted | reference s | ratio |"
     )
@@ -73,16 +63,10 @@ def main() -> None:
 
 
 def write_texts(path: Path, rows: int, length: int, seed: int) -> tuple[int, int]:
-    """Writes a CSV of texts and labels.
-
-    Args:
-        path: The file to write.
-        rows: How many.
-        length: Characters of each text.
-        seed: Picks the characters.
+    """Writes a CSV of random texts and labels.
 
     Returns:
-        How many rows are exact copies, and how many pairs of near copies reach the threshold.
+        The number of exact copies, and the number of pairs of near copies that reach the threshold.
     """
     chance = random.Random(seed)
     characters = [chr(0x4E00 + index) for index in range(COMMON_CHARACTERS)]
@@ -108,16 +92,16 @@ def write_texts(path: Path, rows: int, length: int, seed: int) -> tuple[int, int
 
 
 def jaccard(first: str, second: str) -> float:
-    """Share of the 3-grams of two texts that they have in common."""
+    """Returns the share of 3-grams that two texts have in common."""
     one, other = ({text[index : index + 3] for index in range(len(text) - 2)} for text in (first, second))
     return len(one & other) / len(one | other)
 
 
 def run(command: list[str], folder: Path) -> Run:
-    """Runs a program on the CSV of a folder, in a home of its own.
+    """Runs a program on the CSV of a folder, in its own home.
 
     Raises:
-        SystemExit: It failed; what it said is shown.
+        SystemExit: It failed; the message includes its output.
     """
     environment = {**os.environ, "TEXTCLF_HOME": str(folder / "home")}
     output = folder / "output.json"
@@ -137,7 +121,7 @@ def run(command: list[str], folder: Path) -> Run:
 
 
 def describe(rows: int, copies: int, near: int, ours: Run, plain: Run | None) -> str:
-    """Writes a line of the table."""
+    """Formats a line of the table."""
     found = sum(split["normalized"] for split in ours.found["duplicates"].values())
     pairs = ours.found["near_duplicates"]["pairs"]
     reference = "– | –" if plain is None else f"{plain.seconds:,.1f} | {plain.seconds / ours.seconds:.2f}"

@@ -1,11 +1,11 @@
-"""Prediction: the library's classifier against a plain loop over `pipeline`, texts a second, with the same labels.
+"""Prediction: the library's classifier against a plain loop over `pipeline`, in texts per second, with equal labels.
 
-Both classify the same texts with the same weights, by turns in processes of their own. Loading is not timed. The texts
-are cleaned beforehand with the library's standard rule, so that both see the same; ours cleans them once more, in its
-time.
+Both classify the same texts with the same weights, alternately and in separate processes. Loading is not timed. The
+texts are cleaned beforehand with the library's standard rule, so that both see the same; ours cleans them again within
+its time.
 
-Without --model the shape of bert-base-chinese with random weights is used, its last layer set so that the labels
-differ from text to text; the share of equal labels is reported.
+Without --model, the shape of bert-base-chinese with random weights is used, its last layer adjusted so that labels
+vary between texts; the share of equal labels is reported.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main() -> None:
         help="folder with *.parquet that have the column text (default: %(default)s)",
     )
     parser.add_argument("--rows", type=int, default=400, help="texts (default: %(default)s)")
-    parser.add_argument("--max-length", type=int, default=128, help="tokens a text (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64, help="texts a batch of ours (default: %(default)s)")
+    parser.add_argument("--max-length", type=int, default=128, help="tokens per text (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, help="texts per batch of ours (default: %(default)s)")
     parser.add_argument("--precision", choices=["no", "auto"], default="no", help="of ours (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of runs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="seed (default: %(default)s)")
@@ -76,17 +76,10 @@ def main() -> None:
 
 
 def write_texts(arguments: argparse.Namespace, target: Path) -> list[str]:
-    """Draws and cleans the texts that both classify.
-
-    Args:
-        arguments: The command line.
-        target: The new Parquet file.
-
-    Returns:
-        The texts.
+    """Samples and cleans the texts that both classify, writes them to a Parquet file, and returns them.
 
     Raises:
-        SystemExit: The data is absent or has too few texts.
+        SystemExit: The data is missing or has too few texts.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -106,10 +99,10 @@ def write_texts(arguments: argparse.Namespace, target: Path) -> list[str]:
 
 
 def compare(reference: Path, ours: Path) -> str:
-    """Says how many labels are equal, how many different ones there are, and how far the scores lie apart.
+    """Describes how many labels are equal, how they are distributed, and how far the scores differ.
 
     Raises:
-        SystemExit: A score is no number, so that equal labels would mean nothing.
+        SystemExit: A score is not finite, so that equal labels would mean nothing.
     """
     import numpy as np
     import pyarrow.parquet as pq
@@ -118,7 +111,7 @@ def compare(reference: Path, ours: Path) -> str:
     labels = [np.array(table["label"].to_pylist()) for table in tables]
     scores = [table["score"].to_numpy().astype(float) for table in tables]
     if not all(np.isfinite(values).all() for values in scores):
-        raise SystemExit("The model gives scores that are no numbers.")
+        raise SystemExit("The model returns scores that are not finite.")
     equal = labels[0] == labels[1]
     counts = ", ".join(f"{label} {int((labels[0] == label).sum()):,}" for label in np.unique(labels[0]))
     distance = np.abs(scores[0] - scores[1])[equal].max(initial=0.0)

@@ -1,10 +1,10 @@
-"""Wrong labels: how many of planted and of claimed errors the ranking of `textclf data suspects` finds.
+"""Wrong labels: how many planted and how many claimed errors the ranking of `textclf data suspects` finds.
 
-Planted errors: the labels of some training texts are turned around, and the list is as long as there are planted
-errors. Real errors that the data has anyway take places in it, so 100 % cannot be reached. Claimed errors: reviews of
-ChnSentiCorp whose label somebody holds for wrong; that collection is not complete either.
+Planted errors: the labels of some training texts are changed, and the list is as long as the number of planted errors.
+The data's real errors take up places in it, so 100% is out of reach. Claimed errors: ChnSentiCorp reviews whose label
+someone considers wrong; that collection is incomplete as well.
 
-Ways to rank are compared on planted errors only; the claimed ones are for reporting.
+Rankings are compared on planted errors only; the claimed ones are reported.
 """
 
 from __future__ import annotations
@@ -46,12 +46,9 @@ LIST_LENGTH = 200
 
 @dataclass(frozen=True)
 class DataSet:
-    """Different texts, one row each, without those whose copies have different labels.
+    """Distinct texts, one row each, without those whose copies have different labels.
 
-    Attributes:
-        name: For the table.
-        rows: The texts with their labels.
-        plant_in: Indices of the rows that may get a wrong label.
+    `plant_in` holds the indices of the rows that may get a wrong label.
     """
 
     name: str
@@ -63,9 +60,9 @@ def main() -> None:
     """Measures and prints Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=SHARED / "data", help="folder of both data sets (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="draws of planted errors (default: %(default)s)")
-    parser.add_argument("--no-claims", action="store_true", help="leave out the claimed errors")
-    parser.add_argument("--no-planted", action="store_true", help="leave out the planted errors")
+    parser.add_argument("--seeds", type=int, default=3, help="samples of planted errors (default: %(default)s)")
+    parser.add_argument("--no-claims", action="store_true", help="skip the claimed errors")
+    parser.add_argument("--no-planted", action="store_true", help="skip the planted errors")
     arguments = parser.parse_args()
     if not (arguments.data / "chnsenticorp").is_dir():
         sys.exit(f"Skipped: there is no ChnSentiCorp in {arguments.data}; name its folder with --data.")
@@ -80,7 +77,7 @@ def main() -> None:
 
 
 def chnsenticorp(folder: Path) -> DataSet:
-    """All splits; errors are planted in the training rows."""
+    """Loads all splits; errors are planted in the training rows."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -99,7 +96,7 @@ def chnsenticorp(folder: Path) -> DataSet:
 
 
 def tnews(path: Path) -> DataSet:
-    """The smaller file; errors are planted everywhere."""
+    """Loads the smaller file; errors are planted everywhere."""
     import numpy as np
 
     first: dict[int, tuple[str, str]] = {}
@@ -113,14 +110,14 @@ def tnews(path: Path) -> DataSet:
 
 
 def labelled(texts: list[str], labels: Labels, names: tuple[str, ...]) -> SplitRows:
-    """Rows with these texts and labels."""
+    """Returns rows with these texts and labels."""
     import pyarrow as pa
 
     return SplitRows("train", names, pa.table({"text": texts, "label": labels}))
 
 
 def planted_table(data: DataSet, seeds: int) -> str:
-    """Compares ways to rank by the share of the planted errors in a list of the same length."""
+    """Compares rankings by the share of the planted errors in a list of the same length."""
     import numpy as np
 
     shares = (0.02, 0.05)
@@ -152,21 +149,21 @@ def planted_table(data: DataSet, seeds: int) -> str:
         for share in shares
     )
     return (
-        f"**{data.name}**, {len(data.rows.texts):,} different texts, share of the planted errors in a list of the same "
-        f"length, mean of {seeds} draws (lowest to highest)\n\n{markdown_table(lines)}\n\n"
+        f"**{data.name}**, {len(data.rows.texts):,} distinct texts, share of the planted errors in a list of the same "
+        f"length, mean of {seeds} samples (lowest to highest)\n\n{markdown_table(lines)}\n\n"
         f"With the chosen ranking, {notes}. It took {min(seconds):.0f} to {max(seconds):.0f} s."
     )
 
 
 def alternatives(rows: SplitRows, chosen: Shares) -> dict[str, Shares]:
-    """Other ways to score the same labels; low is bad."""
+    """Returns other scores of the same labels; low is bad."""
     import numpy as np
     from cleanlab.rank import get_label_quality_scores
     from sklearn.isotonic import IsotonicRegression
 
     labels = rows.labels
     tfidf = tfidf_alone(rows, seed=0)
-    # What was averaged comes apart again.
+    # `chosen` is the mean of both models.
     ratios = 2 * chosen - tfidf
     calibrated = np.stack(
         [
@@ -175,7 +172,7 @@ def alternatives(rows: SplitRows, chosen: Shares) -> dict[str, Shares]:
         ],
         axis=1,
     )
-    # Ties of the steps keep their order.
+    # Breaks the ties within a step.
     calibrated = calibrated + 1e-6 + 1e-3 * chosen
     calibrated /= calibrated.sum(axis=1, keepdims=True)
 
@@ -189,7 +186,7 @@ def alternatives(rows: SplitRows, chosen: Shares) -> dict[str, Shares]:
         "mean of both models, probability of the label, without cleanlab": plain(chosen),
         "TF-IDF baseline alone, probability of the label, without cleanlab": plain(tfidf),
         "log-count ratios alone, probability of the label": plain(ratios),
-        "mean of both models, two deals of folds": plain(chosen + tfidf_probabilities(rows, seed=1)),
+        "mean of both models, two divisions into folds": plain(chosen + tfidf_probabilities(rows, seed=1)),
         "mean of both models, calibrated per label": plain(calibrated),
         "mean of both models, cleanlab's normalized margin": margin(False),
         "the same with cleanlab's adjusted probabilities": margin(True),
@@ -200,7 +197,7 @@ def alternatives(rows: SplitRows, chosen: Shares) -> dict[str, Shares]:
 
 
 def tfidf_alone(rows: SplitRows, *, seed: int) -> Shares:
-    """Out-of-fold probabilities of the TF-IDF baseline."""
+    """Returns out-of-fold probabilities of the TF-IDF baseline."""
     import numpy as np
 
     probabilities = np.zeros((len(rows.texts), len(rows.label_names)))
@@ -225,7 +222,7 @@ def claims_table(folder: Path) -> str:
         suspects = find_suspects(prepared, estimate=partial(tfidf_probabilities, seed=42), limit=2**31)
     ranked = [keys[suspect.split, suspect.row][0] for suspect in suspects.suspects]
     others = [key for key, suspect in zip(ranked, suspects.suspects, strict=True) if not suspect.conflict]
-    # A list of limited length gives at most half of itself to conflicts.
+    # A limited list has at most half its places for conflicts.
     conflicts = ranked[: min(len(ranked) - len(others), LIST_LENGTH // 2)]
     lists = {
         "texts ranked by quality alone": others,
@@ -245,14 +242,14 @@ def claims_table(folder: Path) -> str:
             ]
         )
     return (
-        f"**Claimed errors of ChnSentiCorp.** {where_claims_stand(keys, claimed)} Looked at {suspects.texts:,} "
-        f"different texts; {suspects.conflicts:,} have copies with different labels, of the others confident learning "
-        f"marks {suspects.issues:,} as issues.\n\n{markdown_table(lines)}"
+        f"**Claimed errors of ChnSentiCorp.** {where_claims_stand(keys, claimed)} Of "
+        f"{suspects.texts:,} distinct texts, {suspects.conflicts:,} have copies with different labels; of the others, "
+        f"confident learning marks {suspects.issues:,} as issues.\n\n{markdown_table(lines)}"
     )
 
 
 def fingerprints(folder: Path) -> dict[tuple[str, int], tuple[int, int]]:
-    """Fingerprint and label id of each prepared row, by split and row number."""
+    """Returns fingerprint and label id of each prepared row, by split and row number."""
     import pyarrow.parquet as pq
 
     found = {}
@@ -264,7 +261,7 @@ def fingerprints(folder: Path) -> dict[tuple[str, int], tuple[int, int]]:
 
 
 def where_claims_stand(keys: dict[tuple[str, int], tuple[int, int]], claimed: list[int]) -> str:
-    """Says how many of the claimed texts the data has, where, and how many of them have copies."""
+    """Describes how many claimed texts the data has, in which splits, and how many have copies."""
     wanted = set(claimed)
     rows: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for (split, _), (key, label) in keys.items():
@@ -276,11 +273,11 @@ def where_claims_stand(keys: dict[tuple[str, int], tuple[int, int]], claimed: li
 
     return (
         f"Of {len(claimed)} claims, {sum(key in rows for key in claimed)} are found in the data; they are "
-        f"{len(wanted)} different texts, in {sum(map(len, rows.values()))} rows: "
-        f"{count(lambda places: any(split == 'train' for split, _ in places))} texts stand in train, "
+        f"{len(wanted)} distinct texts, in {sum(map(len, rows.values()))} rows: "
+        f"{count(lambda places: any(split == 'train' for split, _ in places))} texts are in train, "
         f"{count(lambda places: any(split == 'validation' for split, _ in places))} also in validation, "
         f"{count(lambda places: any(split == 'test' for split, _ in places))} also in test; "
-        f"{count(lambda places: len(places) > 1)} stand in more than one row, "
+        f"{count(lambda places: len(places) > 1)} are in more than one row, "
         f"{count(lambda places: len({label for _, label in places}) > 1)} with different labels."
     )
 

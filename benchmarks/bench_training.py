@@ -1,10 +1,10 @@
-"""Training: the library's default recipe against the plain tutorial script, rows a second.
+"""Training: the library's default recipe against the plain tutorial script, in rows per second.
 
-Both fine-tune the same model on the same rows, each row once, by turns in processes of their own. Only the training
-steps are timed. The reference pads every row to 128 tokens; ours puts rows of similar length together and pads to
-the longest. How much that gains depends on the lengths of the texts and, for grouping, on the number of rows.
+Both fine-tune the same model on the same rows, each row once, alternately and in separate processes. Only the training
+steps are timed. The reference pads every row to 128 tokens; ours groups rows of similar length and pads to the longest.
+The gain depends on the lengths of the texts and, for grouping, on the number of rows.
 
-Without --model the shape of bert-base-chinese with random weights is used: the cost of a step is that of the real one.
+Without --model, the shape of bert-base-chinese with random weights is used: its steps cost as much as the real ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from comparison import BENCHMARKS, SHARED, Line, alternate, markdown, run_program
 from random_model import SHAPE, check_folder, make_model
 
-# Those of the reference.
+# As in the reference.
 BATCH_SIZE = 16
 MAX_LENGTH = 128
 ROWS_TO_EVALUATE = 16
@@ -65,7 +65,7 @@ def main() -> None:
     settings = {
         "Model": f"{name} ({arguments.shape.name})" if not arguments.model else name,
         "rows": arguments.steps * BATCH_SIZE,
-        "rows a step": BATCH_SIZE,
+        "rows per step": BATCH_SIZE,
         "max_length": MAX_LENGTH,
         "precision of ours": arguments.precision,
     }
@@ -73,32 +73,25 @@ def main() -> None:
 
 
 def steps_rate(lines: list[Line]) -> float:
-    """Rows a second of the reference, by when its lines arrived: one a step, each with the loss.
+    """Returns the reference's rows per second, from the arrival times of its losses, one per step.
 
-    The first step, which warms up, is left out; as all rows are padded to one length, it costs what the others do.
+    The first step is left out as a warm-up; since all rows are padded to one length, it costs as much as the others.
     """
     arrivals = [line.seconds for line in lines if "loss" in line.values]
     return (len(arrivals) - 1) * BATCH_SIZE / (arrivals[-1] - arrivals[0])
 
 
 def ours_rate(lines: list[Line]) -> float:
-    """Rows a second of ours, which counts all steps, because theirs differ in length, and warms up before."""
+    """Returns our rows per second, over all steps, since these differ in length; warm-up steps come before."""
     result = lines[-1].values
     return result["rows"] / result["train_seconds"]
 
 
 def write_rows(arguments: argparse.Namespace, target: Path) -> str:
-    """Draws the rows that both train on, and writes them as the files of a data set.
-
-    Args:
-        arguments: The command line.
-        target: The new folder.
-
-    Returns:
-        A sentence on their lengths.
+    """Samples the rows that both train on, writes them as a data set's files, and describes their lengths.
 
     Raises:
-        SystemExit: The data is absent or has too few rows.
+        SystemExit: The data is missing or has too few rows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -121,7 +114,7 @@ def write_rows(arguments: argparse.Namespace, target: Path) -> str:
         pq.write_table(table.take(rows), target / f"{split}-00000-of-00001.parquet")
     lengths = sorted(min(len(text) + 2, MAX_LENGTH) for text in table.take(parts["train"])["text"].to_pylist())
     return (
-        f"About {sum(lengths) / len(lengths):.0f} tokens a row on average of {MAX_LENGTH} when padded "
+        f"Rows have about {sum(lengths) / len(lengths):.0f} tokens on average, of the {MAX_LENGTH} after padding "
         "(counted as characters plus two)."
     )
 

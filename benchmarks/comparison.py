@@ -1,4 +1,4 @@
-"""What the benchmarks share: two programs by turns in processes of their own, and the table that comes of it."""
+"""Shared by the benchmarks: runs two programs alternately in separate processes and formats the results."""
 
 from __future__ import annotations
 
@@ -17,17 +17,12 @@ from pathlib import Path
 BENCHMARKS = Path(__file__).resolve().parent
 REPOSITORY = BENCHMARKS.parent
 SHARED = REPOSITORY.parent / "shared"
-"""Data that is no part of the repository; the programs say so where it is absent."""
+"""Data outside the repository; the programs report when it is missing."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A JSON object that a program printed on a line of its own.
-
-    Attributes:
-        seconds: When it arrived, by the clock of this process.
-        values: The object.
-    """
+    """A JSON object that a program printed on one line, and when it arrived by this process's clock."""
 
     seconds: float
     values: dict[str, float]
@@ -35,35 +30,24 @@ class Line:
 
 @dataclass(frozen=True)
 class Pair:
-    """One run of each program, one right after the other.
-
-    Attributes:
-        ours: Rows a second.
-        reference: Rows a second.
-    """
+    """The rows per second of one run of each program, one right after the other."""
 
     ours: float
     reference: float
 
     @property
     def ratio(self) -> float:
-        """How many times as many rows a second ours does."""
+        """Our rows per second divided by the reference's."""
         return self.ours / self.reference
 
 
 def run_program(script: Path, arguments: Sequence[str | Path], scratch: Path) -> list[Line]:
-    """Runs a program that prints its results as JSON objects, one a line.
+    """Runs a Python program that prints its results as JSON objects, one per line, and returns these in order.
 
-    Args:
-        script: The Python program.
-        arguments: What stands behind its name.
-        scratch: Folder for the caches of the libraries and for what the program says beside its results.
-
-    Returns:
-        The objects in the order in which they came; other lines are left out.
+    The scratch folder holds the libraries' caches and the program's other output.
 
     Raises:
-        SystemExit: The program failed or printed no object; what it said is shown.
+        SystemExit: The program failed or printed no object; the message includes its output.
     """
     command = [sys.executable, str(script), *map(str, arguments)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(scratch / "huggingface")}
@@ -86,12 +70,9 @@ def run_program(script: Path, arguments: Sequence[str | Path], scratch: Path) ->
 
 
 def alternate(repeats: int, reference: Callable[[], float], ours: Callable[[], float]) -> list[Pair]:
-    """Runs the reference and ours by turns, so that what changes on the machine meanwhile meets both.
+    """Runs the reference and ours alternately, so that changes on the machine affect both.
 
-    Args:
-        repeats: How many pairs.
-        reference: Runs it once and returns rows a second.
-        ours: Likewise.
+    Both functions run once and return rows per second.
     """
     pairs = []
     for number in range(1, repeats + 1):
@@ -104,14 +85,7 @@ def alternate(repeats: int, reference: Callable[[], float], ours: Callable[[], f
 
 
 def markdown(heading: str, settings: dict[str, object], pairs: Sequence[Pair], notes: Sequence[str] = ()) -> str:
-    """Writes a section that can go into RESULTS.md as it is.
-
-    Args:
-        heading: What was compared.
-        settings: What it depends on, by name.
-        pairs: At least one.
-        notes: Sentences to put under the table.
-    """
+    """Formats a section for RESULTS.md, with the notes below its table."""
     rows = [("ours, rows/s", [pair.ours for pair in pairs]), ("reference, rows/s", [pair.reference for pair in pairs])]
     rows.append(("**ratio ours/reference**", [pair.ratio for pair in pairs]))
     lines = [
@@ -123,7 +97,7 @@ def markdown(heading: str, settings: dict[str, object], pairs: Sequence[Pair], n
         "",
         ", ".join(f"{name} {value}" for name, value in settings.items()) + ".",
         "",
-        f"| {len(pairs)} pairs | min | median | max | pair by pair |",
+        f"| {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} | min | median | max | pair by pair |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
     lines += [
@@ -135,7 +109,7 @@ def markdown(heading: str, settings: dict[str, object], pairs: Sequence[Pair], n
 
 
 def machine_line() -> str:
-    """Names processor, cores, graphics card, versions, date and commit in one line."""
+    """Describes processor, cores, graphics card, versions, date and commit in one line."""
     import torch
     import transformers
 

@@ -1,8 +1,7 @@
-"""Classifies the texts of a Parquet file through the library, and says how long it took.
+"""Classifies the texts of a Parquet file through the library, and reports how long it took.
 
-The counterpart of `reference/predict_pipeline.py`: the same texts, the same model folder. The clock runs from raw
-texts to probabilities (`Classifier.predict`: cleaning, tokenising, batches of similar length), as there; loading the
-model is left out.
+The counterpart of `reference/predict_pipeline.py`: the same texts, the same model folder. As there, the time from raw
+texts to labels is measured (cleaning, tokenising, batches of similar length), without loading the model.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a model folder with textclf.json")
     parser.add_argument("--input", type=Path, required=True, help="Parquet file with the column text")
     parser.add_argument("--output", type=Path, required=True, help="Parquet file to write")
-    parser.add_argument("--batch-size", type=int, default=64, help="texts a batch (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, help="texts per batch (default: %(default)s)")
     parser.add_argument("--precision", choices=["no", "auto"], default="no", help="(default: %(default)s)")
     arguments = parser.parse_args()
 
@@ -31,10 +30,9 @@ def main() -> None:
     texts = pq.read_table(arguments.input, columns=["text"])["text"].to_pylist()
     classifier = Classifier.load(arguments.model, mixed_precision=arguments.precision)
     started = time.perf_counter()
-    probabilities = classifier.predict(texts, batch_size=arguments.batch_size)
+    decisions = classifier.head.decide(classifier.predict(texts, batch_size=arguments.batch_size))
     seconds = time.perf_counter() - started
-    labels = [classifier.labels[index] for index in probabilities.argmax(axis=1)]
-    pq.write_table(pa.table({"label": labels, "score": probabilities.max(axis=1)}), arguments.output)
+    pq.write_table(pa.table({"label": decisions.labels, "score": decisions.scores}), arguments.output)
     print(json.dumps({"texts": len(texts), "predict_seconds": seconds}))
 
 

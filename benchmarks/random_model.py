@@ -1,4 +1,4 @@
-"""Model folders for the benchmarks: the shape of bert-base-chinese with random weights from a seed, or a given one."""
+"""Model folders for the benchmarks: the shape of bert-base-chinese with random weights, or a given model."""
 
 from __future__ import annotations
 
@@ -16,18 +16,10 @@ LABELS = ("负面", "正面")
 
 
 def make_model(target: Path, shape: Path, *, seed: int) -> Path:
-    """Writes a folder with random weights that `from_pretrained` reads.
-
-    Args:
-        target: The new folder.
-        shape: A folder with `config.json` and the tokenizer's files; weights in it are not used.
-        seed: Seed of the weights.
-
-    Returns:
-        The new folder.
+    """Writes a folder with random weights for `from_pretrained`, and returns it.
 
     Raises:
-        SystemExit: `shape` is no such folder.
+        SystemExit: `shape` has no `config.json`; it also needs the tokenizer's files.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
@@ -41,20 +33,17 @@ def make_model(target: Path, shape: Path, *, seed: int) -> Path:
 
 
 def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: Sequence[str] = ()) -> Path:
-    """Writes a folder that both `pipeline` and `Classifier.load` read, with the same weights for both.
+    """Writes a folder that both `pipeline` and `Classifier.load` can read, and returns it.
 
     Args:
         target: The new folder.
         source: A model with a classification head; its label names are kept.
-        max_length: Where texts are cut.
-        spread_over: Texts over which the labels of a random model are to fall about evenly. Without that it gives all
-            texts the same label, and equal labels would prove nothing.
-
-    Returns:
-        The new folder.
+        max_length: Length to which texts are truncated.
+        spread_over: Texts among which the labels of a random model are to be about evenly distributed. Otherwise it
+            gives all texts the same label, and equal labels would prove nothing.
 
     Raises:
-        SystemExit: `source` holds no model.
+        SystemExit: `source` has no `config.json`.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -75,7 +64,7 @@ def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: S
 
 
 def _spread(model: Any, classifier: Classifier, texts: Sequence[str]) -> None:
-    """Stretches and shifts the last layer, so that scores differ and each label is the likelier for half the texts."""
+    """Scales and shifts the last layer, so that scores vary and each label is the likelier one for half the texts."""
     import numpy as np
     import torch
 
@@ -88,6 +77,6 @@ def _spread(model: Any, classifier: Classifier, texts: Sequence[str]) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Ends the program if a folder holds no model."""
+    """Ends the program if a folder has no `config.json`."""
     if not (folder / "config.json").is_file():
         raise SystemExit(f"There is no config.json in {folder}: name a model folder with --model.")

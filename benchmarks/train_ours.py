@@ -1,8 +1,7 @@
-"""Fine-tunes through the library with the default recipe, and says how long the steps took.
+"""Fine-tunes through the library with the default recipe, and reports how long the steps took.
 
-The counterpart of `reference/train_tutorial.py`: the same data, the same model, the same number of rows. Batches of
-similar length, padded to their longest row; the clock runs from the first step to the last, without evaluation and
-checkpoints. Two steps on the same data, thrown away, come first.
+The counterpart of `reference/train_tutorial.py`: the same data, model and number of rows, in batches of similar length,
+padded to their longest row. All steps are timed, without evaluation and checkpoints, after two warm-up steps.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train-, validation- and test-*.parquet")
     parser.add_argument("--model", type=Path, required=True, help="model folder")
-    parser.add_argument("--output", type=Path, required=True, help="folder for what the run leaves behind")
-    parser.add_argument("--max-steps", type=int, default=None, help="stop after so many steps (default: one epoch)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the homes of both trainings")
+    parser.add_argument("--max-steps", type=int, default=None, help="stop after this many steps (default: one epoch)")
     parser.add_argument("--seed", type=int, default=42, help="seed (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, help="rows a step (default: %(default)s)")
-    parser.add_argument("--max-length", type=int, default=128, help="tokens a row (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, help="rows per step (default: %(default)s)")
+    parser.add_argument("--max-length", type=int, default=128, help="tokens per row (default: %(default)s)")
     parser.add_argument("--precision", choices=["no", "auto"], default="no", help="(default: %(default)s)")
     arguments = parser.parse_args()
     run(arguments, folder=arguments.output / "warm-up", max_steps=2)
@@ -40,16 +39,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -> list[float]:
-    """Trains once through the library.
-
-    Args:
-        arguments: The command line.
-        folder: The home of this run.
-        max_steps: Where it ends.
-
-    Returns:
-        Seconds of each step.
-    """
+    """Trains once through the library, with a folder as its home, and returns the seconds of each step."""
     from textclf.config import Home, TrainConfig
     from textclf.data.prepare import prepare
     from textclf.fetching import fetch_data, fetch_model

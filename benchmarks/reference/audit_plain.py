@@ -1,9 +1,9 @@
-"""An audit of data as one would write it today with pandas and datasketch. What textclf is compared with.
+"""A data audit written plainly with pandas and datasketch, as a reference for textclf.
 
     python benchmarks/reference/audit_plain.py train.parquet validation.parquet test.parquet
 
 The first file is the training split. Files are Parquet, CSV or, with the ending .tsv, tab-separated without quotes,
-and have a column text. Needs datasketch (2.0 was used), which textclf itself does not. Nothing here comes from textclf.
+and have a column text. It needs datasketch (2.0 was used), which textclf does not, and uses nothing from textclf.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def read(file: Path) -> pd.Series:
 
 
 def normalize(text: str) -> str:
-    """Brings compatibility forms to ordinary ones and removes white space."""
+    """Applies NFKC and removes white space."""
     return "".join(unicodedata.normalize("NFKC", text).split())
 
 
 def ngrams(text: str) -> list[bytes]:
-    """Cuts a text into its character n-grams; a shorter text is one."""
+    """Returns the character n-grams of a text; a shorter text is a single one."""
     return [text[start : start + NGRAM_SIZE].encode() for start in range(max(1, len(text) - NGRAM_SIZE + 1))]
 
 
@@ -61,7 +61,7 @@ def count_near_pairs(texts: list[str]) -> int:
 def main() -> None:
     """Reads the splits, counts, and prints the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="+", help="one file a split, the training split first")
+    parser.add_argument("files", type=Path, nargs="+", help="one file per split, the training split first")
     files = parser.parse_args().files
 
     started = time.perf_counter()

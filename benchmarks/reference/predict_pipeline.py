@@ -1,8 +1,8 @@
-"""The tutorial's prediction, plainly: one call of `pipeline` a text. What textclf is compared with.
+"""The tutorial's prediction, written plainly: one call of `pipeline` per text, as a reference for textclf.
 
     python benchmarks/reference/predict_pipeline.py --model FOLDER --input texts.parquet --output labelled.parquet
 
-The input has a column text; the output has the same columns and label and score. Nothing here comes from textclf.
+The input has a column text; the output adds label and score. Nothing here comes from textclf.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ MAX_LENGTH = 128
 
 
 def clean(text: str) -> str:
-    """Turns every run of characters that are neither word characters nor white space into one space."""
+    """Replaces each run of characters that are neither word characters nor white space with a space."""
     return re.sub(r"[^\w\s]+", " ", text).strip()
 
 
 def main() -> None:
-    """Reads, predicts one text after the other, and writes."""
+    """Reads texts, predicts one after the other, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of the trained model")
     parser.add_argument("--input", type=Path, required=True, help="Parquet file with a column text")

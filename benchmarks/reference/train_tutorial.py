@@ -1,9 +1,9 @@
-"""The tutorial's training script, plainly: what textclf is compared with.
+"""The tutorial's training script, written plainly as a reference for textclf.
 
     python benchmarks/reference/train_tutorial.py --data FOLDER --model FOLDER --output FOLDER
 
 The data folder holds `train*`, `validation*` (or `dev*`) and `test*` as Parquet or as TSV without quoting, with the
-columns text and label. The losses are printed as JSON, one line each. Nothing here comes from textclf.
+columns text and label. Losses are printed as JSON, one per line. Nothing here comes from textclf.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_LENGTH = 128
 
 
 def clean(text: str) -> str:
-    """Turns every run of characters that are neither word characters nor white space into one space."""
+    """Replaces each run of characters that are neither word characters nor white space with a space."""
     return re.sub(r"[^\w\s]+", " ", text).strip()
 
 
@@ -51,12 +51,12 @@ class PrintLoss(TrainerCallback):
     """Prints what Trainer logs."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """Prints one JSON object a line."""
+        """Prints one JSON object per line."""
         print(json.dumps({"step": state.global_step, **(logs or {})}), flush=True)
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
-    """Share of the rows whose highest output is the label."""
+    """Returns the share of rows whose highest output is the label."""
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
@@ -104,7 +104,7 @@ def main() -> None:
         compute_metrics=accuracy,
         callbacks=[PrintLoss],
     )
-    # It prints the same again, not as JSON.
+    # It would print the same again, not as JSON.
     trainer.remove_callback(PrinterCallback)
     started = time.perf_counter()
     trainer.train()

@@ -56,7 +56,7 @@ def start(
     *,
     log_metrics: Callable[[dict[str, float], int], None] = lambda metrics, step: None,
 ) -> TrainedModel:
-    """Trains, or goes on, in a folder."""
+    """Trains, or resumes, in a folder."""
     from textclf.training.train import train
 
     prepared, encoded, fetched = support.make_encoded(config, home)
@@ -166,7 +166,7 @@ class TestSeal:
         newest = self.checkpoint(tmp_path, 10, best=9)
         assert usable_checkpoints(tmp_path) == [oldest]
         assert not newest.exists()
-        assert "the best model up to there, that of step 9, is lost" in caplog.text
+        assert "the best model so far, that of step 9, is lost" in caplog.text
 
 
 class TestDamage:
@@ -180,7 +180,7 @@ class TestDamage:
     ) -> None:
         content = bytearray((killed / "checkpoint-11" / name).read_bytes())
         if name == "model.safetensors":
-            # One bit of the weights: it would load, and training would go on with another model.
+            # One bit of the weights: it would load, and training would resume with another model.
             content[-1000] ^= 1
         else:
             del content[len(content) // 2 :]
@@ -196,11 +196,11 @@ class TestDamage:
         weights = killed / "checkpoint-8" / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-1])
         resumed = start(config, home, killed)
-        assert f"{killed / 'checkpoint-11'} is removed, because the best model up to there" in caplog.text
+        assert f"{killed / 'checkpoint-11'} is removed, because the best model so far" in caplog.text
         assert resumed.resumed_from_step is None
         assert digest(resumed) == whole
 
-    def test_the_newest_is_whole_but_cannot_be_loaded(
+    def test_the_newest_is_intact_but_cannot_be_loaded(
         self, config: TrainConfig, home: Home, killed: Path, whole: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         (killed / "checkpoint-11" / "optimizer.pt").write_bytes(b"of another version")
@@ -278,7 +278,7 @@ def test_early_stopping_survives_a_kill(
     resumed = start(config, home, tmp_path / "run")
     assert resumed.resumed_from_step == resumed_from
     assert resumed.steps == first.steps == 2 * STEPS_PER_EPOCH
-    assert caplog.text.count("no better for 1 evaluations; stopped early") == 2
+    assert caplog.text.count("stopped early after 1 evaluations") == 2
     assert resumed.best_metric == first.best_metric
     assert digest(resumed) == digest(first)
 

@@ -1,4 +1,4 @@
-"""Tokenising: the vocabulary, what is written, what is counted, and how it is found again."""
+"""Tokenising: the vocabulary, what is written, what is counted, and when a result is reused."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class TestFoundAgain:
             again = run(config, home)
         assert not first.cached
         assert again == first.model_copy(update={"cached": True})
-        assert "Tokenize: found again" in caplog.text
+        assert "Tokenize: reusing" in caplog.text
 
     def test_what_makes_another_result(self, data: Path, home: Home, tmp_path: Path) -> None:
         base = support.make_config(data)
@@ -139,7 +139,7 @@ class TestFoundAgain:
         assert run(other, home).digest == first.digest
 
     @pytest.mark.parametrize("damaged", ["train.arrow", "tokenizer/tokenizer.json", "manifest.json"])
-    def test_a_damaged_file_is_made_again(
+    def test_a_damaged_file_is_rebuilt(
         self, data: Path, home: Home, damaged: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         config = support.make_config(data)

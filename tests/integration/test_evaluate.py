@@ -171,7 +171,7 @@ def test_baselines_are_runs_of_their_own_and_measured_once_for_the_same_data(
 
     with caplog.at_level(logging.INFO):
         again = measure(place)
-    assert "the baselines were measured on this data before" in caplog.text
+    assert "reusing the baselines measured on this data" in caplog.text
     assert len(baseline_runs()) == 2
     for name, metrics in evaluated.baselines.items():
         assert again.baselines[name] == pytest.approx(metrics)
@@ -250,6 +250,8 @@ def test_after_a_kill_each_figure_stands_in_mlflow_once(place: Any, caplog: pyte
     with caplog.at_level(logging.INFO):
         again = support.measure(place, trained)
     assert "was measured before it was interrupted" in caplog.text
+    assert f"errors.csv are in evaluation/ of MLflow run {trained.run_id}" in caplog.text
+    assert str(again.report_folder) not in caplog.text, "it is removed when the run ends"
     assert again.metrics == pytest.approx(killed)
     for name in ("test/f1_macro", "validation/accuracy", "untrained/test/accuracy"):
         assert len(client.get_metric_history(trained.run_id, name)) == 1, name

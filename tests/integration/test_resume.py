@@ -1,4 +1,4 @@
-"""A run that is killed goes on where it stopped, and two runs in one home do not meet.
+"""A run that is killed resumes where it stopped, and two runs in one home do not meet.
 
 Run as a script, this file is the process that the tests kill and start again.
 """
@@ -156,7 +156,7 @@ def statuses(home: Home) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("group_by_length", [True, False], ids=["grouped by length", "in random order"])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+def test_a_killed_run_resumes_as_if_nothing_had_happened(
     data: Path, empty: Home, tmp_path: Path, group_by_length: bool
 ) -> None:
     config = make_config(data, group_by_length=group_by_length)
@@ -178,7 +178,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert resumed["run_id"] == killed_id
     assert resumed["record"]["resumed_from_step"] == earlier
     assert f"continuing MLflow run {killed_id}, which was interrupted" in resumed["log"]
-    assert f"going on from step {earlier} of an earlier start" in resumed["log"]
+    assert f"resuming from step {earlier} of the interrupted run" in resumed["log"]
     assert "is incomplete or damaged and is removed" in resumed["log"]
 
     assert resumed["weights"] == whole["weights"]
@@ -216,7 +216,7 @@ def test_a_killed_run_that_nobody_continues(data: Path, home: Home, tmp_path: Pa
     assert statuses(home) == {killed_id: "KILLED", other["run_id"]: "FINISHED"}
 
     again = start(home, config, tmp_path / "again")
-    assert again["run_id"] == killed_id, "the same command still goes on from its checkpoint"
+    assert again["run_id"] == killed_id, "the same command still resumes from its checkpoint"
     assert again["record"]["resumed_from_step"] == 2
     assert statuses(home) == {killed_id: "FINISHED", other["run_id"]: "FINISHED"}
 

@@ -10,7 +10,6 @@ from sklearn import metrics as sk
 from textclf.errors import DataError, ModelError
 from textclf.heads.metrics import (
     classification_metrics,
-    errors_table,
     expected_calibration_error,
     metric_labels,
     reliability_bins,
@@ -130,34 +129,6 @@ def test_calibration_error_is_the_weighted_distance_of_score_and_accuracy() -> N
     assert scores[8] == pytest.approx(0.9)
     assert accuracies[6] == 0.5
     assert np.isnan(scores[0])
-
-
-def test_errors_are_listed_the_surest_first() -> None:
-    table = errors_table(
-        [10, 11, 12, 13],
-        ["很好", "不错，但是贵", "差", "还行"],
-        np.array([1, 1, 0, 0]),
-        np.array([[0.1, 0.9], [0.7, 0.3], [0.05, 0.95], [0.6, 0.4]], dtype=np.float32),
-        ["负面", "正面"],
-    )
-    assert table.columns.tolist() == ["row", "text", "label", "predicted", "score", "label_score"]
-    assert table["row"].tolist() == [12, 11]
-    assert table["text"].tolist() == ["差", "不错，但是贵"]
-    assert table["label"].tolist() == ["负面", "正面"]
-    assert table["predicted"].tolist() == ["正面", "负面"]
-    assert table["score"].tolist() == pytest.approx([0.95, 0.7])
-    assert table["label_score"].tolist() == pytest.approx([0.05, 0.3])
-
-
-def test_no_errors_make_an_empty_table_with_all_columns() -> None:
-    table = errors_table([0], ["好"], np.array([1]), np.array([[0.1, 0.9]], np.float32), ["负面", "正面"])
-    assert len(table) == 0
-    assert "label_score" in table.columns
-
-
-def test_errors_table_refuses_arguments_of_different_length() -> None:
-    with pytest.raises(DataError, match="found 2, 1 and 1"):
-        errors_table([0, 1], ["好"], np.array([1]), np.array([[0.1, 0.9]], np.float32), ["负面", "正面"])
 
 
 def test_the_head_turns_logits_into_probabilities_and_decisions() -> None:

@@ -110,12 +110,12 @@ def test_many_classes_have_a_field_each() -> None:
         assert np.isclose(recall * rows, np.round(recall * rows)).all() and recall.max() == 1
 
 
-def test_reliability_shows_the_share_of_right_predictions_and_the_rows_of_each_bin() -> None:
+def test_reliability_shows_the_share_of_correct_predictions_and_the_rows_of_each_bin() -> None:
     # Four rows of score 0.9, one of them wrong; two of score 0.55, both right.
     probabilities = np.array([[0.9, 0.1]] * 4 + [[0.45, 0.55]] * 2, dtype=np.float32)
     figure = reliability(np.array([0, 0, 0, 1, 1, 1]), probabilities, ["负", "正"], subject="test")
     upper, lower = figure.axes
-    dots = named(upper, "the same, drawn at the bin's mean score")
+    dots = named(upper, "the same, at the bin's mean score")
     found = {(round(float(x), 3), round(float(y), 3)) for x, y in zip(*dots.get_data(), strict=True) if not np.isnan(y)}
     assert found == {(0.9, 0.75), (0.55, 1.0)}
     heights = {round(bar.get_x(), 3): int(bar.get_height()) for bar in lower.patches if bar.get_height()}
@@ -124,7 +124,7 @@ def test_reliability_shows_the_share_of_right_predictions_and_the_rows_of_each_b
     assert upper.get_title() == "Reliability: ECE 0.250\ntest, 6 rows"
 
 
-def test_the_comparison_has_a_bar_a_model_and_class() -> None:
+def test_the_comparison_has_a_bar_per_model_and_class() -> None:
     ours = {"f1_macro": 0.8, "f1/负": 0.7, "f1/正": 0.9, "support/负": 3.0, "support/正": 5.0, "support/无": 0.0}
     theirs = {"f1_macro": 0.5, "f1/负": 0.4, "f1/正": 0.6}
     figure = f1_comparison({"微调后": ours, "majority": theirs}, ["负", "正", "无"], subject="test")

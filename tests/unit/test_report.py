@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from textclf.evaluation.report import Predictions, models_of_split, summary_table, write_report
+from textclf.errors import DataError
+from textclf.evaluation.report import Predictions, errors_table, models_of_split, summary_table, write_report
 from textclf.heads.metrics import classification_metrics
 from textclf.tables import align, display_width, shorten
 
@@ -67,6 +68,36 @@ def test_the_report_folder_holds_plots_tables_and_predictions(
     assert "| before fine-tuning | 0.5000 | – |" in summary
     assert "| 负面 | 2 | 1.0000 | 0.5000 | 0.6667 |" in summary
     assert "| after fine-tuning | 我今天&#124;很生气 | 负面 | 0.9800 |" in summary
+
+
+def test_errors_are_listed_by_score() -> None:
+    table = errors_table(
+        Predictions(
+            np.array([10, 11, 12, 13]),
+            ["很好", "不错，但是贵", "差", "还行"],
+            np.array([1, 1, 0, 0]),
+            np.array([[0.1, 0.9], [0.7, 0.3], [0.05, 0.95], [0.6, 0.4]], dtype=np.float32),
+            NAMES,
+        )
+    )
+    assert table.columns.tolist() == ["row", "text", "label", "predicted", "score", "label_score"]
+    assert table["row"].tolist() == [12, 11]
+    assert table["text"].tolist() == ["差", "不错，但是贵"]
+    assert table["label"].tolist() == ["负面", "正面"]
+    assert table["predicted"].tolist() == ["正面", "负面"]
+    assert table["score"].tolist() == pytest.approx([0.95, 0.7])
+    assert table["label_score"].tolist() == pytest.approx([0.05, 0.3])
+
+
+def test_no_errors_make_an_empty_table_with_all_columns() -> None:
+    table = errors_table(replace(PREDICTIONS, labels=np.array([1, 1, 0])))
+    assert len(table) == 0
+    assert "label_score" in table.columns
+
+
+def test_errors_table_refuses_columns_of_different_length() -> None:
+    with pytest.raises(DataError, match="found 3, 1 and 3"):
+        errors_table(replace(PREDICTIONS, texts=["好"]))
 
 
 def test_texts_that_look_like_formulas_are_dead_in_the_table_of_mistakes(

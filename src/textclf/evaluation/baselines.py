@@ -1,4 +1,9 @@
-"""Simple classifiers that a fine-tuned model has to beat: the majority class, and TF-IDF with logistic regression."""
+"""Simple classifiers that a fine-tuned model must beat: the majority class, and TF-IDF with logistic regression.
+
+Throughout, `train_labels` are label ids: int64[texts]. `train_weights` says how many rows each text counts for:
+float32[texts]; None counts each once. `text_pairs` and `train_pairs` hold the second text of each pair; None means
+single texts. `num_labels` includes labels that no training text has.
+"""
 
 from __future__ import annotations
 
@@ -21,34 +26,20 @@ BASELINES = (MAJORITY, TFIDF)
 
 _ROWS_FOR_PRUNING = 1_000
 _LONGEST_NGRAM = 3
-# Between the texts of a pair: a sign that texts do not use, and not white space, which the vectorizer shortens. At this
-# length no n-gram reaches from one text into the other; those that hold the sign mark where a text ends or begins.
+# Between the texts of a pair: a character that texts do not use; the vectorizer would collapse white space. At this
+# length no n-gram spans both texts, and n-grams with the separator mark where a text ends or begins.
 _PAIR_SEPARATOR = "␟" * (_LONGEST_NGRAM - 1)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted scikit-learn classifier of texts that knows all labels, also those it never saw.
-
-    Attributes:
-        estimator: What scikit-learn fitted.
-        num_labels: How many labels there are.
-    """
+    """A fitted scikit-learn classifier of texts that knows all labels, even those without training texts."""
 
     estimator: Any
     num_labels: int
 
     def predict_proba(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> NDArray[np.float32]:
-        """Classifies texts, or pairs of them.
-
-        Args:
-            texts: Any number of them, also none.
-            text_pairs: The second text of each; None for single texts.
-
-        Returns:
-            Probabilities of shape [texts, labels], float32, columns in the order of the label ids. A label
-            without training rows has probability 0.
-        """
+        """Returns float32[texts, labels] probabilities of texts or pairs; 0 for labels without training texts."""
         probabilities = np.zeros((len(texts), self.num_labels), dtype=np.float32)
         if len(texts):
             probabilities[:, self.estimator.classes_] = self.estimator.predict_proba(join_pairs(texts, text_pairs))
@@ -65,24 +56,14 @@ def fit_baselines(
     seed: int,
     names: Collection[str] = BASELINES,
 ) -> dict[str, Baseline]:
-    """Fits baselines on the training texts.
-
-    Args:
-        train_texts: The texts, cleaned as the model gets them.
-        train_labels: Label ids, shape [texts].
-        train_pairs: The second text of each; None for single texts.
-        train_weights: How many rows each one counts for, shape [texts]; None counts each once.
-        num_labels: How many labels there are, with those that no training text has.
-        seed: For the order in which the solver takes the rows.
-        names: Which ones.
-
-    Returns:
-        The fitted classifiers by name.
+    """Fits the named baselines on cleaned training texts, and returns them by name.
 
     Raises:
-        DataError: No texts, texts and labels of different number, fewer than two classes among the labels, a
-            label id outside the range, or no text with a character in it.
+        DataError: Texts and labels differ in number, the labels have fewer than two classes or an id outside the
+            range, or all texts are empty.
     """
+    from sklearn.dummy import DummyClassifier
+
     if len(train_texts) != len(train_labels):
         raise DataError(f"Found {len(train_texts):,} training texts but {len(train_labels):,} labels.")
     classes = np.unique(train_labels)
@@ -97,31 +78,14 @@ def fit_baselines(
         )
     fitted = {}
     if MAJORITY in names:
-        fitted[MAJORITY] = majority_baseline(train_labels, num_labels, train_weights=train_weights)
+        # Ignores the text: a label's probability is its share of the training rows.
+        dummy = DummyClassifier(strategy="prior")
+        dummy.fit(np.zeros((len(train_labels), 1)), train_labels, sample_weight=train_weights)
+        fitted[MAJORITY] = Baseline(dummy, num_labels)
     if TFIDF in names:
         texts = join_pairs(train_texts, train_pairs)
         fitted[TFIDF] = tfidf_baseline(texts, train_labels, num_labels, train_weights=train_weights, seed=seed)
     return fitted
-
-
-def majority_baseline(
-    train_labels: NDArray[np.int64], num_labels: int, *, train_weights: NDArray[np.float32] | None = None
-) -> Baseline:
-    """Fits a classifier that ignores the text: it predicts each label with its share of the training rows.
-
-    Args:
-        train_labels: Label ids, shape [texts], at least one.
-        num_labels: How many labels there are.
-        train_weights: How many rows each one counts for, shape [texts]; None counts each once.
-
-    Returns:
-        The classifier; its most probable label is the most frequent one.
-    """
-    from sklearn.dummy import DummyClassifier
-
-    features = np.zeros((len(train_labels), 1))
-    dummy = DummyClassifier(strategy="prior").fit(features, train_labels, sample_weight=train_weights)
-    return Baseline(dummy, num_labels)
 
 
 def tfidf_baseline(
@@ -134,25 +98,15 @@ def tfidf_baseline(
 ) -> Baseline:
     """Fits logistic regression on TF-IDF of character 1- to 3-grams.
 
-    Characters need no word segmentation, and single ones carry meaning in Chinese. From 1,000 texts on, n-grams
-    that only one text has are left out. More than two classes are fitted as one against the rest: as good as a
-    common softmax here, and several times faster.
+    Characters need no word segmentation, and single ones carry meaning in Chinese. From 1,000 texts on, n-grams that
+    occur in only one text are dropped. More than two classes are fitted as one against the rest: as good as a joint
+    softmax here, and several times faster.
 
-    Pairs of texts are one text each here: the classifier knows which n-grams there are and how often, but not which of
-    the two texts they stand in. Weights count in the regression; how rare an n-gram is, is counted in texts.
-
-    Args:
-        train_texts: The texts; pairs joined to one (`join_pairs`).
-        train_labels: Label ids, shape [texts], of at least two classes.
-        num_labels: How many labels there are.
-        train_weights: How many rows each one counts for, shape [texts]; None counts each once.
-        seed: For the order in which the solver takes the rows.
-
-    Returns:
-        The classifier.
+    Pairs must be joined (`join_pairs`); the classifier does not see which of the two texts an n-gram is in. Weights
+    apply to the regression, not to document frequencies. The seed sets the order in which the solver visits the rows.
 
     Raises:
-        DataError: No text has a character in it.
+        DataError: All texts are empty.
     """
     from sklearn import config_context
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -171,10 +125,10 @@ def tfidf_baseline(
         min_df=2 if len(train_texts) >= _ROWS_FOR_PRUNING else 1,
         dtype=np.float32,
     )
-    # The dual problem grows with the rows, not with the hundreds of thousands of n-grams. At this tolerance,
-    # LIBLINEAR's own, the scores on ChnSentiCorp and TNEWS are those of 1e-4 in a quarter of the time.
+    # The dual problem grows with the rows, not with the hundreds of thousands of n-grams. At LIBLINEAR's own
+    # tolerance, the scores on ChnSentiCorp and TNEWS equal those at 1e-4 in a quarter of the time.
     regression = LogisticRegression(C=10.0, solver="liblinear", dual=True, tol=0.1, max_iter=1_000, random_state=seed)
-    # The only way for weights to reach the regression through the others.
+    # Without metadata routing, weights do not reach the regression.
     with config_context(enable_metadata_routing=True):
         regression.set_fit_request(sample_weight=True)
         pipeline = make_pipeline(vectorizer, OneVsRestClassifier(regression))
@@ -184,15 +138,7 @@ def tfidf_baseline(
 
 
 def join_pairs(texts: Sequence[str], text_pairs: Sequence[str] | None) -> list[str]:
-    """Makes one text of each pair, for classifiers that know no pairs.
-
-    Args:
-        texts: Any number of them, also none.
-        text_pairs: The second text of each; None for single texts.
-
-    Returns:
-        One text each; single texts as they are.
-    """
+    """Joins each pair into one text, for classifiers that take single texts; single texts stay as they are."""
     if text_pairs is None:
         return list(texts)
     return [f"{text}{_PAIR_SEPARATOR}{pair}" for text, pair in zip(texts, text_pairs, strict=True)]

@@ -1,14 +1,14 @@
 """Builds the Chinese font that the plots use, from Noto Sans CJK.
 
-A machine without Chinese fonts would draw empty boxes, and the complete font has 19 MB, so the package carries
-a part of it: ASCII, Latin-1, common punctuation and all characters of GB2312 (6,763 hanzi, which is what
-simplified Chinese is written with). The result is renamed, as a font with the old name would hide a complete
-one. It stays under the SIL Open Font License (`font_files/OFL.txt`). To build it again:
+A machine without Chinese fonts would draw empty boxes, and the complete font is 19 MB, so the package contains a
+subset: ASCII, Latin-1, common punctuation and GB2312, whose 6,763 hanzi cover simplified Chinese. It is renamed,
+because under the old name it would hide an installed complete font, and remains under the SIL Open Font License
+(`font_files/OFL.txt`). To rebuild it:
 
     apt-get install fonts-noto-cjk
     python -m textclf.evaluation.build_font /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc
 
-fontTools, which does the work, comes with matplotlib.
+fontTools is installed with matplotlib.
 """
 
 from __future__ import annotations
@@ -19,22 +19,14 @@ from pathlib import Path
 from textclf.evaluation.fonts import BUNDLED_FAMILY, BUNDLED_FONT
 
 SIMPLIFIED_CHINESE_FACE = 2
-"""Which face of the Noto collection has the simplified Chinese forms."""
+"""Index of the face with simplified Chinese forms in the Noto collection."""
 
 _UNUSED_TABLES = ["BASE", "DSIG", "GDEF", "GPOS", "GSUB", "STAT", "VORG", "meta", "vhea", "vmtx"]
 _LEGAL_NAMES = {0, 7, 8, 9, 11, 13, 14}
 
 
 def gb2312(first_row: int, last_row: int) -> set[int]:
-    """Lists the characters in some rows of the GB2312 table.
-
-    Args:
-        first_row: From 1; hanzi of level 1 stand in rows 16 to 55, of level 2 in rows 56 to 87.
-        last_row: Included.
-
-    Returns:
-        Unicode code points.
-    """
+    """Returns the code points of rows of the GB2312 table, first and last included: hanzi are in rows 16 to 87."""
     points = set()
     for row in range(first_row, last_row + 1):
         for cell in range(1, 95):
@@ -46,21 +38,14 @@ def gb2312(first_row: int, last_row: int) -> set[int]:
 
 
 def bundled_characters() -> set[int]:
-    """Lists the code points that the built font is asked to carry."""
+    """Returns the code points that the font should contain."""
     latin = set(range(0x20, 0x7F)) | set(range(0xA0, 0x100))
     punctuation = set(range(0x2010, 0x2028)) | {0x2030, 0x20AC, 0x2122, 0x2212, 0x25A1}
     return latin | punctuation | gb2312(1, 1) | gb2312(3, 3) | gb2312(16, 87)
 
 
 def build_font(source: Path, target: Path = BUNDLED_FONT) -> Path:
-    """Cuts the needed characters out of Noto Sans CJK and renames the result.
-
-    Args:
-        source: `NotoSansCJK-Regular.ttc`.
-        target: The OpenType font to write.
-
-    Returns:
-        The target.
+    """Extracts the needed characters from `NotoSansCJK-Regular.ttc` into a renamed OpenType font; returns its path.
 
     Raises:
         OSError: The source cannot be read or the target cannot be written.
@@ -75,7 +60,7 @@ def build_font(source: Path, target: Path = BUNDLED_FONT) -> Path:
     options.notdef_outline = True
     options.name_IDs = ["*"]
     options.drop_tables += _UNUSED_TABLES
-    # The modification time stays Noto's, so that the same source gives the same bytes.
+    # Keeping Noto's modification time makes the bytes reproducible.
     font = TTFont(source, fontNumber=SIMPLIFIED_CHINESE_FACE, recalcTimestamp=False)
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes=bundled_characters())

@@ -1,8 +1,7 @@
-"""Fonts for the plots: Chinese is drawn right on a machine that has no Chinese font.
+"""Fonts for the plots: Chinese is drawn correctly even on a machine without a Chinese font.
 
-The package carries a font with the characters of GB2312 (see `build_font`). For anything beyond, such as
-traditional characters or other scripts, the fonts of the machine are searched. What no font can draw becomes an
-empty box, and the log says which characters that were.
+The package contains a font with the characters of GB2312 (see `build_font`). For other characters, such as
+traditional Chinese, the machine's fonts are searched. A character that no font has becomes an empty box and is logged.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ REPLACEMENT = "□"
 
 @dataclass(frozen=True)
 class Typeface:
-    """What some texts are drawn with.
+    """The fonts for some texts.
 
     Attributes:
-        families: Names that matplotlib knows, in the order in which they are asked for a character.
+        families: Names registered with matplotlib, in the order in which they are tried for a character.
         missing: Characters that none of them has.
     """
 
@@ -33,28 +32,14 @@ class Typeface:
     missing: frozenset[str]
 
     def drawable(self, text: str) -> str:
-        """Makes a text safe to draw: one line, nothing read as a formula, a box for what no font has.
-
-        Args:
-            text: Any text, such as the name of a class.
-
-        Returns:
-            The text to hand to matplotlib.
-        """
+        """Makes a text safe for matplotlib: one line, no formulas, boxes for missing characters."""
         line = " ".join(text.split())
         boxed = "".join(REPLACEMENT if character in self.missing else character for character in line)
         return boxed.replace("$", r"\$")
 
 
 def typeface_for(texts: Iterable[str]) -> Typeface:
-    """Finds fonts that together have the characters of some texts.
-
-    Args:
-        texts: Whatever will be drawn, such as the names of the classes.
-
-    Returns:
-        The fonts. Their families are registered with matplotlib.
-    """
+    """Finds fonts that together have the characters of the texts, and registers them with matplotlib."""
     wanted = {character for text in texts for character in " ".join(text.split())}
     families: list[str] = []
     missing: set[str] | frozenset[str] = wanted
@@ -72,7 +57,7 @@ def _own_fonts() -> tuple[tuple[str, frozenset[str]], ...]:
     from matplotlib import font_manager
 
     font_manager.fontManager.addfont(BUNDLED_FONT)
-    # matplotlib carries DejaVu Sans itself: Greek, Cyrillic, Arabic, arrows and signs.
+    # matplotlib ships DejaVu Sans: Greek, Cyrillic, Arabic, arrows and symbols.
     dejavu = font_manager.findfont("DejaVu Sans")
     return ((BUNDLED_FAMILY, _characters(str(BUNDLED_FONT))), ("DejaVu Sans", _characters(dejavu)))
 
@@ -84,7 +69,7 @@ def _search_machine(wanted: frozenset[str]) -> tuple[tuple[str, ...], frozenset[
 
     families: list[str] = []
     missing = wanted
-    # Fonts with a Chinese look first, then by name, so that the choice does not change from run to run.
+    # CJK fonts first, then by name, so that the choice is the same in every run.
     paths = sorted(font_manager.findSystemFonts(), key=lambda path: ("CJK" not in path, "Regular" not in path, path))
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""Measure a trained classifier: on validation and test, before and after fine-tuning, beside the baselines."""
+"""Measure a classifier on validation and test data, before and after fine-tuning, and compare it with baselines."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from textclf.tracking.store import TrackingStore
 
 logger = logging.getLogger(__name__)
 
-# Part of what a baseline is found again by: raise it when the baselines change.
+# Part of the key by which measured baselines are reused: raise it when the baselines change.
 BASELINES_VERSION = 1
 MEASURED: tuple[Split, ...] = ("validation", "test")
 RECORD_FILE, REPORT_FOLDER = "evaluated.json", "report"
-# On a run: which runtime and precision its metrics were measured with.
+# A run's tag: the runtime and precision with which its metrics were measured.
 ENGINE_TAG = "textclf.engine"
 
 
@@ -51,39 +51,28 @@ def evaluate(
 ) -> EvaluatedModel:
     """Measures the trained model and logs metrics, plots and tables to its MLflow run.
 
-    Metrics are named `validation/…`, `test/…` and `test_leakfree/…` (test texts that stand in no other split), and
-    `untrained/test/…` for the model before fine-tuning. Each baseline gets a run of its own with the same names.
-    Called again after a kill, it measures only what was not measured, and MLflow keeps each value once.
+    Metrics are named `validation/…`, `test/…` and `test_leakfree/…` (test texts that are in no other split), and
+    `untrained/test/…` for the model before fine-tuning, which is rebuilt from `fetched`, `encoded` and `model`. Each
+    baseline gets a run of its own, in the experiment `name`, with the same metric names. Example sentences are left
+    out where pairs are classified. Of `training`, precision, batch size and seed are used.
 
-    Args:
-        trained: The fine-tuned model.
-        prepared: The data.
-        encoded: The tokenised data, for the tokenizer.
-        fetched: The model that fine-tuning started from, to measure it untrained.
-        evaluation: What is measured. Its example sentences are left out where pairs are classified.
-        model: How the untrained model is built.
-        training: Its precision, batch size and seed are used.
-        name: The experiment that the baselines belong to.
-        store: MLflow's store.
-
-    Returns:
-        All metrics.
+    Called again after a kill, it measures only what is missing, and MLflow keeps each value once.
 
     Raises:
         TrackingError: MLflow's store failed.
         ModelError: The model cannot be loaded.
-        StorageError: The disk is full or must not be written to.
+        StorageError: The disk is full or not writable.
     """
     folder = run_folder(store.home, trained.run_id)
     record = folder / RECORD_FILE
     if record.is_file():
-        logger.info("Evaluate: this run was measured before it was interrupted; its figures are logged now.")
+        logger.info("Evaluate: this run was measured before it was interrupted; logging its metrics now.")
         evaluated = EvaluatedModel.model_validate_json(record.read_text(encoding="utf-8"))
     else:
         evaluated = _measure(
             trained, prepared, encoded, fetched, evaluation, model, training, name, store, folder / REPORT_FOLDER
         )
-        # Before anything is logged: whoever goes on after a kill logs the same values again, of the same time.
+        # Before anything is logged: after a kill, the same values are logged again with the same time.
         write_output(record, evaluated.model_dump_json(indent=1).encode())
     with store.reporting("logging the evaluation"):
         _log_metrics(store, trained.run_id, evaluated.metrics, step=trained.steps, timestamp_ms=evaluated.measured_ms)
@@ -98,11 +87,13 @@ def evaluate(
         metrics.get("test_leakfree/accuracy", metrics["test/accuracy"]),
         metrics.get("test_leakfree/f1_macro", metrics["test/f1_macro"]),
     )
+    # Not its folder, which is removed when the run ends.
+    logger.info("Evaluate: summary, plots and errors.csv are in evaluation/ of MLflow run %s.", trained.run_id)
     return evaluated
 
 
 def comparison_tags(prepared: PreparedData) -> dict[str, str]:
-    """Tags of a run that say over which rows `test/…` and `test_leakfree/…` were measured, for later comparisons."""
+    """Returns a run's tags that identify the rows behind `test/…` and `test_leakfree/…`, for later comparisons."""
     return {
         "textclf.test_digest": prepared.split_digests["test"],
         "textclf.test_leakfree_digest": prepared.test_leakfree_digest,
@@ -120,7 +111,7 @@ def _best(classifier: Classifier, text: str) -> tuple[str, float]:
 
 
 def _shown(rows: SplitRows) -> list[str]:
-    """Each text, or the two of a pair with BERT's mark between them, for the report."""
+    """Returns the texts for the report; those of a pair are joined by BERT's separator."""
     if rows.pairs is None:
         return rows.texts
     return [f"{text} [SEP] {pair}" for text, pair in zip(rows.texts, rows.pairs, strict=True)]
@@ -200,7 +191,7 @@ def _log_metrics(store: TrackingStore, run_id: str, metrics: dict[str, float], *
 def _baselines(
     store: TrackingStore, prepared: PreparedData, rows: dict[Split, SplitRows], *, name: str, seed: int
 ) -> dict[str, dict[str, float]]:
-    # The digests cover the weights; which test rows are leak-free also depends on rows that the audit has removed.
+    # The digests cover the weights; which test rows are leak-free also depends on rows that the audit removed.
     rows_key = [prepared.split_digests, prepared.test_leakfree_digest]
     key = digest_of(BASELINES_VERSION, __version__, rows_key, prepared.labels)
     experiment = store.experiment(name)
@@ -209,10 +200,10 @@ def _baselines(
             [experiment], f"tags.`textclf.baseline_key` = '{key}' and attributes.status = 'FINISHED'"
         )
     measured = {run.data.tags["textclf.baseline"]: run.data.metrics for run in runs}
-    # A kill between two of them leaves one without the other.
+    # A kill between the baselines leaves one without the other.
     missing = [baseline for baseline in BASELINES if baseline not in measured]
     if not missing:
-        logger.info("Evaluate: the baselines were measured on this data before.")
+        logger.info("Evaluate: reusing the baselines measured on this data before.")
         return measured
     train = read_split(prepared, "train")
     fitted = fit_baselines(

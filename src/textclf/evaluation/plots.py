@@ -1,7 +1,10 @@
-"""Plots of an evaluation, with class names in any script; `write_plots` writes them all as PNG files.
+"""Plots of an evaluation, with class names in any script; `write_plots` writes all of them as PNG files.
 
-All functions draw on figures of their own and never touch matplotlib's global state (pyplot), so that they work
-in threads and beside other plots. With many classes the ones with the most rows are drawn, and the title says so.
+The functions draw on their own figures and leave matplotlib's global state (pyplot) alone, so they are safe in threads.
+Of many classes only those with the most rows are drawn, and the title says so.
+
+Throughout, `labels` are label ids: int64[rows]; `probabilities` are float32[rows, labels]; `label_names` are in the
+order of the ids; `subject` is what was evaluated, for the title, such as `test`.
 """
 
 from __future__ import annotations
@@ -28,11 +31,11 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH = 150
 MOST_CLASSES = 50
-"""A plot of more classes could not be read."""
+"""More would be illegible."""
 
 _NAME_COLUMNS = 20
 _CLASSES_IN_ONE_AXES = 6
-# Okabe and Ito's colours, which colour-blind readers can tell apart; line styles help in print.
+# Okabe and Ito's colours, distinguishable for colour-blind readers; line styles help in print.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 _GREY = "#999999"
@@ -47,23 +50,13 @@ def write_plots(
     subject: str,
     metrics_by_model: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Path]:
-    """Writes all plots of one evaluation.
+    """Writes all plots of one evaluation, and returns the files.
 
-    Args:
-        folder: Where the files go; made if missing.
-        labels: Label ids, shape [rows].
-        probabilities: The model's, shape [rows, labels].
-        label_names: In the order of their ids.
-        subject: What was evaluated, for the titles, such as `test`.
-        metrics_by_model: What `classification_metrics` found for the models to compare, by the model's name.
-
-    Returns:
-        The files: `confusion_matrix.png`, `precision_recall.png`, `reliability.png` and, if there are models to
-        compare, `f1_comparison.png`.
+    They are `confusion_matrix.png`, `precision_recall.png`, `reliability.png` and, if there are models to compare,
+    `f1_comparison.png`. The folder is created if missing; `metrics_by_model` is described at `f1_comparison`.
 
     Raises:
-        DataError: No rows, or arguments that do not fit together.
-        ModelError: Probabilities that are none.
+        DataError, ModelError: See `check_predictions` and `f1_comparison`.
         StorageError: A file cannot be written.
     """
     figures = {
@@ -82,10 +75,7 @@ def write_plots(
 def confusion_matrix(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str], *, subject: str
 ) -> Figure:
-    """Draws how often each class was taken for each other: number of rows, and share of the true class's rows.
-
-    A line is a true class, a column a predicted one. For arguments and errors see `write_plots`.
-    """
+    """Draws the rows, and the share of the true class's rows, for each true class (line) and prediction (column)."""
     check_predictions(labels, probabilities, label_names)
     drawn = _Drawn.of(labels, label_names, subject)
     predicted = SingleLabel(tuple(label_names)).decide(probabilities).label_ids
@@ -99,7 +89,7 @@ def confusion_matrix(
     side = 1.25 if size <= 3 else 0.85 if size <= 8 else 0.62
     figure = _figure(max(size * side + 2.4, 5.2), max(size * side + 1.6, 3.8))
     axes = figure.add_subplot()
-    # A fixed range of colours: the same share looks the same in every matrix.
+    # With a fixed colour range, the same share looks the same in every matrix.
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     number_size, share_size = (13, 9) if size <= 3 else (10, 7.5) if size <= 8 else (8, 6.5)
     for row in range(size):
@@ -132,10 +122,7 @@ def confusion_matrix(
 def precision_recall(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str], *, subject: str
 ) -> Figure:
-    """Draws precision against recall, one class against the rest: one field for few classes, else one a class.
-
-    For arguments and errors see `write_plots`.
-    """
+    """Draws precision against recall, one class against the rest: in one field for few classes, else one per class."""
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     check_predictions(labels, probabilities, label_names)
@@ -175,7 +162,7 @@ def precision_recall(
             axes.plot(curve.recall, curve.precision, color=_COLOURS[0], linewidth=1.8, drawstyle="steps-post")
             caption = f"{curve.caption}\n{curve.rows:,} rows" if curve.rows else curve.caption
             axes.set_title(caption, fontsize=8.5, linespacing=1.3)
-        # The last field of each column has the numbers, also where the row below is not full.
+        # The last field of each column carries the numbers, even above a gap in the last row.
         for axes in fields[-columns:]:
             axes.tick_params(labelbottom=True)
         title += ", each class against the rest (grey: the other classes)"
@@ -191,10 +178,7 @@ def precision_recall(
 def reliability(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str], *, subject: str
 ) -> Figure:
-    """Draws the share of right predictions against their score, and below how many rows have which score.
-
-    For arguments and errors see `write_plots`.
-    """
+    """Draws the share of correct predictions by score, and below it the number of rows by score."""
     exact = check_predictions(labels, probabilities, label_names)
     drawn = _Drawn.of(labels, label_names, subject)
     counts, scores, accuracies = reliability_bins(labels, exact)
@@ -203,7 +187,7 @@ def reliability(
 
     figure = _figure(5.6, 6.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    upper.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="score = share of right predictions")
+    upper.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="score = share of correct predictions")
     upper.bar(
         lefts,
         accuracies,
@@ -211,12 +195,10 @@ def reliability(
         align="edge",
         color="#B3D4E8",
         edgecolor="white",
-        label="share of right predictions in a bin",
+        label="share of correct predictions per bin",
     )
-    upper.plot(
-        scores, accuracies, "o", color=_COLOURS[0], markersize=5, label="the same, drawn at the bin's mean score"
-    )
-    upper.set(ylabel="share of right predictions", xlim=(0, 1), ylim=(0, 1.03))
+    upper.plot(scores, accuracies, "o", color=_COLOURS[0], markersize=5, label="the same, at the bin's mean score")
+    upper.set(ylabel="share of correct predictions", xlim=(0, 1), ylim=(0, 1.03))
     upper.legend(loc="upper left", fontsize=8.5)
     upper.set_title(
         drawn.title(f"Reliability: ECE {expected_calibration_error(labels, exact):.3f}", classes=False),
@@ -236,13 +218,10 @@ def f1_comparison(
 ) -> Figure:
     """Draws the F1 of each class for several models side by side, with the macro mean first.
 
-    Args:
-        metrics_by_model: What `classification_metrics` found on the same rows, by the model's name; at most six.
-        label_names: In the order of their ids.
-        subject: What was evaluated, for the title.
+    `metrics_by_model` holds the results of `classification_metrics` for the same rows by model name.
 
     Raises:
-        DataError: No models, or more than six.
+        DataError: There are no models, or more than six.
     """
     models = len(metrics_by_model)
     if not 1 <= models <= len(_COLOURS):
@@ -290,7 +269,7 @@ class _Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Which classes a plot draws, and under which names."""
+    """The classes that a plot draws, and their names."""
 
     ids: list[int]
     names: list[str]
@@ -305,7 +284,7 @@ class _Drawn:
         ids = sorted(np.argsort(-support, kind="stable")[:MOST_CLASSES].tolist())
         typeface = typeface_for([*(label_names[index] for index in ids), subject, extra])
         cut = [shorten(" ".join(label_names[index].split()), _NAME_COLUMNS) for index in ids]
-        # Names that are cut to the same get their label id.
+        # Names that are equal after shortening get their label id.
         told_apart = [f"{name} #{index}" if cut.count(name) > 1 else name for index, name in zip(ids, cut, strict=True)]
         names = [typeface.drawable(name) for name in told_apart]
         return cls(ids, names, typeface, subject, len(labels), len(label_names))
@@ -332,7 +311,7 @@ def _with_font(figure: Figure, typeface: Typeface) -> Figure:
     from matplotlib.text import Text
 
     for axes in figure.axes:
-        # Some ticks are made only when the figure is drawn; this reaches those too.
+        # This also covers ticks that are created only when the figure is drawn.
         axes.tick_params(labelfontfamily=list(typeface.families))
     for text in figure.findobj(Text):
         text.set_fontfamily(list(typeface.families))

@@ -1,29 +1,31 @@
-"""The report of one evaluation: a folder with plots, the mistakes, all predictions and a summary to read."""
+"""The evaluation report: a folder with a summary, plots, the misclassified rows and all predictions."""
 
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from textclf.errors import DataError
 from textclf.evaluation.plots import write_plots
-from textclf.heads.metrics import check_predictions, errors_table, metric_labels
+from textclf.heads.metrics import check_predictions, metric_labels
 from textclf.heads.single_label import SingleLabel
 from textclf.store import write_output
 from textclf.tables import markdown_table, spreadsheet_safe
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLIT_HEADINGS = {
     "test": "Test",
-    "test_leakfree": "Test texts that stand in no other split",
+    "test_leakfree": "Test texts that are in no other split",
     "validation": "Validation",
 }
 SUMMARY_FILE = "summary.md"
@@ -42,13 +44,13 @@ SUMMARY_METRICS = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said about labelled rows.
+    """A model's predictions for labelled rows.
 
     Attributes:
-        rows: Row numbers in the data set, shape [rows], int64.
-        texts: The texts.
-        labels: True label ids, shape [rows], int64.
-        probabilities: Shape [rows, labels], float32.
+        rows: Row numbers in the data set: int64[rows].
+        texts: One per row.
+        labels: True label ids: int64[rows].
+        probabilities: float32[rows, labels].
         label_names: In the order of their ids.
     """
 
@@ -60,13 +62,9 @@ class Predictions:
 
 
 def summary_table(metrics_by_model: Mapping[str, Mapping[str, float]]) -> str:
-    """Compares models on the metrics of `SUMMARY_METRICS` in a Markdown table.
+    """Compares models by the metrics of `SUMMARY_METRICS` in a Markdown table, one line per model.
 
-    Args:
-        metrics_by_model: Metrics as `classification_metrics` names them, by the model's name.
-
-    Returns:
-        One line per model, four decimals; `–` where a model lacks a metric. Metrics that all lack are left out.
+    A metric that a model lacks is shown as `–`; one that all models lack is left out.
     """
     shown = [name for name in SUMMARY_METRICS if any(name in metrics for metrics in metrics_by_model.values())]
     rows = [["Model", *(SUMMARY_METRICS[name] for name in shown)]]
@@ -82,34 +80,26 @@ def write_report(
     metrics: Mapping[str, Mapping[str, float]],
     examples: Sequence[tuple[str, str, str, float]] = (),
 ) -> list[Path]:
-    """Writes the report of a model's predictions for the test rows.
+    """Writes the report of a model's predictions for the test rows and returns its files.
 
-    The folder then holds:
-
-    - `summary.md`: all models beside each other, the figures of each class, and the examples;
+    - `summary.md`: a comparison of all models, the metrics of each class, and the examples;
     - `confusion_matrix.png`, `precision_recall.png`, `reliability.png`, `f1_comparison.png`;
-    - `errors.csv`: the wrongly classified rows, the surest mistakes first. UTF-8 with a byte order mark, without
-      which Excel does not show Chinese; what a spreadsheet would take for a formula begins with an apostrophe;
+    - `errors.csv`: the misclassified rows, highest scores first. UTF-8 with a byte order mark, without which Excel
+      does not show Chinese; cells that a spreadsheet would read as formulas start with an apostrophe;
     - `predictions.parquet`: every row with columns row, text, label, predicted, score and `probability/<label>`.
 
     Args:
-        folder: Made if missing; files of the same names are replaced.
+        folder: Created if missing; files of the same names are replaced.
         predictions: For the test rows.
-        metrics: By the model's name, with the split before each metric, such as `test/f1_macro`. The evaluated
-            model comes first; what it has under `untrained/<split>/` becomes a line of its own.
+        metrics: By model name, with names such as `test/f1_macro`. The evaluated model comes first; its metrics under
+            `untrained/<split>/` become a line of their own.
         examples: When (such as `after fine-tuning`), text, predicted label, score.
 
-    Returns:
-        The files.
-
     Raises:
-        DataError: No rows, or arguments that do not fit together.
-        ModelError: Probabilities that are none.
+        DataError, ModelError: See `errors_table`.
         StorageError: The folder cannot be written to.
     """
-    arguments = (predictions.labels, predictions.probabilities, predictions.label_names)
-    check_predictions(*arguments)
-    errors = errors_table(predictions.rows, predictions.texts, *arguments)
+    errors = errors_table(predictions)
     guarded = errors.assign(**{name: errors[name].map(spreadsheet_safe) for name in ("text", "label", "predicted")})
     csv = guarded.to_csv(index=False, float_format="%.4f", lineterminator="\r\n").encode("utf-8-sig")
     contents = {
@@ -117,44 +107,57 @@ def write_report(
         "errors.csv": csv,
         "predictions.parquet": _parquet(predictions),
     }
-    written = []
     for name, content in contents.items():
         write_output(folder / name, content)
-        written.append(folder / name)
     models = {model: split_metrics(found, "test") for model, found in metrics.items()}
-    written += write_plots(folder, *arguments, subject="test", metrics_by_model=models)
-    logger.info(
-        "Wrote the evaluation report to %s: %s of %s test rows are wrong (errors.csv).",
-        folder,
-        f"{len(errors):,}",
-        f"{len(predictions.labels):,}",
+    arguments = (predictions.labels, predictions.probabilities, predictions.label_names)
+    plots = write_plots(folder, *arguments, subject="test", metrics_by_model=models)
+    return [*(folder / name for name in contents), *plots]
+
+
+def errors_table(predictions: Predictions) -> pd.DataFrame:
+    """Lists the misclassified rows, highest scores first; rows with equal scores keep their order.
+
+    Returns:
+        Columns row, text, label and predicted (names), score (of the predicted class), label_score (of the true class).
+
+    Raises:
+        DataError, ModelError: See `check_predictions`; or row numbers, texts and labels differ in number.
+    """
+    import pandas as pd
+
+    rows, texts, labels, names = predictions.rows, predictions.texts, predictions.labels, predictions.label_names
+    if not len(rows) == len(texts) == len(labels):
+        raise DataError(
+            f"Row numbers, texts and labels must be equally many: found {len(rows)}, {len(texts)} and {len(labels)}."
+        )
+    check_predictions(labels, predictions.probabilities, names)
+    decided = SingleLabel(tuple(names)).decide(predictions.probabilities)
+    wrong = np.flatnonzero(decided.label_ids != labels)
+    wrong = wrong[np.argsort(-decided.scores[wrong], kind="stable")]
+    places = wrong.tolist()
+    return pd.DataFrame(
+        {
+            "row": rows[wrong],
+            "text": pd.Series([texts[place] for place in places], dtype="str"),
+            "label": pd.Series([names[int(labels[place])] for place in places], dtype="str"),
+            "predicted": pd.Series([decided.labels[place] for place in places], dtype="str"),
+            "score": decided.scores[wrong],
+            "label_score": predictions.probabilities[wrong, labels[wrong]],
+        }
     )
-    return written
 
 
 def split_metrics(metrics: Mapping[str, float], split: str) -> dict[str, float]:
-    """Picks the metrics of one split and takes the split off their names.
-
-    Args:
-        metrics: With names such as `test/f1_macro`.
-        split: What stands before the first slash, such as `test` or `untrained/test`.
-
-    Returns:
-        With names such as `f1_macro`.
-    """
+    """Picks the metrics of a split (such as `test` or `untrained/test`) and removes the split from their names."""
     start = f"{split}/"
     return {name.removeprefix(start): value for name, value in metrics.items() if name.startswith(start)}
 
 
 def models_of_split(metrics: Mapping[str, Mapping[str, float]], split: str) -> dict[str, dict[str, float]]:
-    """Collects what all models reached on one split, the model before its fine-tuning too.
+    """Collects the metrics of one split by model, the model before fine-tuning included.
 
-    Args:
-        metrics: By the model's name, with the split before each metric.
-        split: Such as `test`.
-
-    Returns:
-        By the model's name, without the split. Models without figures for the split are left out.
+    Models without metrics for the split are left out.
     """
     collected = {}
     for model, found in metrics.items():
@@ -172,7 +175,7 @@ def _summary(
     errors: int,
 ) -> str:
     rows = len(predictions.labels)
-    parts = ["# Evaluation", f"{errors:,} of {rows:,} test rows are classified wrongly: see `errors.csv`."]
+    parts = ["# Evaluation", f"{errors:,} of {rows:,} test rows are misclassified: see `errors.csv`."]
     for split, heading in SPLIT_HEADINGS.items():
         models = models_of_split(metrics, split)
         if models:

@@ -1,4 +1,4 @@
-"""Figures that say how good predictions are, computed by scikit-learn, and the table of the mistakes.
+"""Metrics of predictions, computed by scikit-learn.
 
 Throughout, `labels` are label ids of shape [rows], `probabilities` have the shape [rows, labels], and `label_names` are
 in the order of the ids.
@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textclf.errors import DataError, ModelError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _LONGEST_LABEL = 100
 
 
 def metric_labels(label_names: Sequence[str]) -> list[str]:
-    """Writes label names so that MLflow takes them inside the name of a metric.
+    """Rewrites label names so that MLflow accepts them within a metric's name.
 
-    MLflow allows letters and digits of any script, Chinese too, and `_`, `-`, `.` and the space; `/` groups
-    metrics there. All else becomes `_`, and a long name is cut at 100 characters. Names that would become the same get
-    their label id at the end.
+    MLflow allows letters and digits of any script, `_`, `-`, `.` and spaces; `/` groups metrics. Other characters
+    become `_`, and names are cut at 100 characters. Names that would collide get their label id as a suffix.
 
     Example:
         >>> metric_labels(["负面", "正面（好评）", "C++", "C--", "C__"])
@@ -52,15 +47,15 @@ def check_predictions(
         The probabilities as float64, each row divided by its sum: rounding in float32 leaves sums near 1.
 
     Raises:
-        DataError: No rows, shapes that do not fit, or a label id that no name belongs to.
-        ModelError: Probabilities that are not finite, negative, or do not add up to 1 within 0.001.
+        DataError: There are no rows, the shapes do not match, or a label id has no name.
+        ModelError: Probabilities are not finite, negative, or do not sum to 1 within 0.001.
     """
     rows, count = len(labels), len(label_names)
     if rows == 0:
         raise DataError("There are no rows to evaluate: expected at least one labelled row.")
     if probabilities.shape != (rows, count):
         raise DataError(
-            f"Predictions do not fit the labels: expected probabilities of shape ({rows}, {count}) for {rows} rows "
+            f"Predictions do not match the labels: expected probabilities of shape ({rows}, {count}) for {rows} rows "
             f"and {count} classes, found {tuple(probabilities.shape)}."
         )
     unknown = np.flatnonzero((labels < 0) | (labels >= count))
@@ -87,20 +82,19 @@ def classification_metrics(
 ) -> dict[str, float]:
     """Measures predictions against the true labels. The predicted class is the most probable one.
 
-    The macro means of precision, recall and F1 run over the classes that occur among the labels or the
-    predictions, as in scikit-learn; what would be divided by zero counts as 0. `roc_auc_macro` (one class
-    against the rest) and `average_precision_macro` are means over the classes that some rows have and some rows
-    have not; they are left out if there is none. With two classes `roc_auc_macro` is the usual ROC-AUC. A class
-    that no row has gets `support/<label>` 0 and no other figure. No value is nan.
+    As in scikit-learn, the macro means of precision, recall and F1 cover the classes that occur among the labels or
+    the predictions, and a division by zero counts as 0. `roc_auc_macro` (one class against the rest; with two classes
+    the usual ROC-AUC) and `average_precision_macro` cover the classes that some but not all rows have; without such
+    classes they are omitted. A class without rows gets only `support/<label>` 0. No value is nan.
 
     Returns:
-        By name: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `precision_weighted`,
-        `recall_weighted`, `f1_weighted`, `roc_auc_macro`, `average_precision_macro`, `log_loss` (natural
-        logarithm), `calibration_error` (see `expected_calibration_error`), and per class `precision/<label>`,
-        `recall/<label>`, `f1/<label>`, `support/<label>` (rows), with the label as `metric_labels` writes it.
+        By name: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `precision_weighted`, `recall_weighted`,
+        `f1_weighted`, `roc_auc_macro`, `average_precision_macro`, `log_loss` (natural logarithm), `calibration_error`
+        (see `expected_calibration_error`), and per class `precision/<label>`, `recall/<label>`, `f1/<label>` and
+        `support/<label>` (rows), with the label as `metric_labels` writes it.
 
     Raises:
-        DataError, ModelError: As `check_predictions` does.
+        DataError, ModelError: See `check_predictions`.
     """
     from sklearn import metrics as scores
 
@@ -126,7 +120,7 @@ def classification_metrics(
         found["average_precision_macro"] = float(
             np.mean([scores.average_precision_score(labels == index, exact[:, index]) for index in rankable])
         )
-    # scikit-learn's log loss wants two classes at least; with one, every probability is 1.
+    # scikit-learn's log loss requires at least two classes; with one, every probability is 1.
     found["log_loss"] = float(scores.log_loss(labels, exact, labels=ids)) if len(ids) > 1 else 0.0
     found["calibration_error"] = expected_calibration_error(labels, exact)
 
@@ -144,10 +138,10 @@ def classification_metrics(
 def expected_calibration_error(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = 15
 ) -> float:
-    """Measures how far the score of the predicted class is from the share of right predictions.
+    """Measures how far the scores of the predicted classes are from the share of correct predictions.
 
-    The scores are put into bins of equal width; the result is the mean distance between mean score and share of
-    right predictions, weighted by the rows of each bin (Guo et al., 2017): 0 if calibrated, at most 1.
+    Scores are sorted into bins of equal width. The result is the distance between mean score and share of correct
+    predictions, averaged over the bins by their rows (Guo et al., 2017): 0 if calibrated, at most 1.
     """
     counts, mean_scores, accuracies = reliability_bins(labels, probabilities, bins=bins)
     used = counts > 0
@@ -158,11 +152,10 @@ def expected_calibration_error(
 def reliability_bins(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = 15
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sorts predictions into bins of equal width by their score; a score on a border belongs to the lower bin.
+    """Sorts predictions into bins of equal width by score; a score on a border belongs to the lower bin.
 
     Returns:
-        For each bin the number of rows (int64), the mean score and the share of right predictions (float64, nan where
-        the bin is empty).
+        Per bin: the rows (int64), the mean score and the share of correct predictions (float64, nan if empty).
     """
     scores = np.asarray(probabilities.max(axis=1), dtype=np.float64)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
@@ -172,42 +165,3 @@ def reliability_bins(
     mean_scores = np.bincount(places, weights=scores, minlength=bins) / divisors
     accuracies = np.bincount(places, weights=right, minlength=bins) / divisors
     return counts, mean_scores, accuracies
-
-
-def errors_table(
-    rows: Sequence[int] | NDArray[np.int64],
-    texts: Sequence[str],
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    label_names: Sequence[str],
-) -> pd.DataFrame:
-    """Lists the wrongly classified rows, with their numbers in the data set and their texts, the surest mistakes first.
-
-    Returns:
-        Columns row, text, label and predicted (names), score (of the predicted class), label_score (of the true
-        class). Rows of equal score stay in order.
-
-    Raises:
-        DataError, ModelError: As `check_predictions` does, or the arguments are not of one length.
-    """
-    import pandas as pd
-
-    if not len(rows) == len(texts) == len(labels):
-        raise DataError(
-            f"Row numbers, texts and labels do not fit together: found {len(rows)}, {len(texts)} and {len(labels)}."
-        )
-    check_predictions(labels, probabilities, label_names)
-    predicted = probabilities.argmax(axis=1)
-    scores = probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-scores[wrong], kind="stable")]
-    return pd.DataFrame(
-        {
-            "row": np.asarray(rows, dtype=np.int64)[wrong],
-            "text": pd.Series([texts[place] for place in wrong.tolist()], dtype="str"),
-            "label": pd.Series([label_names[int(labels[place])] for place in wrong], dtype="str"),
-            "predicted": pd.Series([label_names[int(predicted[place])] for place in wrong], dtype="str"),
-            "score": scores[wrong],
-            "label_score": probabilities[wrong, labels[wrong]],
-        }
-    )

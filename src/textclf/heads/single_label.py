@@ -1,4 +1,4 @@
-"""The task of choosing one label for each text: from logits to probabilities, decisions, loss and metrics."""
+"""Single-label classification: from logits to probabilities, decisions, loss and metrics."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decisions:
-    """The label of each row.
-
-    Attributes:
-        label_ids: int64[rows].
-        labels: Their names.
-        scores: float32[rows], the probability of the chosen label.
-    """
+    """The chosen label of each row: its id (int64[rows]), its name and its probability (float32[rows])."""
 
     label_ids: NDArray[np.int64]
     labels: list[str]
@@ -32,10 +26,10 @@ class Decisions:
 class SingleLabel:
     """Each row has exactly one of the labels.
 
-    Everything that depends on the kind of task is here and in `heads.metrics`: no other room computes a softmax, an
-    argmax or a loss. Another kind of task (several labels for a text) is another class with the same methods.
+    Everything that depends on the kind of task is here and in `heads.metrics`. Another kind of task (several labels
+    per text) would be another class with the same methods.
 
-    Args:
+    Attributes:
         labels: Label names in the order of their ids.
     """
 
@@ -57,7 +51,7 @@ class SingleLabel:
         return Decisions(label_ids, [self.labels[index] for index in label_ids], probabilities.max(axis=1))
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Sums the cross-entropies of logits[rows, labels] and label ids, each times the weight of its row."""
+        """Sums the cross-entropies of logits[rows, labels] against label ids, each times the weight of its row."""
         import torch
 
         losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")

@@ -21,28 +21,22 @@ logger = logging.getLogger(__name__)
 def build_classifier(
     fetched: FetchedModel | None, encoded: EncodedData, *, model: ModelConfig, labels: tuple[str, ...], seed: int
 ) -> PreTrainedModel:
-    """Makes a sequence classifier with an untrained head of one output a label.
+    """Builds a sequence classifier with an untrained head of one output per label, on the CPU in fp32.
 
-    Args:
-        fetched: The model folder; None makes a BERT of the shape in `model.architecture` with random weights.
-        encoded: The data it will see: decides the vocabulary size of a new BERT and the needed positions.
-        model: Whether the folder's weights are used or only its shape.
-        labels: Label names in the order of their ids; they become `id2label`.
-        seed: Seed of all random weights.
-
-    Returns:
-        The model on the CPU, fp32, in training mode.
+    The encoder comes from the fetched folder: with its weights, or with its shape alone if `model.initialization` is
+    `random`. Without a folder it is a BERT of the shape in `model.architecture`, with the vocabulary size of `encoded`.
+    The labels, in the order of their ids, become `id2label`; the seed decides all random weights.
 
     Raises:
-        ModelError: The folder's weights are missing, not safetensors or not loadable; or the model takes fewer
-            positions than `encoding.max_length`.
+        ModelError: The folder's weights are missing, not safetensors or not loadable; or the model accepts fewer
+            tokens than `encoding.max_length`.
     """
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, set_seed
 
     quiet_transformers()
     config: Any
-    # The Auto classes carry no types.
+    # The Auto classes are untyped.
     model_class: Any = AutoModelForSequenceClassification
     classifier: PreTrainedModel
     names: dict[str, Any] = {
@@ -79,7 +73,7 @@ def build_classifier(
             config=config,
             use_safetensors=True,
             dtype="float32",
-            # A head of another task's size is replaced by a new one, as intended here.
+            # A head whose size is that of another task is replaced.
             ignore_mismatched_sizes=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -97,6 +91,6 @@ def _check_positions(config: object, encoded: EncodedData, fetched: FetchedModel
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and positions < encoded.max_length:
         raise ModelError(
-            f"encoding.max_length is {encoded.max_length}, but the model from {fetched.origin} takes at most "
+            f"encoding.max_length is {encoded.max_length}, but the model from {fetched.origin} accepts at most "
             f"{positions} tokens. Set encoding.max_length to {positions} or less."
         )

@@ -1,7 +1,7 @@
-"""A trained classifier as a folder: raw text, or pairs of texts, in; probabilities out.
+"""A trained classifier as a folder: raw texts or pairs of texts in, probabilities out.
 
-Evaluation, batch prediction and serving all call this class, so they cannot disagree. The folder is a plain Hugging
-Face model folder (`from_pretrained` reads it) with one more file, `textclf.json`: how texts are cleaned and cut.
+Evaluation, batch prediction and serving all use this class, so they cannot disagree. The folder is a plain Hugging Face
+model folder (for `from_pretrained`) plus `textclf.json`, which says how texts are cleaned and truncated.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SETTINGS_FILE = "textclf.json"
-# Texts of one tokenizer call: enough for all cores, small enough that token ids never pile up.
+# Enough texts to keep all cores busy, few enough that their token ids fit into memory.
 TEXTS_PER_TOKENIZER_CALL = 8192
 
 
 class ClassifierSettings(Record):
-    """What a model folder must know beside weights and tokenizer."""
+    """What a model folder needs besides weights and tokenizer."""
 
     textclf_version: str = __version__
     labels: tuple[str, ...]
@@ -52,7 +52,7 @@ class ClassifierSettings(Record):
 
     @classmethod
     def of(cls, config: TrainConfig, labels: tuple[str, ...]) -> ClassifierSettings:
-        """What a model that is trained with this configuration has to know."""
+        """Returns the settings of a model that is trained with this configuration."""
         return cls(
             labels=labels,
             max_length=config.encoding.max_length,
@@ -62,7 +62,7 @@ class ClassifierSettings(Record):
 
 
 def read_settings(folder: Path) -> ClassifierSettings:
-    """Reads what a folder that `save_classifier` wrote says about itself.
+    """Reads the settings from a folder that `save_classifier` wrote.
 
     Raises:
         OSError: The file is missing or cannot be read.
@@ -83,13 +83,8 @@ def save_classifier(
 class Classifier:
     """Classifies raw texts, or pairs of them.
 
-    Attributes:
-        engine: Computes the logits; its name says in which precision.
-        head: Makes probabilities and decisions of them.
-        labels: Label names in the order of their ids.
-        cleaning: How texts are cleaned first.
-        max_length: Longest sequence in tokens.
-        pairs: Whether it classifies pairs of texts.
+    The engine computes logits, the head turns them into probabilities and decisions; the other attributes are those of
+    `ClassifierSettings`.
     """
 
     def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase, settings: ClassifierSettings) -> None:
@@ -103,11 +98,7 @@ class Classifier:
 
     @classmethod
     def load(cls, folder: Path, *, mixed_precision: AskedPrecision = "auto") -> Classifier:
-        """Loads a model folder without any connection, pickle or foreign code.
-
-        Args:
-            folder: A folder that `save_classifier` wrote.
-            mixed_precision: `auto`, `no`, `bf16` or `fp16`.
+        """Loads a folder that `save_classifier` wrote, without network access, pickle or remote code.
 
         Raises:
             ModelError: A file is missing or damaged.
@@ -136,20 +127,19 @@ class Classifier:
         batch_size: int = 64,
         progress: tqdm[Any] | None = None,
     ) -> NDArray[np.float32]:
-        """Classifies texts, or pairs of them, in batches of similar length.
+        """Classifies raw texts, or pairs of them, in batches of similar length.
 
         Args:
-            texts: Raw texts; they are cleaned here.
-            text_pairs: For a model of pairs, the second text of each; else None.
+            texts: They are cleaned here.
+            text_pairs: The second text of each for a model of pairs, else None.
             batch_size: Rows per batch.
-            progress: A bar that moves by one for each text.
+            progress: A bar that advances by one per text.
 
         Returns:
-            Probabilities: float32[len(texts), len(labels)], in the order of the texts; each row sums to 1.
+            Probabilities: float32[texts, labels], in the order of the texts; each row sums to 1.
 
         Raises:
-            DataError: A model of pairs gets no second texts, or a model of single texts does; or they are not as many
-                as the first ones.
+            DataError: Second texts are missing, not expected, or not as many as the first ones.
         """
         self._check_pairs(texts, text_pairs)
         logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
@@ -157,7 +147,7 @@ class Classifier:
             chunk = slice(start, start + TEXTS_PER_TOKENIZER_CALL)
             encoded = self._token_ids(texts[chunk], None if text_pairs is None else text_pairs[chunk])
             ids = encoded["input_ids"]
-            # Longest first: a batch that does not fit into memory fails at once, not after an hour.
+            # Longest first, so that a batch that does not fit into memory fails immediately, not after an hour.
             order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
             for first in range(0, len(order), batch_size):
                 batch = order[first : first + batch_size]
@@ -191,6 +181,6 @@ class Classifier:
         for name, sequences in columns.items():
             padded[name] = np.full(is_token.shape, padding[name], dtype=np.int64)
             padded[name][is_token] = [token for sequence in sequences for token in sequence]
-        # Without padding no mask is needed, and attention takes its fastest path.
+        # Without a mask, attention takes its fastest path.
         mask = None if is_token.all() else is_token.astype(np.int64)
         return self.engine.logits(padded["input_ids"], mask, padded.get("token_type_ids"))

@@ -1,4 +1,4 @@
-"""What the hardware is, and which precision it gains from."""
+"""The hardware, and the precision that suits it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ AskedPrecision = Literal["auto", "no", "bf16", "fp16"]
 
 
 def resolve_precision(asked: AskedPrecision) -> Precision:
-    """Turns `auto` into the precision that the hardware gains from.
+    """Turns `auto` into the precision that suits the hardware; `no` means fp32.
 
-    GPUs from Ampere on compute bf16 at twice the speed of fp32 and better; older ones gain from fp16. A CPU gains only
-    with bf16 instructions (AVX512-BF16, AMX): without them bf16 is many times slower than fp32 (docs/experiments.md).
-
-    Returns:
-        `no` means fp32.
+    GPUs from Ampere on compute bf16 at least twice as fast as fp32; older ones benefit from fp16. A CPU benefits only
+    if it has bf16 instructions (AVX512-BF16, AMX); without them bf16 is many times slower (docs/experiments.md).
     """
     import torch
 
@@ -28,7 +25,7 @@ def resolve_precision(asked: AskedPrecision) -> Precision:
 
 
 def describe_hardware() -> dict[str, str]:
-    """Names the hardware for a run's record: `hardware.device`, `hardware.cpu_threads` and `hardware.platform`."""
+    """Describes the hardware for a run: `hardware.device`, `hardware.cpu_threads` and `hardware.platform`."""
     import torch
 
     device = (

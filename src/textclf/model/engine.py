@@ -1,4 +1,4 @@
-"""What computes logits: the seam at which another runtime or precision takes the place of torch."""
+"""Engines compute logits; another runtime can replace torch here."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ class Engine(Protocol):
     """A loaded model that computes logits.
 
     Attributes:
-        name: Runtime and precision, e.g. `torch-bf16`: probabilities are comparable to the last digit only between
-            engines of the same name.
+        name: Runtime and precision, e.g. `torch-bf16`. Only engines of the same name agree to the last digit.
     """
 
     name: str
@@ -33,9 +32,9 @@ class Engine(Protocol):
         """Computes logits[batch, labels] of one padded batch.
 
         Args:
-            input_ids: Shape [batch, tokens], as the other two.
-            attention_mask: 0 where there is padding; None if there is none.
-            token_type_ids: Which text of a pair a token belongs to; None for single texts.
+            input_ids: Shape [batch, tokens], like the other two.
+            attention_mask: 0 for padding; None without padding.
+            token_type_ids: 0 or 1 for the first or second text of a pair; None for single texts.
         """
         ...
 
@@ -54,7 +53,7 @@ class TorchEngine:
             "dtype": torch.float16 if precision == "fp16" else torch.bfloat16,
             "enabled": precision != "no",
         }
-        # A tokenizer may tell the texts of a pair apart for a model that does not.
+        # A tokenizer may return token types that its model does not accept.
         self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
     def logits(

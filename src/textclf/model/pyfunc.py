@@ -1,4 +1,4 @@
-"""The entry point of MLflow to a logged classifier: texts in; label, score and probabilities out, or an error."""
+"""MLflow's entry point to a logged classifier: texts in; label, score and probabilities, or an error, out."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _UNANSWERED = {"label": None, "score": None, "probabilities": None}
 
 
 def signature_and_example(*, pairs: bool) -> tuple[ModelSignature, pd.DataFrame]:
-    """Describes what a logged model takes and answers, and gives an example of its input.
+    """Returns the signature of a logged model and an example of its input.
 
-    The texts are of any type: in a column of strings, MLflow's server makes the text "None" of a null.
+    Texts are declared to be of any type: in a column of strings, MLflow's server turns null into the text "None".
     """
     import pandas as pd
     from mlflow.models import ModelSignature
@@ -46,24 +46,24 @@ class PyfuncClassifier:
         self._classifier = classifier
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Classifies the column `text`, or the pairs of `text` and `text_pair` if the model is one of pairs.
+        """Classifies the column `text`, or pairs of `text` and `text_pair` if the model classifies pairs.
 
         Returns:
-            For each row: `label` (its name), `score` (its probability) and `probabilities` (by label name); or, for
-            a row that batch prediction would quarantine, None in these and the reason as `error`.
+            Per row: `label` (its name), `score` (its probability) and `probabilities` (by label name). For a row that
+            batch prediction would quarantine, these are None and `error` is the reason.
         """
         import pandas as pd
 
         given = model_input[["text", "text_pair"] if self._classifier.pairs else ["text"]]
-        # From `{"inputs": {"text": ["…", "…"]}}` MLflow's server makes one row of lists.
+        # MLflow's server turns `{"inputs": {"text": ["…", "…"]}}` into one row of lists.
         if len(given) == 1 and all(isinstance(value, list) for value in given.iloc[0]):
             given = pd.DataFrame(given.iloc[0].to_dict())
-        # All that pandas calls missing (NaN, NA, NaT) becomes None.
+        # NaN, NA and NaT become None.
         given = given.astype(object).where(given.notna(), None)
         cleaned = [clean_texts(row, self._classifier.cleaning) for row in given.itertuples(index=False)]
         answers = iter(self._answers([texts for texts in cleaned if not isinstance(texts, str)]))
         rows = [{**_UNANSWERED, "error": texts} if isinstance(texts, str) else next(answers) for texts in cleaned]
-        # As objects: a missing score would become NaN, which JSON does not know.
+        # As objects: a missing score would become NaN, which JSON lacks.
         return pd.DataFrame(rows, columns=[*_UNANSWERED, "error"], dtype=object)
 
     def _answers(self, texts: Sequence[tuple[str, ...]]) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Encode texts as token ids: whole data sets to Arrow on disk, found again by digest, and texts in memory."""
+"""Encode texts as token ids: data sets as Arrow files that are reused by digest, and texts in memory."""
 
 from __future__ import annotations
 
@@ -30,33 +30,28 @@ ENCODING_VERSION = 1
 ROWS_PER_BATCH = 4096
 WEIGHTS_AND_SHAPE = re.compile(r"\.safetensors(\.index\.json)?$|^config\.json$")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# Above this share of unknown tokens the vocabulary does not fit the language of the texts.
+# Above this share of unknown tokens, the vocabulary is not one for the language of the texts.
 LARGEST_UNKNOWN_SHARE = 0.5
 
 
 def encode(
     prepared: PreparedData, fetched: FetchedModel | None, *, model: ModelConfig, encoding: EncodingConfig, folder: Path
 ) -> EncodedData:
-    """Encodes every split of a prepared data set as token ids, or finds the result of an earlier run.
+    """Encodes every split of a prepared data set as token ids, or reuses the result of an earlier run.
 
-    Each split becomes an Arrow stream file `<split>.arrow` with columns row: int64, input_ids: list<int32> (special
-    tokens included, cut at `max_length`, not padded), length: int32, label: int64. Pairs of texts (a column
-    `text_pair`) become one sequence, the longer text cut first, with a column token_type_ids: list<int32> if the
-    tokenizer tells the texts apart by it. A column `weight` of the training rows is kept: float32.
+    Each split becomes an Arrow stream file `<split>.arrow` with columns row: int64, input_ids: list<int32> (with
+    special tokens, truncated to `max_length`, not padded), length: int32, label: int64. Pairs of texts (with a column
+    `text_pair`) become one sequence, the longer text truncated first, with a column token_type_ids: list<int32> if the
+    tokenizer produces it. A column `weight` of the training rows is kept: float32.
 
-    Args:
-        prepared: The cleaned data set.
-        fetched: The model whose tokenizer is used; None builds a vocabulary from the training text, or takes the
-            vocabulary file of `model.architecture`.
-        model: The model's configuration.
-        encoding: Length limit.
-        folder: Where encoded data sets are stored, one folder for each digest.
+    The tokenizer is that of the fetched model; without one, its vocabulary is the file in `model.architecture` or is
+    built from the training text. `folder` holds one subfolder per digest.
 
     Raises:
         ModelError: The tokenizer cannot be loaded or has no vocabulary.
         ConfigError: The vocabulary file cannot be read.
-        DataError: The vocabulary does not know the language of the texts.
-        StorageError: The disk is full or must not be written to.
+        DataError: The vocabulary is not one for the language of the texts.
+        StorageError: The disk is full or not writable.
     """
     digest = digest_of(
         ENCODING_VERSION,
@@ -68,7 +63,7 @@ def encode(
     target = folder / digest
     found = find(target, EncodedData)
     if found:
-        logger.info("Tokenize: found again by digest %s, nothing to do.", digest[:12])
+        logger.info("Tokenize: reusing the result of an earlier run (digest %s).", digest[:12])
         return found
     with building(target) as temporary:
         tokenizer = load_tokenizer(fetched.folder) if fetched else _new_tokenizer(prepared, model, temporary)
@@ -85,7 +80,7 @@ def encode(
         if unknown > LARGEST_UNKNOWN_SHARE * tokens:
             raise DataError(
                 f"The tokenizer knows only {1 - unknown / tokens:.0%} of the training text's tokens: its vocabulary "
-                "is of another language or damaged. Choose a model made for the language of the texts."
+                "is for another language or damaged. Choose a model made for the language of the texts."
             )
         record = EncodedData(
             digest=digest,
@@ -100,7 +95,7 @@ def encode(
         )
         record = publish(temporary, target, record)
     logger.info(
-        "Tokenize: %s texts, %.0f tokens on average, %.1f %% of the training texts cut at %d tokens.",
+        "Tokenize: %s texts, %.0f tokens on average, %.1f %% of the training texts truncated to %d tokens.",
         f"{sum(prepared.rows.values()):,}",
         record.mean_tokens,
         100 * truncated["train"] / max(prepared.rows["train"], 1),
@@ -110,10 +105,10 @@ def encode(
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Loads a fast tokenizer from a model folder, without any connection.
+    """Loads a fast tokenizer from a model folder, without network access.
 
     Raises:
-        ModelError: The folder holds no fast tokenizer, or one with hardly any vocabulary.
+        ModelError: The folder has no fast tokenizer, or one with hardly any vocabulary.
     """
     from transformers import AutoTokenizer
 
@@ -126,7 +121,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"The tokenizer in {folder} cannot be loaded: {error}\n"
             "Expected tokenizer.json, or vocab.txt with tokenizer_config.json."
         ) from error
-    # A tokenizer that did not find its vocabulary loads with the special tokens alone and says nothing.
+    # A tokenizer that does not find its vocabulary loads silently with the special tokens alone.
     if not tokenizer.is_fast or len(tokenizer) <= 2 * len(SPECIAL_TOKENS):
         raise ModelError(
             f"The tokenizer in {folder} has {len(tokenizer)} tokens: its vocabulary is missing, or "
@@ -138,16 +133,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def token_ids(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], text_pairs: Sequence[str] | None, *, max_length: int
 ) -> BatchEncoding:
-    """Turns cleaned texts, or pairs of them, into token ids, as training and prediction both need them.
+    """Turns cleaned texts, or pairs of them, into token ids, for training and prediction alike.
 
-    Args:
-        tokenizer: A fast tokenizer.
-        texts: The texts.
-        text_pairs: The second text of each; None for single texts.
-        max_length: Longest sequence; of a pair, the longer text is cut first.
+    Sequences are truncated to `max_length` tokens; of a pair, the longer text first.
 
     Returns:
-        `input_ids`, not padded, and for pairs `token_type_ids` if the tokenizer has them: a list of lists each.
+        `input_ids`, not padded, and for pairs `token_type_ids` if the tokenizer produces them: lists of lists.
     """
     encoded: BatchEncoding = tokenizer(
         list(texts),
@@ -156,17 +147,17 @@ def token_ids(
         max_length=max_length,
         padding=False,
         return_attention_mask=False,
-        # None leaves it to the tokenizer, which knows whether its model takes them.
+        # None leaves it to the tokenizer, which knows whether its model accepts them.
         return_token_type_ids=False if text_pairs is None else None,
     )
     return encoded
 
 
 def build_vocabulary(texts: Iterable[str], size: int) -> list[str]:
-    """Builds a WordPiece vocabulary: special tokens, characters, then whole words, each by frequency.
+    """Builds a WordPiece vocabulary: special tokens, characters, then words, each by frequency.
 
-    Every character gets an entry, also as the continuation of a word, so that no training text is unknown as long as
-    `size` allows.
+    Every character gets an entry, also as the continuation of a word: as far as `size` allows, the training texts have
+    no unknown tokens.
 
     Returns:
         The tokens in the order of their ids.
@@ -183,12 +174,12 @@ def build_vocabulary(texts: Iterable[str], size: int) -> list[str]:
         pieces[word[0]] += count
         for character in word[1:]:
             pieces[f"##{character}"] += count
-    # Ties are broken by the token itself, so that the same texts always give the same ids.
+    # Ties are broken by the token, so that the same texts always give the same ids.
     by_frequency = sorted(pieces.items(), key=lambda item: (-item[1], item[0]))
-    whole = sorted(
+    frequent = sorted(
         ((word, count) for word, count in words.items() if len(word) > 1 and count > 1), key=lambda i: (-i[1], i[0])
     )
-    ordered = dict.fromkeys([*SPECIAL_TOKENS, *(token for token, _ in by_frequency), *(token for token, _ in whole)])
+    ordered = dict.fromkeys([*SPECIAL_TOKENS, *(token for token, _ in by_frequency), *(token for token, _ in frequent)])
     return list(ordered)[:size]
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill, a power cut and a damaged disk: they count only when sealed by their digests."""
+"""Checkpoints that survive kills, power cuts and damaged disks: only those sealed with their digests count."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATE_FILE = "trainer_state.json"
 def seal(checkpoint: Path) -> None:
     """Syncs the files of a checkpoint to the disk, and writes their digests last.
 
-    For the 1.2 GB of bert-base with its optimizer that takes about two seconds.
+    This takes about two seconds for bert-base with its optimizer (1.2 GB).
 
     Raises:
         OSError: The disk is full or broken.
@@ -35,46 +35,45 @@ def seal(checkpoint: Path) -> None:
 
 
 def usable_checkpoints(folder: Path) -> list[Path]:
-    """Finds the checkpoints from which training can go on, the newest first, and removes all others.
+    """Returns the checkpoints from which training can resume, newest first, and removes all others.
 
-    A checkpoint is of no use without the one that holds the best model up to there: at the end, that model would be
-    missing.
+    A checkpoint also needs the one that holds the best model so far, which would otherwise be missing at the end.
 
     Raises:
         OSError: An unusable checkpoint cannot be removed.
     """
-    whole = {}
+    intact = {}
     for checkpoint in folder.glob("checkpoint-*"):
-        if _is_whole(checkpoint):
-            whole[int(checkpoint.name.split("-")[1])] = checkpoint
+        if _is_intact(checkpoint):
+            intact[int(checkpoint.name.split("-")[1])] = checkpoint
         else:
             logger.warning("Train: the checkpoint %s is incomplete or damaged and is removed.", checkpoint)
             shutil.rmtree(checkpoint)
-    for step, checkpoint in sorted(whole.items()):
+    for step, checkpoint in sorted(intact.items()):
         best = read_state(checkpoint)["best_global_step"]
-        if best and best not in whole:
+        if best and best not in intact:
             logger.warning(
-                "Train: the checkpoint %s is removed, because the best model up to there, that of step %d, is lost.",
+                "Train: the checkpoint %s is removed, because the best model so far, that of step %d, is lost.",
                 checkpoint,
                 best,
             )
             shutil.rmtree(checkpoint)
-            del whole[step]
-    return [whole[step] for step in sorted(whole, reverse=True)]
+            del intact[step]
+    return [intact[step] for step in sorted(intact, reverse=True)]
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """Reads the state of the Trainer in a whole checkpoint."""
+    """Reads the Trainer's state from an intact checkpoint."""
     state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
     return state
 
 
 def is_last(checkpoint: Path) -> bool:
-    """Says whether training was to stop after a checkpoint: all steps were done, or nothing got better any more."""
+    """Returns whether training was to stop after a checkpoint: at the last step, or for lack of improvement."""
     return bool(read_state(checkpoint)["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _is_intact(checkpoint: Path) -> bool:
     try:
         digests = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
         return all(file_sha256(checkpoint / name) == digest for name, digest in digests.items())

@@ -1,4 +1,4 @@
-"""Fine-tune a classifier with Trainer and accelerate; go on from the last checkpoint after a kill."""
+"""Fine-tune a classifier with Trainer and accelerate, and resume from the last checkpoint after a kill."""
 
 from __future__ import annotations
 
@@ -45,34 +45,24 @@ def train(
     folder: Path,
     log_metrics: LogMetrics,
 ) -> TrainedModel:
-    """Fine-tunes, keeps the best checkpoint by the validation metric, and writes it as a model folder.
+    """Fine-tunes a classifier and writes the best checkpoint by the validation metric as a model folder.
 
-    Called again with the same folder after a kill, it goes on from the newest whole checkpoint, with the same batches
-    and random numbers as if nothing had happened; called after it was done, it returns at once.
+    Called again with the same folder after a kill, it resumes from the newest intact checkpoint, with the same batches
+    and random numbers as without the kill; called after training, it returns immediately.
 
-    Args:
-        encoded: The encoded data set.
-        fetched: The model to start from; None makes a new one.
-        settings: What the model folder will say about labels, cleaning and length.
-        model: Whether the weights of the fetched model are used; the shape of a new one.
-        encoding: Whether every batch is padded to the length limit.
-        training: How to train.
-        run_id: The MLflow run that this training belongs to.
-        folder: Where checkpoints and the result lie; one folder for each run.
-        log_metrics: Takes metrics by name (`train/loss`, `validation/f1_macro`) and their step while it trains.
-
-    Returns:
-        The record of the model folder.
+    Training starts from the fetched model; None builds a new one (see `build_classifier`). The folder, one per run,
+    holds the checkpoints and the result. `log_metrics` receives metrics by name (`train/loss`, `validation/f1_macro`)
+    and their step during training.
 
     Raises:
         ModelError: The model cannot be built or loaded.
-        StorageError: The disk is full or must not be written to, or a checkpoint was damaged during the training.
+        StorageError: The disk is full or not writable, or a checkpoint was damaged during training.
     """
     from safetensors import SafetensorError
 
     done = folder / RECORD_FILE
     if done.is_file():
-        logger.info("Train: this run was trained before it was interrupted; going on after training.")
+        logger.info("Train: this run was trained before it was interrupted; continuing after training.")
         return TrainedModel.model_validate_json(done.read_text(encoding="utf-8"))
     started = time.monotonic()
     try:
@@ -94,11 +84,11 @@ def train(
         raise storage_error(folder, error) from error
     except SafetensorError as error:
         raise StorageError(
-            f"The best checkpoint in {folder} cannot be read, though it could be when training began: {error}\n"
-            "Check the disk, then start the same command again: it goes on from the newest whole checkpoint."
+            f"The best checkpoint in {folder} cannot be read, though training wrote it: {error}\n"
+            "Check the disk, then start the same command again: it resumes from the newest intact checkpoint."
         ) from error
     if record.steps < state.max_steps:
-        logger.info("Train: no better for %s evaluations; stopped early.", training.early_stopping_patience)
+        logger.info("Train: stopped early after %s evaluations without improvement.", training.early_stopping_patience)
     logger.info(
         "Train: %d steps in %.0f s; best validation %s %.4f.",
         record.steps,
@@ -148,13 +138,13 @@ def _make_trainer(
 
 
 def _run_trainer(make_trainer: Callable[[], ClassifierTrainer], folder: Path) -> tuple[ClassifierTrainer, int | None]:
-    """Trains to the end; returns the trainer with the best model, and the step of the checkpoint it went on from."""
+    """Trains to the end; returns the trainer with the best model, and the step that training resumed from."""
     import torch
 
     for checkpoint in usable_checkpoints(folder):
         trainer = make_trainer()
         step: int = read_state(checkpoint)["global_step"]
-        logger.info("Train: going on from step %d of an earlier start.", step)
+        logger.info("Train: resuming from step %d of the interrupted run.", step)
         try:
             trainer.go_on(checkpoint)
         except (OSError, MemoryError, torch.OutOfMemoryError):
@@ -162,7 +152,7 @@ def _run_trainer(make_trainer: Callable[[], ClassifierTrainer], folder: Path) ->
         except Exception as error:
             if trainer.progress.has_begun:
                 raise
-            # Whole, but for example written by a version of torch that this one does not understand.
+            # Intact, but for example written by a torch version that this one cannot read.
             logger.warning("Train: the checkpoint %s cannot be loaded (%s); trying an older one.", checkpoint, error)
             continue
         return trainer, step
@@ -172,7 +162,7 @@ def _run_trainer(make_trainer: Callable[[], ClassifierTrainer], folder: Path) ->
 
 
 def training_arguments(training: TrainingConfig, *, rows: int, folder: Path) -> TrainingArguments:
-    """Turns the configuration into Trainer's arguments, for so many training rows and a folder for checkpoints."""
+    """Returns Trainer's arguments for a number of training rows and a checkpoint folder."""
     import torch
     from transformers import TrainingArguments
 
@@ -189,15 +179,15 @@ def training_arguments(training: TrainingConfig, *, rows: int, folder: Path) -> 
         per_device_eval_batch_size=training.per_device_eval_batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
         learning_rate=training.learning_rate,
-        # Below 1 it is a share of all steps.
+        # Below 1: a share of all steps.
         warmup_steps=training.warmup_ratio,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
-        # By steps, also once an epoch: evaluation and checkpoint are then one event, with no kill between them that
-        # leaves a checkpoint whose evaluation is missing.
+        # By steps even once per epoch: evaluation and checkpoint are then one event, and no kill between them can
+        # leave a checkpoint without its evaluation.
         eval_strategy="steps",
         eval_steps=interval,
         save_strategy="steps",

@@ -1,6 +1,6 @@
 """Our additions to transformers' Trainer: reproducible length grouping, row weights, and progress as metrics.
 
-Imported only where training happens: it imports torch and transformers.
+Import it only where training happens, because it imports torch and transformers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from textclf.training.checkpoints import STATE_FILE, is_last, seal
 
 logger = logging.getLogger(__name__)
 
-# Larger windows pad less, but let a batch hold rows of more similar labels where length goes with the label.
+# Larger windows need less padding, but where length correlates with the label they make batches less mixed.
 BATCHES_PER_WINDOW = 16
 
 METRIC_NAMES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/gradient_norm"}
@@ -33,17 +33,12 @@ class LengthGroupedSampler(Sampler[int]):
     """Random order in which the rows of one batch have similar lengths.
 
     Rows are shuffled, sorted by length within windows of a few batches, cut into batches, and the batches are shuffled
-    again. Trainer's own sampler leaves the batches of a window in the order of their lengths: where length goes with
-    the label, as in reviews, dozens of steps in a row then see mostly one label, and a small model did not learn at
-    all (docs/experiments.md).
+    again. Trainer's own sampler leaves the batches of a window sorted by length: where length correlates with the
+    label, as in reviews, dozens of consecutive steps then see mostly one label, and a small model did not learn at all
+    (docs/experiments.md).
 
-    The order depends only on seed and epoch, so that a run that is continued in the middle of an epoch sees the rows
-    that it has not seen yet.
-
-    Args:
-        lengths: Tokens of each row.
-        batch_size: Rows per step.
-        seed: Together with the epoch it decides the order.
+    The order depends only on seed and epoch, so that a run resumed within an epoch gets the rows that it has not seen.
+    `lengths` are the tokens of each row, `batch_size` is the rows per step.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
@@ -63,7 +58,7 @@ class LengthGroupedSampler(Sampler[int]):
         for start in range(0, len(rows), window):
             alike = sorted(rows[start : start + window], key=lambda row: self._lengths[row])
             batches += [alike[first : first + self._batch_size] for first in range(0, len(alike), self._batch_size)]
-        # A batch that is not full must come last: Trainer cuts the rows into batches by counting.
+        # A batch that is not full must come last, because Trainer cuts the rows into batches by counting.
         partial = [batch for batch in batches if len(batch) < self._batch_size]
         full = [batch for batch in batches if len(batch) == self._batch_size]
         order = torch.randperm(len(full), generator=generator).tolist()
@@ -75,14 +70,14 @@ class LengthGroupedSampler(Sampler[int]):
 
 
 class ClassifierTrainer(Trainer):
-    """Trainer with reproducible length grouping and row weights, and without its own printing.
+    """Trainer with reproducible length grouping and row weights, and without console output.
 
-    The loss of a step is the mean of its rows, over all batches that are added up for it. A row with a
-    weight (a column `weight` of the training rows) counts as if it stood there so many times.
+    The loss of a step is the mean over the rows of all its accumulated batches. A row with a weight (a column `weight`
+    of the training rows) counts as that many rows.
     """
 
-    # Trainer takes BERT's loss, the mean of one batch, for one over all batches of a step: gradients and logged loss
-    # would grow with gradient_accumulation_steps. Ours really is one.
+    # Trainer mistakes BERT's loss, the mean of one batch, for a mean over all batches of a step: gradients and logged
+    # loss would grow with gradient_accumulation_steps. `compute_loss` does return such a mean.
     loss_is_scaled_for_ga = True
 
     def __init__(self, *, head: SingleLabel, group_by_length: bool, progress: Progress, **named: Any) -> None:
@@ -95,11 +90,11 @@ class ClassifierTrainer(Trainer):
         self.remove_callback(ProgressCallback)
 
     def go_on(self, checkpoint: Path) -> None:
-        """Trains on from a checkpoint to the end; nothing is left to train if it is the last one."""
+        """Resumes from a checkpoint and trains to the end; after the last one nothing is left to train."""
         if not is_last(checkpoint):
             self.train(resume_from_checkpoint=str(checkpoint))
             return
-        # Trainer would forget that it was to stop, and train on.
+        # Trainer would forget that it was to stop, and continue training.
         self.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
         best = self.state.best_global_step or self.state.global_step
         self.state.best_model_checkpoint = str(checkpoint.with_name(f"checkpoint-{best}"))
@@ -120,7 +115,7 @@ class ClassifierTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
         total = torch.as_tensor(sum(_weights(batch).sum() for batch in batch_samples), device=device)
-        # Gradients are averaged over the processes, so each divides by its share of the rows of all.
+        # Gradients are averaged over the processes, so each one divides by an equal share of all rows.
         share: torch.Tensor = self.accelerator.gather(total).sum() / self.accelerator.num_processes
         return share
 
@@ -131,7 +126,7 @@ class ClassifierTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Computes a batch's share of the weighted mean over the rows of its step, whose weights add up to the last."""
+        """Computes a batch's share of the mean over its step, whose row weights sum to `num_items_in_batch`."""
         outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "weight")})
         loss = self._head.loss(outputs.logits, inputs["labels"], _weights(inputs)) / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
@@ -149,14 +144,14 @@ def _weights(batch: Any) -> torch.Tensor:
 
 
 class Progress(TrainerCallback):
-    """Sends loss, rate, gradient norm and throughput on their way, draws the bar, and saves when time has passed.
+    """Logs loss, learning rate, gradient norm and throughput, draws the progress bar, and saves at time intervals.
 
     Args:
-        log_metrics: Takes metrics by their MLflow names, and the step.
+        log_metrics: Receives metrics by their MLflow names, and the step.
         checkpoint_seconds: Longest time without a checkpoint.
 
     Attributes:
-        has_begun: Whether all is loaded and training has begun.
+        has_begun: Whether everything is loaded and training has begun.
     """
 
     def __init__(self, log_metrics: Callable[[dict[str, float], int], None], *, checkpoint_seconds: float) -> None:
@@ -177,17 +172,17 @@ class Progress(TrainerCallback):
         )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Moves the bar; asks for a checkpoint when the last is too old."""
+        """Advances the bar; requests a checkpoint when the last one is too old."""
         if self._bar is not None:
             self._bar.update(1)
         if time.monotonic() - self._saved_at > self._checkpoint_seconds:
             control.should_save = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Makes the checkpoint count, and only then removes older ones; restarts their clock."""
+        """Seals the checkpoint, then removes older ones and restarts the clock."""
         folder = Path(str(args.output_dir))
         seal(folder / f"checkpoint-{state.global_step}")
-        # The newest and the best stay; not `save_total_limit`, which removes before the new one is on the disk.
+        # Keeps the newest and the best. `save_total_limit` would remove others before the new one is on the disk.
         rotate_checkpoints(
             str(folder), save_total_limit=2, best_model_checkpoint=state.best_model_checkpoint, use_mtime=True
         )
@@ -201,7 +196,7 @@ class Progress(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Sends what Trainer measured, with throughput since the last time."""
+        """Logs Trainer's metrics, with the throughput since the last log."""
         if not logs or "loss" not in logs:
             return
         metrics = {ours: float(logs[theirs]) for theirs, ours in METRIC_NAMES.items() if theirs in logs}
@@ -223,7 +218,7 @@ class Progress(TrainerCallback):
         metrics: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Sends the validation metrics."""
+        """Logs the validation metrics."""
         found = {
             f"validation/{name.removeprefix('eval_')}": float(value)
             for name, value in (metrics or {}).items()
