@@ -130,7 +130,7 @@ from textclf.data.check import check_data
 from textclf.fetching.local import local_files
 data = DataConfig(id_column="id")
 checked = check_data(local_files([sys.argv[1]]), data=data, cleaning=CleaningConfig())
-# getrusage would count the parent's memory, too, as it was when this process was forked.
+# getrusage would include the parent's memory, as it was when this process was forked.
 peak = int(Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024
 print(checked.rows["train"], sum(kind.rows for kind in checked.quarantined), peak)
 """
