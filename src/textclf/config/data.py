@@ -22,7 +22,7 @@ class SplitConfig(StrictModel):
         default=0.1, gt=0, lt=0.5, description="Share of the training rows that becomes `test` if there is none."
     )
     seed: int = Field(
-        default=42, ge=0, lt=2**32, description="Seed for cutting splits; `training.seed` does not affect them."
+        default=42, ge=0, lt=2**32, description="Seed for cutting splits, independent of `training.seed`."
     )
 
 

@@ -54,9 +54,7 @@ class ArchitectureConfig(StrictModel):
 
     num_hidden_layers: int = Field(default=2, ge=1, le=48, description="Number of transformer layers.")
     hidden_size: int = Field(default=128, ge=8, le=4096, description="Width of the hidden states.")
-    num_attention_heads: int = Field(
-        default=4, ge=1, le=64, description="Attention heads per layer; must divide hidden_size."
-    )
+    num_attention_heads: int = Field(default=4, ge=1, le=64, description="Heads per layer; must divide hidden_size.")
     intermediate_size: int = Field(default=512, ge=8, le=16384, description="Width of the feed-forward layers.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout of hidden states and attention.")
     vocabulary_size: int = Field(
@@ -102,9 +100,7 @@ class TrainingConfig(StrictModel):
         "and audit). A form sets every field, so choose the recipe in a file or on the command line.",
     )
     num_train_epochs: float = Field(default=3.0, gt=0, le=1000, description="Passes over the training rows.")
-    max_steps: int | None = Field(
-        default=None, ge=1, description="Number of optimiser steps to train; overrides num_train_epochs."
-    )
+    max_steps: int | None = Field(default=None, ge=1, description="Total optimiser steps; overrides num_train_epochs.")
     per_device_train_batch_size: int = Field(default=32, ge=1, le=4096, description="Rows per step on each device.")
     per_device_eval_batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch in evaluation.")
     gradient_accumulation_steps: int = Field(
@@ -114,18 +110,14 @@ class TrainingConfig(StrictModel):
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps for learning-rate warm-up.")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's weight decay.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
-    group_by_length: bool = Field(
-        default=True, description="Batch texts of similar length: less padding and faster steps."
-    )
+    group_by_length: bool = Field(default=True, description="Batch texts of similar length: less padding, more speed.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
     )
     metric_for_best_model: Literal["f1_macro", "accuracy", "loss"] = Field(
         default="f1_macro", description="Validation metric that selects the best checkpoint."
     )
-    evaluations_per_epoch: int = Field(
-        default=1, ge=1, le=100, description="Validation runs (and checkpoints) per epoch."
-    )
+    evaluations_per_epoch: int = Field(default=1, ge=1, le=100, description="Evaluations and checkpoints per epoch.")
     early_stopping_patience: int | None = Field(
         default=3, ge=1, description="Stop after this many evaluations without improvement; null never stops early."
     )
@@ -147,9 +139,7 @@ class EvaluationConfig(StrictModel):
     baselines: bool = Field(
         default=True, description="Also score a majority-class and a TF-IDF + logistic-regression baseline."
     )
-    untrained: bool = Field(
-        default=True, description="Also score the model before fine-tuning, with its untrained head."
-    )
+    untrained: bool = Field(default=True, description="Also score the model before fine-tuning (untrained head).")
     examples: tuple[str, ...] = Field(
         default=("我今天心情很好", "你好，我是AI助手", "我今天很生气"),
         description="Sentences to classify before and after training, for comparison.",
@@ -221,9 +211,7 @@ class PredictConfig(StrictModel):
 
     input: Path = Field(description="A CSV, TSV, JSONL or Parquet file with the texts, or a folder of such files.")
     output: Path = Field(description="File to write, or folder if the input is one. The ending sets the format.")
-    model: str = Field(
-        default="textclf-quickstart", pattern=r"^[\w.-]{1,200}$", description="Name of the registered model."
-    )
+    model: str = Field(default="textclf-quickstart", pattern=r"^[\w.-]{1,200}$", description="The registered model.")
     alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9_-]*$", description="Alias of the version to use.")
     text_column: str = Field(default="text", min_length=1, description="Column with the text.")
     text_pair_column: str | None = Field(
@@ -243,9 +231,7 @@ class PredictConfig(StrictModel):
     )
     probabilities: bool = Field(default=False, description="Also write one probability column per label.")
     batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch.")
-    rows_per_shard: int = Field(
-        default=8192, ge=1, le=1_000_000, description="Rows read, predicted and committed as a unit."
-    )
+    rows_per_shard: int = Field(default=8192, ge=1, le=1_000_000, description="Rows predicted and committed as a unit.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
     )

@@ -33,9 +33,7 @@ class HubSource(StrictModel):
         description="Repository on the hub, `owner/name`.",
         examples=["tiansz/bert-base-chinese"],
     )
-    revision: str | None = Field(
-        default=None, description="Branch, tag or commit; by default, the hub's default branch."
-    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit; by default, the default branch.")
     endpoint: str | None = Field(
         default=None,
         json_schema_extra={"pattern": _ENDPOINT},

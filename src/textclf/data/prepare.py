@@ -6,7 +6,7 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from itertools import compress, islice
 from pathlib import Path
@@ -83,7 +83,7 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
             with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as stream, closing(RepeatedIds()) as ids:
                 contract, quarantine = Contract(data, cleaning), Quarantine(stream)
                 reader = RowReader(files, contract, quarantine, ids)
-                splits, names = _read_splits(fetched, data, contract, quarantine, reader)
+                splits = _read_splits(fetched, data, contract, quarantine, reader)
         except _TooManyBrokenError as error:
             kept = home.quarantine / f"{digest}.jsonl"
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
             raise DataError(f"{error}\nThe broken rows read so far are in {kept}.") from None
         if missing:
             splits |= cut(splits["train"], missing, data.split.seed)
-        flags = leak_free(splits)
+        names, flags = contract.labels or {}, leak_free(splits)
         record = _record(fetched, digest, folder, data, cleaning, splits, flags, names, quarantine)
         _log(record)
         for split, rows in splits.items():
@@ -117,10 +117,9 @@ def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, *,
 
 def _read_splits(
     fetched: FetchedData, data: DataConfig, contract: Contract, quarantine: Quarantine, reader: RowReader
-) -> tuple[dict[Split, Rows], dict[str, str]]:
+) -> dict[Split, Rows]:
     """Reads all splits, the training rows first because the labels come from them if the contract names none."""
     splits: dict[Split, Rows] = {}
-    names = dict(data.labels or {})
     for split in SPLITS:
         if split not in fetched.splits:
             continue
@@ -133,10 +132,9 @@ def _read_splits(
         if not rows or broken > data.contract.max_quarantined_share * (kept + broken):
             raise _broken(fetched, split, kept, data, contract, quarantine)
         if split == "train" and data.labels is None:
-            names = label_names(Counter(rows.labels), data.label_column)
-            contract.labels = names
+            contract.labels = label_names(Counter(rows.labels), data.label_column)
         splits[split] = rows
-    return splits, names
+    return splits
 
 
 def _append(rows: Rows, source: str, number: int, row: ContractRow) -> None:
@@ -196,7 +194,7 @@ def _record(
     cleaning: CleaningConfig,
     splits: dict[Split, Rows],
     leak_flags: dict[Split, list[bool]],
-    names: dict[str, str],
+    names: Mapping[str, str],
     quarantine: Quarantine,
 ) -> PreparedData:
     for split in SPLITS:
@@ -238,7 +236,7 @@ def _record(
     )
 
 
-def _contents(rows: Rows, names: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+def _contents(rows: Rows, names: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     labels = (names[label] for label in rows.labels)
     return zip(rows.texts, rows.pairs, labels, strict=True)
 
@@ -257,7 +255,7 @@ def _log(prepared: PreparedData) -> None:
     )
 
 
-def _table(rows: Rows, names: dict[str, str], leak_flags: list[bool] | None, data: DataConfig) -> pa.Table:
+def _table(rows: Rows, names: Mapping[str, str], leak_flags: list[bool] | None, data: DataConfig) -> pa.Table:
     ids = {name: index for index, name in enumerate(dict.fromkeys(names.values()))}
     columns = {
         "row": pa.array(rows.numbers, pa.int64()),

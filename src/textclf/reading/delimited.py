@@ -46,17 +46,16 @@ def find_delimiter(
     Raises:
         DataError: The delimiter is fixed, and the file obviously has another one.
     """
-    ahead = _look_ahead(lines)
-    lines.give_back(ahead)
-    head = [text.removesuffix("\r").replace("\r", " ") for text, _ in ahead]
+    head = [text.removesuffix("\r").replace("\r", " ") for text in _look_ahead(lines)]
+    columns = len(column_names or ())
     if delimiter == "auto" and not tsv:
-        return _most_columns(head, len(column_names or ()))
+        return _most_columns(head, columns)
     fixed = "\t" if tsv else delimiter
     checked = head if column_names else head[:1]
-    found = _most_columns(checked, len(column_names or ()))
+    found = _most_columns(checked, columns)
     if any(fixed in line for line in checked) or not any(found in line for line in checked):
         return fixed
-    if len(column_names or (0, 0)) < 2 or (column_names and not _fits(checked, found, len(column_names))):
+    if column_names and (columns < 2 or set(_field_counts(checked, found)) != {columns}):
         return fixed
     wanted = f"ends in {path.suffix}" if tsv else f"should be separated by {_DELIMITER_NAMES[fixed]} (delimiter)"
     raise DataError(
@@ -72,20 +71,19 @@ def is_tab_separated(lines: Lines, delimiter: Delimiter, column_names: tuple[str
     """
     if delimiter != "auto":
         return delimiter == "\t"
-    ahead = _look_ahead(lines)
-    lines.give_back(ahead)
-    tabs = [text.count("\t") for text, _ in ahead if text.strip()]
+    tabs = [text.count("\t") for text in _look_ahead(lines) if text.strip()]
     expected = len(column_names) - 1 if column_names else (tabs or [0])[0]
     return expected > 0 and tabs.count(expected) >= _FITTING_SHARE * len(tabs)
 
 
-def _look_ahead(lines: Lines) -> list[Line]:
+def _look_ahead(lines: Lines) -> list[str]:
     ahead: list[Line] = []
     characters = 0
     while len(ahead) < _LOOK_AHEAD_LINES and characters < _LOOK_AHEAD_CHARACTERS and (line := next(lines, None)):
         ahead.append(line)
         characters += len(line[0])
-    return ahead
+    lines.give_back(ahead)
+    return [text for text, _ in ahead]
 
 
 def _most_columns(head: list[str], columns: int) -> str:
@@ -100,10 +98,6 @@ def _most_columns(head: list[str], columns: int) -> str:
     # If none fits, rows are damaged, and only the header line can tell.
     best = max(candidates, key=lambda found: found[:4] if found[0] else (False, found[3]), default=None)
     return best[-1] if best else ","
-
-
-def _fits(head: list[str], delimiter: str, columns: int) -> bool:
-    return set(_field_counts(head, delimiter)) == {columns}
 
 
 def _field_counts(head: list[str], delimiter: str) -> list[int]:
