@@ -300,7 +300,7 @@ class TestRefused:
         assert "Did you mean 'text_a'? Set data.text_column to it: --data.text_column text_a" in message
         assert "data.column_names" in message
 
-    def test_ids_that_stand_twice_or_not_at_all_are_quarantined(self, folder: Path, home: Home) -> None:
+    def test_repeated_and_missing_ids_are_quarantined(self, folder: Path, home: Home) -> None:
         raw = splits_of(folder, "id\ttext\tlabel", "a\t甲\t1\nb\t乙\t0\n\t己\t0\na\t丙\t0\n", rest="c\t丁\t1\n")
         (folder / "test.tsv").write_text("id\ttext\tlabel\nb\t丁\t1\nd\t戊\t1\n", encoding="utf-8")
         prepared = run(raw, home, id_column="id")
@@ -326,7 +326,7 @@ class TestRefused:
         with pytest.raises(DataError, match=r"1 labels have fewer training rows(?s:.*)'0': 1\n"):
             run(raw, home, contract={"min_rows_per_label": 2})
 
-    def test_several_labels_a_row_are_not_for_training(self, folder: Path, home: Home) -> None:
+    def test_several_labels_per_row_are_not_for_training(self, folder: Path, home: Home) -> None:
         with pytest.raises(ConfigError, match="training needs one label per row"):
             run(splits_of(folder, "text\tlabel", "甲\t1|0\n"), home, label_separator="|")
 
