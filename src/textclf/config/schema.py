@@ -211,7 +211,7 @@ class PredictConfig(StrictModel):
 
     input: Path = Field(description="A CSV, TSV, JSONL or Parquet file with the texts, or a folder of such files.")
     output: Path = Field(description="File to write, or folder if the input is one. The ending sets the format.")
-    model: str = Field(default="textclf-quickstart", pattern=r"^[\w.-]{1,200}$", description="The registered model.")
+    model: str = Field(default="textclf-quickstart", pattern=r"^[\w.-]{1,200}$", description="Registered model to use.")
     alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9_-]*$", description="Alias of the version to use.")
     text_column: str = Field(default="text", min_length=1, description="Column with the text.")
     text_pair_column: str | None = Field(
