@@ -192,7 +192,7 @@ def test_personal_data_stay_where_masking_is_not_asked_for() -> None:
 def test_cleaning_real_reviews_keeps_every_one_of_them() -> None:
     path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "chnsenticorp" / "tsv" / "test.tsv"
     if not path.is_file():
-        pytest.skip("the real data sets are not beside the repository (../shared/data)")
+        pytest.skip("the real data sets are not next to the repository (../shared/data)")
     lines = path.read_text(encoding="utf-8").split("\n")[1:-1]
     for rule in ("standard", "tutorial", "none"):
         assert all(clean_value(line.split("\t")[1], CleaningConfig(rule=rule))[1] is None for line in lines)

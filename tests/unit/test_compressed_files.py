@@ -69,7 +69,7 @@ def test_files_that_were_put_one_after_the_other_are_read_to_the_end(tmp_path: P
     path.write_bytes(first + second)
     rows = rows_of(path)
     assert (len(rows), rows[-1]) == (40_001, {"text": "很好", "label": "9"})
-    # Where the second is damaged at its beginning, some tools take it for the end and lose its rows.
+    # If the second is damaged at its beginning, some tools stop there and lose its rows.
     path.write_bytes(first + b"\1" + second[1:])
     with pytest.raises(DataError, match=r"is damaged, cut short or has other bytes after its end"):
         DataFile.open(path)

@@ -288,7 +288,7 @@ class TestMistakes:
         [
             (
                 {"encoding": {"pad_to_max_length": True}},
-                "gains nothing with encoding.pad_to_max_length",
+                "has no effect with encoding.pad_to_max_length",
             ),
             ({"encoding": {"max_length": 1024}}, "exceeds the 512 positions of a new BERT"),
             (
@@ -323,7 +323,7 @@ class TestMistakes:
         file.write_text("encoding: {pad_to_max_length: true, max_length: 1024}\n", encoding="utf-8")
         with pytest.raises(ConfigError) as error:
             load_config(TrainConfig, file)
-        assert "gains nothing" in str(error.value) and "512 positions" in str(error.value)
+        assert "has no effect" in str(error.value) and "512 positions" in str(error.value)
 
 
 class TestSources:
@@ -429,13 +429,13 @@ class TestHome:
         (tmp_path / "file").write_text("", encoding="utf-8")
         for path in (tmp_path / "file", tmp_path / "file" / "home"):
             monkeypatch.setenv("TEXTCLF_HOME", str(path))
-            with pytest.raises(ConfigError, match=f"The home directory {path} cannot be made: .*\nSet TEXTCLF_HOME"):
+            with pytest.raises(ConfigError, match=f"The home directory {path} cannot be created: .*\nSet TEXTCLF_HOME"):
                 Home.from_environment()
 
     @pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that nobody can write to")
     def test_a_place_that_nobody_can_write_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TEXTCLF_HOME", "/proc/textclf")
-        with pytest.raises(ConfigError, match="The home directory /proc/textclf cannot be made"):
+        with pytest.raises(ConfigError, match="The home directory /proc/textclf cannot be created"):
             Home.from_environment()
 
 

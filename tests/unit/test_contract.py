@@ -141,7 +141,7 @@ def test_splits_share_no_text_and_no_group_and_do_not_depend_on_order_or_encodin
 
 
 class TestLocalSources:
-    """What is wrong with local data is told before anything starts, from its first bytes."""
+    """Problems with local data are reported before anything starts, from its first bytes."""
 
     def data(self, *paths: Path, **values: Any) -> DataConfig:
         return DataConfig(sources=[{"provider": "local", "path": path} for path in paths], **values)

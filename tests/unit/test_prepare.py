@@ -21,7 +21,7 @@ from textclf.records import FetchedData, PreparedData
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_real_data = pytest.mark.skipif(
-    not REAL_DATA.is_dir(), reason="the real data sets are not beside the repository (../shared/data)"
+    not REAL_DATA.is_dir(), reason="the real data sets are not next to the repository (../shared/data)"
 )
 PLENTY = "".join(f"评论第{i}号，内容{'很好' if i % 2 else '很差'}。\t{i % 2}\n" for i in range(40))
 
@@ -245,7 +245,7 @@ class TestLabels:
             run(raw, home, labels=labels, most_broken=0.5)
         message = str(caught.value)
         assert "The split validation breaks the contract of the data: 12 of 13 rows (92.3%) cannot be used" in message
-        assert "at most 50.0% may (data.contract.max_quarantined_share)" in message
+        assert "at most 50.0% are allowed (data.contract.max_quarantined_share)" in message
         assert ("data.labels has 0 (负面), 1 (正面)" if labels else "the training rows have 0, 1") in message
         assert "validation.tsv, row 2: '2'" in message
         assert "and 2 more" in message
@@ -280,7 +280,7 @@ class TestLabels:
     def test_a_label_with_few_training_rows(self, folder: Path, home: Home, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.WARNING):
             run(splits_of(folder, "text\tlabel", "甲\t1\n" * 5 + "乙\t0\n"), home)
-        assert caplog.messages == ["The label '0' has only 1 training row: it can hardly be learnt."]
+        assert caplog.messages == ["The label '0' has only 1 training row, too few to learn it well."]
 
     def test_a_column_with_too_many_values(self, folder: Path, home: Home) -> None:
         body = "".join(f"文{i}\t标签{i}\n" for i in range(30))
@@ -289,7 +289,7 @@ class TestLabels:
 
 
 class TestRefused:
-    def test_missing_columns_are_told_for_all_files_at_once(self, folder: Path, home: Home) -> None:
+    def test_missing_columns_are_reported_for_all_files_together(self, folder: Path, home: Home) -> None:
         raw = splits_of(folder, "label\ttext_a", "1\t甲\n0\t乙\n")
         with pytest.raises(DataError) as caught:
             run(raw, home)
@@ -300,7 +300,7 @@ class TestRefused:
         assert "Did you mean 'text_a'? Set data.text_column to it: --data.text_column text_a" in message
         assert "data.column_names" in message
 
-    def test_ids_that_stand_twice_or_not_at_all_are_quarantined(self, folder: Path, home: Home) -> None:
+    def test_repeated_and_missing_ids_are_quarantined(self, folder: Path, home: Home) -> None:
         raw = splits_of(folder, "id\ttext\tlabel", "a\t甲\t1\nb\t乙\t0\n\t己\t0\na\t丙\t0\n", rest="c\t丁\t1\n")
         (folder / "test.tsv").write_text("id\ttext\tlabel\nb\t丁\t1\nd\t戊\t1\n", encoding="utf-8")
         prepared = run(raw, home, id_column="id")
@@ -310,7 +310,7 @@ class TestRefused:
             ("train.tsv", 4, "repeated id: 'a', as in train.tsv, row 1"),
             ("test.tsv", 1, "repeated id: 'b', as in train.tsv, row 2"),
         ]
-        with pytest.raises(DataError, match=r"make the ids unique, or leave data\.id_column out"):
+        with pytest.raises(DataError, match=r"make the ids unique, or remove data\.id_column"):
             run(raw, home, id_column="id", most_broken=0.1)
 
     def test_a_header_line_and_nothing_else(self, folder: Path, home: Home) -> None:
@@ -326,8 +326,8 @@ class TestRefused:
         with pytest.raises(DataError, match=r"1 labels have fewer training rows(?s:.*)'0': 1\n"):
             run(raw, home, contract={"min_rows_per_label": 2})
 
-    def test_several_labels_a_row_are_not_for_training(self, folder: Path, home: Home) -> None:
-        with pytest.raises(ConfigError, match="training takes one label a row"):
+    def test_several_labels_per_row_are_not_for_training(self, folder: Path, home: Home) -> None:
+        with pytest.raises(ConfigError, match="training needs one label per row"):
             run(splits_of(folder, "text\tlabel", "甲\t1|0\n"), home, label_separator="|")
 
     def test_no_training_rows_at_all(self, folder: Path, home: Home) -> None:
@@ -342,7 +342,7 @@ class TestRefused:
 
 class TestSplits:
     def many(self, folder: Path, order: int = 1, name: str = "a.tsv") -> FetchedData:
-        # Every fifth text stands there three times, in another width and spacing.
+        # Every fifth text occurs three times, with different width and spacing.
         lines = []
         for i in range(200):
             lines.append(f"评论第{i}号，内容很长！\t{i % 4 // 3}")
@@ -386,7 +386,7 @@ class TestSplits:
 
     def test_too_few_rows_to_cut(self, folder: Path, home: Home) -> None:
         (folder / "a.tsv").write_text("text\tlabel\n甲\t1\n乙\t0\n", encoding="utf-8")
-        with pytest.raises(DataError, match="too few to cut the split validation from them: 2 in all"):
+        with pytest.raises(DataError, match="too few training rows to cut the split validation from them: 2 in all"):
             run(fetched(folder, train="a.tsv"), home)
 
     def test_copies_are_found_whatever_the_rule(self, folder: Path, home: Home) -> None:

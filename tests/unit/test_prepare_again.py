@@ -63,7 +63,7 @@ def test_the_same_input_is_prepared_once(fetched: FetchedData, home: Home, caplo
         again = run(fetched, home, name="another-name")
     assert not first.cached
     assert again == first.model_copy(update={"cached": True, "name": "another-name"})
-    assert "is used again" in caplog.text
+    assert "Reusing the data prepared earlier" in caplog.text
 
 
 def test_what_makes_another_data_set(fetched: FetchedData, home: Home, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_disk_that_is_full_while_writing(fetched: FetchedData, home: Home) -> 
 
 def test_a_home_that_cannot_be_written_to(fetched: FetchedData, home: Home) -> None:
     home.root.mkdir()
-    (home.root / "data").write_text("a file stands in the way", encoding="utf-8")
+    (home.root / "data").write_text("a file is in the way", encoding="utf-8")
     with pytest.raises(
         StorageError, match=r"could not be written to .*: Not a directory|cannot be read: Not a directory"
     ):

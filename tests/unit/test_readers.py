@@ -21,7 +21,7 @@ from textclf.reading.data_file import BrokenRow, DataFile, ReadingOptions
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_real_data = pytest.mark.skipif(
-    not REAL_DATA.is_dir(), reason="the real data sets are not beside the repository (../shared/data)"
+    not REAL_DATA.is_dir(), reason="the real data sets are not next to the repository (../shared/data)"
 )
 
 UNCLOSED = "a quote is opened and not closed within 1,000 lines"
@@ -130,10 +130,10 @@ class TestCsv:
         else:
             assert (len(rows), len(broken)) == (between, 2)
 
-    def test_a_value_of_very_many_lines_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_value_of_very_many_lines_is_logged(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = write(tmp_path / "a.csv", 'label,text\n1,"没有结束\n' + "0,好\n" * 150 + '1,他说好"\n')
         assert len(read(path)[0]) == 1
-        assert "A row takes 152 lines, which an unclosed quote would also cause. It begins: '1," in caplog.text
+        assert "A row has 152 lines, perhaps because of an unclosed quote. It begins: '1," in caplog.text
 
     def test_wrong_number_of_fields(self, tmp_path: Path) -> None:
         rows, broken = read(write(tmp_path / "a.csv", "text,label\n好,很好,1\n坏,0\n"))
@@ -302,7 +302,7 @@ class TestParquet:
         assert json.loads(broken[0].content) == {"text": "\\xb5\\xe3", "label": 1}
 
     @pytest.mark.parametrize("damage", ["cut", "footer", "page"])
-    def test_damage_is_told_with_the_name_of_the_file(self, tmp_path: Path, damage: str) -> None:
+    def test_damage_is_reported_with_the_name_of_the_file(self, tmp_path: Path, damage: str) -> None:
         path = tmp_path / "a.parquet"
         table = pa.table({"text": [f"评论{i}" for i in range(5000)]})
         pq.write_table(table, path, write_page_checksum=True, use_dictionary=False)

@@ -104,7 +104,7 @@ def test_words_alone_do_not_give_the_label_away(shipped: dict[str, list[tuple[st
     assert accuracy((1, 1)) < accuracy((1, 3))
 
 
-def test_the_licence_lies_beside_the_texts() -> None:
+def test_the_licence_is_next_to_the_texts() -> None:
     assert "CC0-1.0" in (SAMPLE / "LICENSE").read_text(encoding="utf-8")
 
 

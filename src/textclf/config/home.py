@@ -1,7 +1,6 @@
-"""The home directory, and the few things that are read from the environment.
+"""The home directory, and the environment variables: secrets, addresses and the home.
 
-The environment holds secrets, addresses and the home directory; everything else is configuration. Nothing else
-in the library reads it.
+Everything else is configuration. Only this module reads the environment.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from textclf.errors import ConfigError
 
-# The configurations that lie beside the flows in a checkout.
+# The configurations next to the flows in a checkout.
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+_SET_HOME = "Set TEXTCLF_HOME to a directory that you may write to."
 
 
 class Environment(BaseSettings):
@@ -25,29 +25,28 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
-    textclf_home: Path | None = Field(default=None, description="Where runs leave what they make.")
+    textclf_home: Path | None = Field(default=None, description="The home directory.")
     mlflow_tracking_uri: str | None = Field(default=None, description="MLflow's store, instead of the one in the home.")
     mlflow_ui_url: str | None = Field(default=None, description="Where people open MLflow, for links.")
-    hf_endpoint: str | None = Field(default=None, description="Address of the Hugging Face hub or of a mirror.")
+    hf_endpoint: str | None = Field(default=None, description="Address of the Hugging Face hub or a mirror.")
     hf_token: SecretStr | None = Field(default=None, description="Access token for the Hugging Face hub.")
     modelscope_endpoint: str | None = Field(default=None, description="Address of ModelScope.")
     modelscope_api_token: SecretStr | None = Field(default=None, description="Access token for ModelScope.")
     textclf_trusted_endpoints: str | None = Field(
-        default=None, description="More addresses of hubs and mirrors that may see the tokens, separated by commas."
+        default=None, description="Further hubs and mirrors that may receive the tokens, separated by commas."
     )
-    prefect_api_url: str | None = Field(default=None, description="The Prefect server; without it, a temporary one.")
+    prefect_api_url: str | None = Field(default=None, description="The Prefect server; by default, a temporary one.")
     prefect_ui_url: str | None = Field(default=None, description="Where people open the Prefect UI, for links.")
 
 
 @dataclass(frozen=True)
 class Home:
-    """The directory that holds what runs leave behind.
+    """The directory for everything that runs produce.
 
     Attributes:
-        root: Absolute path of the directory.
+        root: Absolute path.
         tracking_uri: MLflow's store: MLFLOW_TRACKING_URI, else `mlflow.db` in the root.
-        mlflow_page: Where people open MLflow: MLFLOW_UI_URL, else the tracking server. A local store has no page until
-            `mlflow ui` is started.
+        mlflow_page: Where people open MLflow: MLFLOW_UI_URL, else the tracking server; None for a local store.
     """
 
     root: Path
@@ -58,11 +57,8 @@ class Home:
     def from_environment(cls, environment: Environment | None = None) -> Home:
         """Finds the home: TEXTCLF_HOME, else the repository root in a checkout, else the current directory.
 
-        Args:
-            environment: What was read from the environment; read now if left out.
-
         Raises:
-            ConfigError: The directory cannot be made or written to.
+            ConfigError: The directory cannot be created or written to.
         """
         environment = environment or Environment()
         root = (environment.textclf_home or _checkout() or Path.cwd()).expanduser().resolve()
@@ -70,37 +66,31 @@ class Home:
             root.mkdir(parents=True, exist_ok=True)
             writable = os.access(root, os.W_OK | os.X_OK)
         except OSError as error:
-            raise ConfigError(
-                f"The home directory {root} cannot be made: {error.strerror}.\n"
-                "Set TEXTCLF_HOME to a directory that you may write to."
-            ) from error
+            raise ConfigError(f"The home directory {root} cannot be created: {error.strerror}.\n{_SET_HOME}") from error
         if not writable:
-            raise ConfigError(
-                f"The home directory {root} cannot be written to.\n"
-                "Set TEXTCLF_HOME to a directory that you may write to."
-            )
+            raise ConfigError(f"The home directory {root} cannot be written to.\n{_SET_HOME}")
         uri = environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow.db'}"
         page = environment.mlflow_ui_url or (without_credentials(uri) if uri.startswith("http") else None)
         return cls(root=root, tracking_uri=uri, mlflow_page=page)
 
     @property
     def raw(self) -> Path:
-        """Fetched data sets and models, one folder a digest."""
+        """Fetched data sets and models, one folder per digest."""
         return self.root / "data" / "raw"
 
     @property
     def prepared(self) -> Path:
-        """Cleaned and tokenised data sets, one folder a digest."""
+        """Cleaned and tokenised data sets, one folder per digest."""
         return self.root / "data" / "prepared"
 
     @property
     def quarantine(self) -> Path:
-        """Rows of data sets that were refused because too many of them break the contract."""
+        """Broken rows of data sets that were refused because they have too many."""
         return self.root / "data" / "quarantine"
 
     @property
     def checkpoints(self) -> Path:
-        """Training checkpoints, one folder an MLflow run."""
+        """Training checkpoints, one folder per MLflow run."""
         return self.root / "checkpoints"
 
     @property
@@ -110,12 +100,12 @@ class Home:
 
     @property
     def predictions(self) -> Path:
-        """What batch jobs keep between runs: finished shards and the record of finished files."""
+        """The state of batch predictions: finished shards, and the record of finished files."""
         return self.root / "predictions"
 
 
 def without_credentials(uri: str) -> str:
-    """Takes user and password out of an address."""
+    """Removes user and password from an address."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 

@@ -1,7 +1,4 @@
-"""One place where YAML, command-line flags and defaults meet.
-
-Order: defaults < YAML file < flags. All problems of a configuration are reported together.
-"""
+"""Merges defaults, YAML file and flags, each overriding the one before, and reports all problems together."""
 
 from __future__ import annotations
 
@@ -39,19 +36,10 @@ def parse_command_line(
     examples: str,
     default_file: Path,
 ) -> Config:
-    """Reads `--config FILE` and the dotted flags into a configuration.
-
-    As `parse_command`, for a program that takes nothing else.
-    """
-    config, _ = parse_command(
-        model,
-        arguments,
-        program=program,
-        description=description,
-        examples=examples,
-        default_file=default_file,
-    )
-    return config
+    """Reads a configuration from the command line of a program that takes no other arguments (`parse_command`)."""
+    return parse_command(
+        model, arguments, program=program, description=description, examples=examples, default_file=default_file
+    )[0]
 
 
 def parse_command(
@@ -66,22 +54,22 @@ def parse_command(
 ) -> tuple[Config, argparse.Namespace]:
     """Reads a command's own arguments, `--config FILE` and the dotted flags.
 
-    `--help` prints every argument and field with its meaning and default and ends the process.
+    `--help` prints every argument and field with its meaning and default, and exits.
 
     Args:
-        model: The configuration class; each of its fields becomes a flag, nested ones dotted.
-        arguments: What stands on the command line after the program's name.
+        model: The configuration class; each field becomes a flag, nested ones dotted.
+        arguments: The command-line arguments, without the program's name.
         program: How the user calls the program, for `--help`.
         description: What the program does, for `--help`.
         examples: Command lines to copy, for `--help`.
-        default_file: The YAML file that is read without `--config`; None takes the defaults.
-        add_arguments: Adds what the command takes beside the configuration.
+        default_file: The YAML file to read without `--config`; None uses the defaults.
+        add_arguments: Adds the command's own arguments to the parser.
 
     Returns:
-        The validated, frozen configuration, and the command's own arguments.
+        The configuration, and the command's own arguments.
 
     Raises:
-        ConfigError: The file cannot be read, or any value or flag is wrong; lists all of them.
+        ConfigError: The file cannot be read, or values or flags are wrong; lists all of them.
     """
     parser = _Parser(
         prog=program,
@@ -124,14 +112,10 @@ def parse_command(
 
 
 def anchor(value: Value, folder: Path) -> Value:
-    """Makes the relative paths in a configuration absolute.
+    """Makes the paths in a configuration, or in a part of one, absolute.
 
-    On the command line a relative path counts from the current directory; in a YAML file, a schedule or a form it
-    counts from the home directory, because those run from anywhere.
-
-    Args:
-        value: A configuration, or a part of one.
-        folder: What relative paths count from.
+    On the command line, a path is relative to the current directory; in a YAML file, a schedule or a form it is
+    relative to the home directory, because those run from anywhere.
     """
     if isinstance(value, Path):
         return cast(Value, folder / value.expanduser())
@@ -156,7 +140,7 @@ def load_config(model: type[Config], file: Path) -> Config:
     """Reads a YAML file into a configuration.
 
     Raises:
-        ConfigError: The file cannot be read, or any value in it is wrong; lists all of them.
+        ConfigError: The file cannot be read, or values in it are wrong; lists all of them.
     """
     return _validate(model, read_yaml(file), {}, name=str(file), problems=[])
 
@@ -188,7 +172,7 @@ def dump_yaml(config: BaseModel) -> str:
 
 
 def _settings_class(model: type[StrictModel]) -> type[BaseSettings]:
-    # The flags' source asks for a settings class; ours stay plain models, which are also Prefect's parameters.
+    # The flags' source needs a settings class; ours stay plain models, which are also Prefect's parameters.
     return type(
         model.__name__, (model, BaseSettings), {"model_config": SettingsConfigDict(extra="forbid", frozen=True)}
     )
@@ -214,7 +198,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any], model: type[BaseModel]) -
     merged = dict(base)
     for key, value in over.items():
         section = model.model_fields[key].annotation
-        # Sections are merged field by field; a field that is a mapping itself (data.labels) is replaced whole.
+        # Sections are merged field by field; a field that is itself a mapping (data.labels) is replaced.
         if isinstance(section, type) and issubclass(section, BaseModel) and isinstance(merged.get(key), dict):
             value = _merge(merged[key], value, section)
         merged[key] = value
@@ -222,12 +206,12 @@ def _merge(base: dict[str, Any], over: dict[str, Any], model: type[BaseModel]) -
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Says each problem of a failed validation in one line: where, what was expected, what was found."""
+    """Describes each problem of a failed validation in one line: where, what was expected, what was found."""
     problems = error.errors(include_url=False)
     paths = [_path(problem["loc"]) for problem in problems]
     lines = []
     for path, problem in zip(paths, problems, strict=True):
-        # A list whose items are wrong counts as too short as well.
+        # pydantic also reports a list with wrong items as too short.
         if problem["type"] == "too_short" and any(other.startswith(f"{path}[") for other in paths):
             continue
         match problem["type"]:
@@ -236,9 +220,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
             case "missing":
                 lines.append(f"{path}: missing; it has no default")
             case "value_error":
-                lines.append(
-                    f"{path or 'fields that do not fit together'}: {problem['msg'].removeprefix('Value error, ')}"
-                )
+                lines.append(f"{path or 'conflicting fields'}: {problem['msg'].removeprefix('Value error, ')}")
             case _:
                 message = problem["msg"][:1].lower() + problem["msg"][1:]
                 lines.append(f"{path}: {message}, found {redacted(repr(problem['input']))}")

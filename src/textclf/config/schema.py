@@ -1,8 +1,7 @@
 """The typed configuration of both flows: what each field means, its bounds and its default.
 
-Field names are the field's own (`learning_rate`, `max_length`, `num_train_epochs`). Defaults are the default
-recipe; `training.recipe: tutorial` puts the tutorial's values in their place (`RECIPES`), and whatever the user
-sets wins over both.
+The defaults are the default recipe; `training.recipe: tutorial` replaces them (`RECIPES`), and the user's values
+override both.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from pydantic import ConfigDict, Field, model_validator
 from textclf.config.data import AuditConfig, CleaningConfig, DataConfig, Encoding
 from textclf.config.sources import ModelSource, StrictModel
 
-# What a recipe changes against the defaults below, by dotted field. The tutorial is the plain fine-tuning script
-# that benchmarks/reference/train_tutorial.py spells out.
+# Each recipe's changes to the defaults below, by dotted field. The tutorial is the plain fine-tuning script in
+# benchmarks/reference/train_tutorial.py.
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "tutorial": {
@@ -43,28 +42,26 @@ class EncodingConfig(StrictModel):
     """How texts become token ids."""
 
     max_length: int = Field(
-        default=256, ge=8, le=8192, description="Longest sequence in tokens, special tokens included; the rest is cut."
+        default=256, ge=8, le=8192, description="Maximum tokens per sequence, special tokens included; the rest is cut."
     )
     pad_to_max_length: bool = Field(
-        default=False, description="Pad every sequence to max_length instead of to the longest of its batch; slower."
+        default=False, description="Pad to max_length instead of to the longest sequence in the batch; slower."
     )
 
 
 class ArchitectureConfig(StrictModel):
-    """The shape of a BERT that starts from random weights where no source gives a shape."""
+    """The shape of a new BERT with random weights, used if there are no sources."""
 
     num_hidden_layers: int = Field(default=2, ge=1, le=48, description="Number of transformer layers.")
     hidden_size: int = Field(default=128, ge=8, le=4096, description="Width of the hidden states.")
-    num_attention_heads: int = Field(
-        default=4, ge=1, le=64, description="Attention heads a layer; divides hidden_size."
-    )
+    num_attention_heads: int = Field(default=4, ge=1, le=64, description="Heads per layer; must divide hidden_size.")
     intermediate_size: int = Field(default=512, ge=8, le=16384, description="Width of the feed-forward layers.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout of hidden states and attention.")
     vocabulary_size: int = Field(
-        default=8000, ge=100, le=200_000, description="Largest vocabulary that is built from the training text."
+        default=8000, ge=100, le=200_000, description="Maximum size of the vocabulary built from the training texts."
     )
     vocabulary_path: Path | None = Field(
-        default=None, description="A vocabulary file, one token a line, to use instead of building one."
+        default=None, description="Vocabulary file, one token per line, to use instead of building one."
     )
 
     @model_validator(mode="after")
@@ -82,15 +79,15 @@ class ModelConfig(StrictModel):
     sources: tuple[ModelSource, ...] = Field(
         default=(),
         description="Where the model comes from, tried in order: `modelscope`, `huggingface` or `local`, e.g. "
-        '`{"provider": "modelscope", "name": "tiansz/bert-base-chinese"}`; without any, a BERT of the shape in '
-        "`architecture` with random weights.",
+        '`{"provider": "modelscope", "name": "tiansz/bert-base-chinese"}`. Without sources, a new BERT of the shape '
+        "in `architecture` starts from random weights.",
     )
     initialization: Literal["pretrained", "random"] = Field(
         default="pretrained",
-        description="`pretrained` takes the weights of the source; `random` only its shape and vocabulary.",
+        description="`pretrained` uses the source's weights; `random` only its shape and vocabulary.",
     )
     architecture: ArchitectureConfig = Field(
-        default=ArchitectureConfig(), description="Shape and vocabulary of the BERT that is made without sources."
+        default=ArchitectureConfig(), description="Shape and vocabulary of a new BERT, if there are no sources."
     )
 
 
@@ -99,45 +96,40 @@ class TrainingConfig(StrictModel):
 
     recipe: Literal["default", "tutorial"] = Field(
         default="default",
-        description="Where unset fields take their values from: `default`, or `tutorial` (cleaning and encoding too). "
-        "A form sets every field, so choose it in a file or on the command line.",
+        description="Where unset fields get their values: `default` or `tutorial` (which also sets cleaning, encoding "
+        "and audit). A form sets every field, so choose the recipe in a file or on the command line.",
     )
     num_train_epochs: float = Field(default=3.0, gt=0, le=1000, description="Passes over the training rows.")
-    max_steps: int | None = Field(
-        default=None, ge=1, description="Stop after this many optimiser steps, whatever the epochs."
-    )
+    max_steps: int | None = Field(default=None, ge=1, description="Total optimiser steps; overrides num_train_epochs.")
     per_device_train_batch_size: int = Field(default=32, ge=1, le=4096, description="Rows per step on each device.")
     per_device_eval_batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch in evaluation.")
     gradient_accumulation_steps: int = Field(
-        default=1, ge=1, le=1024, description="Batches whose gradients are added up before a step."
+        default=1, ge=1, le=1024, description="Batches whose gradients are accumulated per step."
     )
     learning_rate: float = Field(default=3e-5, gt=0, le=1, description="Peak learning rate of AdamW.")
-    warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.")
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps for learning-rate warm-up.")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's weight decay.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
-    group_by_length: bool = Field(
-        default=True, description="Batch texts of similar length: less padding, faster steps."
-    )
+    group_by_length: bool = Field(default=True, description="Batch texts of similar length: less padding, more speed.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
-        default="auto", description="`auto` uses bf16 or fp16 where the hardware gains from it, else fp32."
+        default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
     )
     metric_for_best_model: Literal["f1_macro", "accuracy", "loss"] = Field(
-        default="f1_macro", description="Validation metric that picks the checkpoint to keep."
+        default="f1_macro", description="Validation metric that selects the best checkpoint."
     )
-    evaluations_per_epoch: int = Field(
-        default=1, ge=1, le=100, description="Validation runs (and checkpoints) per epoch."
-    )
+    evaluations_per_epoch: int = Field(default=1, ge=1, le=100, description="Evaluations and checkpoints per epoch.")
     early_stopping_patience: int | None = Field(
-        default=3, ge=1, description="Stop after this many evaluations without a better metric; null never stops."
+        default=3, ge=1, description="Stop after this many evaluations without improvement; null never stops early."
     )
     checkpoint_minutes: float = Field(
         default=10.0,
         gt=0,
         le=1440,
-        description="Also save a checkpoint when this many minutes have passed since the last one: the most that a "
-        "killed run loses.",
+        description="Maximum minutes between checkpoints, and so the most work that a killed run loses.",
     )
-    logging_steps: int = Field(default=10, ge=1, description="Steps between two points of loss, rate and throughput.")
+    logging_steps: int = Field(
+        default=10, ge=1, description="Log loss, learning rate and throughput every this many steps."
+    )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of weights, shuffling and dropout.")
 
 
@@ -147,12 +139,10 @@ class EvaluationConfig(StrictModel):
     baselines: bool = Field(
         default=True, description="Also score a majority-class and a TF-IDF + logistic-regression baseline."
     )
-    untrained: bool = Field(
-        default=True, description="Also score the model before fine-tuning, when its head is untrained."
-    )
+    untrained: bool = Field(default=True, description="Also score the model before fine-tuning (untrained head).")
     examples: tuple[str, ...] = Field(
         default=("我今天心情很好", "你好，我是AI助手", "我今天很生气"),
-        description="Sentences that are classified before and after training, to look at.",
+        description="Sentences to classify before and after training, for comparison.",
     )
 
 
@@ -162,7 +152,7 @@ class RegistrationConfig(StrictModel):
     metric: Literal["accuracy", "f1_macro", "f1_weighted", "roc_auc_macro", "average_precision_macro", "log_loss"] = (
         Field(
             default="f1_macro",
-            description="Metric on which the new model is compared with the champion, over the leak-free test rows.",
+            description="Metric for comparing the new model with the champion, on the leak-free test rows.",
         )
     )
 
@@ -173,16 +163,14 @@ class TrainConfig(StrictModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Train")
 
     data: DataConfig = Field(default=DataConfig(), description="The labelled data.")
-    cleaning: CleaningConfig = Field(default=CleaningConfig(), description="What happens to a text first.")
-    audit: AuditConfig = Field(default=AuditConfig(), description="What is looked for in the data, and done with it.")
+    cleaning: CleaningConfig = Field(default=CleaningConfig(), description="How texts are cleaned.")
+    audit: AuditConfig = Field(default=AuditConfig(), description="What the audit looks for, and does about it.")
     encoding: EncodingConfig = Field(default=EncodingConfig(), description="How texts become token ids.")
     model: ModelConfig = Field(default=ModelConfig(), description="The encoder that is fine-tuned.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="Fine-tuning.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
-    registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Who becomes champion.")
-    offline: bool = Field(
-        default=False, description="Never open a connection to a hub: only the cache and local files."
-    )
+    registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Which model is the champion.")
+    offline: bool = Field(default=False, description="Never connect to a hub; use only the cache and local files.")
 
     @model_validator(mode="before")
     @classmethod
@@ -205,7 +193,7 @@ class TrainConfig(StrictModel):
             problems.append("model.architecture.vocabulary_path cannot be used with the weights of model.sources")
         if self.encoding.pad_to_max_length and self.training.group_by_length:
             problems.append(
-                "training.group_by_length gains nothing with encoding.pad_to_max_length: set one of them to false"
+                "training.group_by_length has no effect with encoding.pad_to_max_length: set one of them to false"
             )
         if self.audit.leaks == "drop_near" and not self.audit.near_duplicates:
             problems.append("audit.leaks drop_near needs audit.near_duplicates")
@@ -221,41 +209,32 @@ class PredictConfig(StrictModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Predict")
 
-    input: Path = Field(description="A CSV, TSV, JSONL or Parquet file, or a folder of them, with the texts.")
-    output: Path = Field(
-        description="The file, or for an input folder the folder, to write. The ending sets the format."
-    )
-    model: str = Field(
-        default="textclf-quickstart",
-        pattern=r"^[\w.-]{1,200}$",
-        description="Name of the registered model.",
-    )
+    input: Path = Field(description="A CSV, TSV, JSONL or Parquet file with the texts, or a folder of such files.")
+    output: Path = Field(description="File to write, or folder if the input is one. The ending sets the format.")
+    model: str = Field(default="textclf-quickstart", pattern=r"^[\w.-]{1,200}$", description="Registered model to use.")
     alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9_-]*$", description="Alias of the version to use.")
-    text_column: str = Field(default="text", min_length=1, description="Column that holds the text.")
+    text_column: str = Field(default="text", min_length=1, description="Column with the text.")
     text_pair_column: str | None = Field(
         default=None,
         min_length=1,
-        description="Column that holds the second text, for a model of pairs; without it, `text_pair`.",
+        description="Column with the second text, for a model of text pairs; by default, `text_pair`.",
     )
     id_column: str | None = Field(
-        default=None, description="Column that names each row; without it, `id` if there is one, else row numbers."
+        default=None, description="Column with the id of each row; by default, `id` if there is one, else row numbers."
     )
     column_names: tuple[str, ...] | None = Field(
-        default=None, description="Names for the columns of CSV and TSV files that have no header line."
+        default=None, description="Column names for CSV and TSV files without a header line."
     )
     file_encoding: Encoding = Field(
         default="auto",
-        description="Character encoding of text files; `auto` finds UTF-8, UTF-16 with BOM, and GB18030.",
+        description="Character encoding of text files; `auto` detects UTF-8, UTF-16 with BOM and GB18030.",
     )
     probabilities: bool = Field(default=False, description="Also write one probability column per label.")
     batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch.")
-    rows_per_shard: int = Field(
-        default=8192, ge=1, le=1_000_000, description="Rows that are read, predicted and committed as a unit."
-    )
+    rows_per_shard: int = Field(default=8192, ge=1, le=1_000_000, description="Rows predicted and committed as a unit.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
-        default="auto", description="`auto` uses bf16 or fp16 where the hardware gains from it, else fp32."
+        default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
     )
     redo: bool = Field(
-        default=False,
-        description="Predict again what was already done; a redo that was killed goes on when it is started again.",
+        default=False, description="Repeat finished predictions; a redo that was killed resumes when started again."
     )

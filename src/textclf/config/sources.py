@@ -23,7 +23,7 @@ class StrictModel(BaseModel):
 
 
 class HubSource(StrictModel):
-    """A repository on a hub or on a mirror of it."""
+    """A repository on a hub or a mirror of it."""
 
     provider: Literal["huggingface", "modelscope"] = Field(
         description="The hub: `huggingface` (or a mirror of it) or `modelscope`."
@@ -33,13 +33,11 @@ class HubSource(StrictModel):
         description="Repository on the hub, `owner/name`.",
         examples=["tiansz/bert-base-chinese"],
     )
-    revision: str | None = Field(
-        default=None, description="Branch, tag or commit; without it, the hub's default branch."
-    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit; by default, the default branch.")
     endpoint: str | None = Field(
         default=None,
         json_schema_extra={"pattern": _ENDPOINT},
-        description="Address of the hub or mirror; without it, HF_ENDPOINT or MODELSCOPE_ENDPOINT, else the hub's own.",
+        description="Address of the hub or mirror; by default, HF_ENDPOINT or MODELSCOPE_ENDPOINT, else the hub's own.",
         examples=["https://hf-mirror.com"],
     )
 
@@ -55,17 +53,17 @@ class HubSource(StrictModel):
 
 
 class LocalSource(StrictModel):
-    """A folder, or for a data set also a single file, on this machine."""
+    """A folder or, for a data set, also a single file on this machine."""
 
     provider: Literal["local"] = Field(description="`local`: a path on this machine.")
     path: Path = Field(
-        description="The folder or file, for data also a pattern such as data/*.csv.gz; a relative path counts from "
-        "the home directory, on the command line from the current one."
+        description="Folder or file; for data, also a pattern such as data/*.csv.gz. Relative to the home directory, "
+        "or on the command line to the current one."
     )
 
 
 class Checked(StrictModel):
-    """What every source may state about its files."""
+    """The checksums that a source may state for its files."""
 
     sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
         default_factory=dict,
@@ -78,8 +76,8 @@ class DataFiles(StrictModel):
 
     files: dict[Split, str] = Field(
         default_factory=dict,
-        description="Path or glob pattern by split (`train`, `validation`, `test`) inside the source; without it, "
-        "splits are recognised by file names that begin with train, validation, valid, dev or test.",
+        description="Path or glob pattern inside the source by split (`train`, `validation`, `test`). By default, "
+        "splits are the files whose names begin with train, validation, valid, dev or test.",
     )
 
 
@@ -96,11 +94,11 @@ class HubDataSource(HubSource, Checked, DataFiles):
 
 
 class LocalDataSource(LocalSource, Checked, DataFiles):
-    """A data set on this machine: a folder, files that a pattern names, or one file that is split by `data.split`."""
+    """A data set on this machine: a folder, a file pattern, or one file that `data.split` splits."""
 
 
 class SampleDataSource(StrictModel):
-    """The sample of Chinese reviews that ships inside the package."""
+    """The sample of Chinese reviews that ships with the package."""
 
     provider: Literal["sample"] = Field(description="`sample`: the reviews that ship with textclf.")
 

@@ -1,9 +1,9 @@
-"""Hold raw data against its contract without preparing it: what is wrong, on one page, in bounded memory."""
+"""Checks raw data against its contract without preparing it, in bounded memory."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TextIO
@@ -12,7 +12,7 @@ from pydantic import computed_field
 
 from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.sources import SPLITS, Split
-from textclf.data.contract import Contract, check_columns
+from textclf.data.contract import Contract, ContractRow, check_columns
 from textclf.data.labels import MAX_LABELS, check_training_labels, label_names
 from textclf.data.quarantine import Quarantine, describe_kinds
 from textclf.data.repeated_ids import RepeatedIds
@@ -22,7 +22,7 @@ from textclf.records import FetchedData, Quarantined, Record
 from textclf.store import appearing, storage_error
 from textclf.tables import align, shorten
 
-# More different values than this are no labels; counting on would only take memory.
+# More different values than this cannot be labels; counting them all would only take memory.
 _MOST_LABEL_VALUES = 100 * MAX_LABELS
 _LABELS_SHOWN = 30
 
@@ -32,14 +32,14 @@ class CheckedData(Record):
 
     origin: str
     files: tuple[str, ...]
-    """Each file with what was detected: format, encoding, delimiter, columns."""
+    """Each file with its detected format, encoding, delimiter and columns."""
     rows: dict[Split, int]
-    """All rows that were read, broken ones included."""
+    """All rows read, including broken ones."""
     quarantined: tuple[Quarantined, ...]
     labels: dict[Split, dict[str, int]]
-    """Rows by label, those that keep the contract."""
+    """Rows by label that meet the contract."""
     problems: tuple[str, ...]
-    """What is wrong with the data as a whole: labels, amount."""
+    """What is wrong with the labels, or with the number of rows."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -51,108 +51,76 @@ class CheckedData(Record):
 def check_data(
     fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig, quarantine_path: Path | None = None
 ) -> CheckedData:
-    """Reads all rows once and holds them against the contract.
+    """Reads all rows once and checks them against the contract.
 
-    Memory does not grow with the rows: a CSV of 5 GB takes about 150 MB, with ids 350 MB.
+    Memory does not grow with the data: a CSV of 5 GB takes about 150 MB, with ids 350 MB.
 
     Args:
         fetched: The raw data.
         data: The contract.
-        cleaning: The rule for texts and their greatest length.
-        quarantine_path: Gets the rows that break the contract, as JSON lines: split, source, row, reason, content.
-
-    Returns:
-        What was found.
+        cleaning: How texts are cleaned, and their maximum length.
+        quarantine_path: Receives the rows that break the contract, as JSON lines (`Quarantine`).
 
     Raises:
-        DataError: A file cannot be read as what it is, or columns are missing.
-        StorageError: A file could not be read, or the quarantine not be written.
+        DataError: A file cannot be used, or columns are missing.
+        StorageError: A file could not be read, or the quarantine could not be written.
     """
     files = check_columns(fetched, data)
+    rows: dict[Split, int] = {}
+    values: dict[Split, Counter[str]] = {}
+    problems: list[str] = []
     try:
         with ExitStack() as stack:
-            file: TextIO | None = None
+            stream: TextIO | None = None
             if quarantine_path:
                 quarantine_path.parent.mkdir(parents=True, exist_ok=True)
                 draft = stack.enter_context(appearing(quarantine_path))
-                file = stack.enter_context(draft.open("w", encoding="utf-8"))
-            contract, quarantine = Contract(data, cleaning), Quarantine(file)
+                stream = stack.enter_context(draft.open("w", encoding="utf-8"))
+            contract, quarantine = Contract(data, cleaning), Quarantine(stream)
             reader = RowReader(files, contract, quarantine, stack.enter_context(closing(RepeatedIds())))
-            summaries = tuple(file.summary(fetched.folder) for file in files.values())
-            return _Check(fetched, summaries, data, contract, quarantine, reader).run()
+            for split in SPLITS:
+                if split not in fetched.splits:
+                    continue
+                kept, found = _count(reader.read(split, fetched.splits[split]), contract)
+                rows[split], values[split] = kept + quarantine.rows(split), found
+                if not rows[split]:
+                    problems.append(f"The split {split} has no rows.")
+                if split == "train" and contract.labels is None and found:
+                    try:
+                        contract.labels = label_names(found, data.label_column)
+                    except DataError as error:
+                        problems.append(str(error))
     except OSError as error:
         raise storage_error(quarantine_path or Path(error.filename or "."), error) from error
-
-
-class _Check:
-    def __init__(
-        self,
-        fetched: FetchedData,
-        files: tuple[str, ...],
-        data: DataConfig,
-        contract: Contract,
-        quarantine: Quarantine,
-        reader: RowReader,
-    ) -> None:
-        self._fetched = fetched
-        self._files = files
-        self._data = data
-        self._contract = contract
-        self._quarantine = quarantine
-        self._reader = reader
-        self._problems: list[str] = []
-
-    def run(self) -> CheckedData:
-        labels: dict[Split, Counter[str]] = {}
-        rows: dict[Split, int] = {}
-        for split in SPLITS:
-            if split in self._fetched.splits:
-                kept, labels[split] = self._read_split(split)
-                rows[split] = kept + self._quarantine.rows(split)
-                if not rows[split]:
-                    self._problems.append(f"The split {split} has no rows.")
-                if split == "train":
-                    self._find_labels(labels[split])
-        names = self._contract.labels or {}
-        counts = {split: _by_name(counter, names) for split, counter in labels.items()}
-        self._check_labels(counts)
-        return CheckedData(
-            origin=self._fetched.origin,
-            files=self._files,
-            rows=rows,
-            quarantined=self._quarantine.kinds(),
-            labels=counts,
-            problems=tuple(self._problems),
+    names = contract.labels or {}
+    labels = {split: _by_name(found, names) for split, found in values.items()}
+    train = labels.get("train", {})
+    try:
+        if not any(train.values()):
+            raise DataError("No training row meets the contract.")
+        check_training_labels(
+            {name: train.get(name, 0) for name in names.values()} or train, minimum=data.contract.min_rows_per_label
         )
+    except DataError as error:
+        problems.append(str(error))
+    return CheckedData(
+        origin=fetched.origin,
+        files=tuple(file.summary(fetched.folder) for file in files.values()),
+        rows=rows,
+        quarantined=quarantine.kinds(),
+        labels=labels,
+        problems=tuple(problems),
+    )
 
-    def _read_split(self, split: Split) -> tuple[int, Counter[str]]:
-        kept = 0
-        labels: Counter[str] = Counter()
-        for _, _, row in self._reader.read(split, self._fetched.splits[split]):
-            kept += 1
-            if row.label in labels or len(labels) < _MOST_LABEL_VALUES:
-                labels.update(self._contract.label_values(row.label))
-        return kept, labels
 
-    def _find_labels(self, counts: Counter[str]) -> None:
-        if self._contract.labels is not None or not counts:
-            return
-        try:
-            self._contract.labels = label_names(counts, self._data.label_column)
-        except DataError as error:
-            self._problems.append(str(error))
-
-    def _check_labels(self, counts: dict[Split, dict[str, int]]) -> None:
-        names = (self._contract.labels or {}).values()
-        train = counts.get("train", {})
-        try:
-            if not any(train.values()):
-                raise DataError("No training row keeps the contract.")
-            check_training_labels(
-                {name: train.get(name, 0) for name in names} or train, minimum=self._data.contract.min_rows_per_label
-            )
-        except DataError as error:
-            self._problems.append(str(error))
+def _count(rows: Iterable[tuple[str, int, ContractRow]], contract: Contract) -> tuple[int, Counter[str]]:
+    kept = 0
+    labels: Counter[str] = Counter()
+    for _, _, row in rows:
+        kept += 1
+        if row.label in labels or len(labels) < _MOST_LABEL_VALUES:
+            labels.update(contract.label_values(row.label))
+    return kept, labels
 
 
 def _by_name(counts: Counter[str], names: Mapping[str, str]) -> dict[str, int]:
@@ -164,7 +132,7 @@ def _by_name(counts: Counter[str], names: Mapping[str, str]) -> dict[str, int]:
 
 
 def check_page(checked: CheckedData) -> str:
-    """Words a check for people: files, rows, labels, what is wrong, and whether the contract holds."""
+    """Formats the result of a check: files, rows, labels, what is wrong, and whether the contract holds."""
     splits = list(checked.rows)
     totals = Counter({name: 0 for counts in checked.labels.values() for name in counts})
     for counts in checked.labels.values():

@@ -1,4 +1,4 @@
-"""What happens to a text before it is tokenised, in training and in prediction alike."""
+"""Cleans texts before tokenisation, in training and in prediction alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textclf.data import personal_data
 
 CleaningRule = Literal["standard", "tutorial", "none"]
 
-# Control characters that are no white space, soft hyphen, zero-width and bidirectional marks, variation selectors,
+# Control characters other than white space, soft hyphen, zero-width and bidirectional marks, variation selectors,
 # byte order mark, lone surrogates, tag characters.
 _INVISIBLE = (
     "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
@@ -21,11 +21,11 @@ _INVISIBLE = (
 )
 _INVISIBLE_RUN = re.compile(f"[{_INVISIBLE}]+")
 _NEEDS_CARE = re.compile(f"[&<{_INVISIBLE}]")
-# Entities without their semicolon are read only where they are common; `&copy=1` in an address is not one.
+# Entities without a semicolon are decoded only if they are common; `&copy=1` in an address is not one.
 _ENTITY = re.compile(
     r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][0-9A-Za-z]{1,31});|&(?:nbsp|quot|amp|lt|gt)(?![0-9A-Za-z=;])"
 )
-# Text that was escaped again and again; taken off at once because each layer would cost a pass.
+# Text that was escaped repeatedly; unescaped in one step because each layer would cost a pass.
 _ESCAPED_AMPERSANDS = re.compile(r"&(?:(?:amp|#0*38|#x0*26|#0*65286|#x0*ff06|#0*65120|#x0*fe60);)+", re.IGNORECASE)
 _TAG_NAMES = (
     "a|abbr|address|article|aside|audio|b|base|big|blockquote|body|br|button|canvas|caption|center|cite|code|col|"
@@ -48,26 +48,19 @@ _MAX_PASSES = 16
 
 
 def clean_text(text: str, rule: CleaningRule, *, mask_personal_data: bool = False) -> str:
-    """Cleans one text. Cleaning a cleaned text the same way changes nothing, whatever the rule.
+    """Cleans one text, which may then be empty. Cleaning it again the same way changes nothing.
 
-    `standard` keeps what carries meaning (punctuation, emoticons, emoji, digits, case) and removes what does not:
-    HTML entities become the characters they stand for and HTML tags and comments a space (only real tags: `<3`,
-    `a < b` and `>_<` stay); compatibility forms become ordinary ones (Unicode NFKC: `！` is `!`, `Ａ` is `A`);
-    control characters (NUL among them), zero-width characters, joiners, direction marks, variation selectors and
-    byte order marks are removed, so that an emoji made of several becomes these several; each run of white space,
-    line ends and ideographic spaces included, becomes one space, and none is left at the ends.
+    `standard` keeps what carries meaning (punctuation, emoticons, emoji, digits, case). It decodes HTML entities;
+    replaces HTML tags and comments with a space (only real tags, not `<3`, `a < b` or `>_<`); normalises compatibility
+    forms (Unicode NFKC: `！` is `!`, `Ａ` is `A`); removes control characters, zero-width characters, joiners,
+    direction marks, variation selectors and byte order marks, so that a composed emoji becomes its parts; and reduces
+    each run of white space, including line ends and ideographic spaces, to one space, with none at the ends.
 
-    `tutorial` turns each run of characters that are neither word characters nor white space into one space and
-    removes white space at the ends.
+    `tutorial` replaces each run of characters that are neither word characters nor white space with one space, and
+    strips white space at the ends. `none` changes nothing.
 
-    Args:
-        text: Any text.
-        rule: `standard`, `tutorial`, or `none`, which returns the text as it is.
-        mask_personal_data: Put a word in the place of phone numbers, e-mail addresses and identity-card numbers, also
-            of those that only show in the cleaned text.
-
-    Returns:
-        The cleaned text, which may be empty.
+    With `mask_personal_data`, a word replaces each phone number, e-mail address and identity card number, also those
+    that only show in the cleaned text.
 
     Example:
         >>> clean_text("服务很好！！<br/>价格&amp;位置 &lt;3", "standard")
@@ -79,8 +72,8 @@ def clean_text(text: str, rule: CleaningRule, *, mask_personal_data: bool = Fals
     """
     if not mask_personal_data:
         return _apply(rule, text)
-    # Before the rule, because `tutorial` takes the signs out of addresses and numbers; after it, because it can join
-    # the parts of a number; and the rule again, because a word in place of a number can end an entity.
+    # Before the rule, because `tutorial` removes the signs from addresses and numbers; after it, because it can join
+    # the parts of a number; and then the rule again, because a word in place of a number can end an entity.
     cleaned = _apply(rule, personal_data.mask_personal_data(text))
     while (masked := personal_data.mask_personal_data(cleaned)) != cleaned:
         cleaned = _apply(rule, masked)
@@ -88,17 +81,7 @@ def clean_text(text: str, rule: CleaningRule, *, mask_personal_data: bool = Fals
 
 
 def clean_value(value: object, cleaning: CleaningConfig) -> tuple[str, None] | tuple[None, str]:
-    """Cleans the value of a text column, or says why the row has to be quarantined.
-
-    Args:
-        value: What a reader found in the text column.
-        cleaning: The rule, the greatest length, and whether personal data are masked.
-
-    Returns:
-        The cleaned text and None; or None and the reason: `missing text`, `text is not a string (found int)`,
-        `empty text`, `empty after cleaning`, `longer than cleaning.max_characters (100,000)`, or `not valid Unicode
-        (half a surrogate pair)`, which only the rule `none` leaves in a text.
-    """
+    """Cleans the value of a text column: returns the text and None, or None and the reason to quarantine the row."""
     if value is None or value != value:
         return None, "missing text"
     if not isinstance(value, str):
@@ -110,17 +93,14 @@ def clean_value(value: object, cleaning: CleaningConfig) -> tuple[str, None] | t
         return None, "empty after cleaning"
     if len(text) > cleaning.max_characters:
         return None, f"longer than cleaning.max_characters ({cleaning.max_characters:,})"
+    # The other rules remove them.
     if cleaning.rule == "none" and _LONE_SURROGATE.search(text):
         return None, "not valid Unicode (half a surrogate pair)"
     return text, None
 
 
 def clean_texts(values: Iterable[object], cleaning: CleaningConfig) -> tuple[str, ...] | str:
-    """Cleans the text of a row, or the pair of its texts, or says why the row cannot be predicted.
-
-    Returns:
-        The cleaned texts; or the reason, as `clean_value` gives it.
-    """
+    """Cleans the text or the two texts of a row; returns them, or the reason why the row cannot be predicted."""
     texts: list[str] = []
     for value in values:
         text, reason = clean_value(value, cleaning)
@@ -142,13 +122,13 @@ def _standard(text: str) -> str:
     normalized = unicodedata.normalize("NFKC", text)
     if not _NEEDS_CARE.search(normalized):
         return " ".join(normalized.split())
-    # One step can uncover work for another (`&lt;br&gt;`), so they are repeated until nothing changes.
+    # One step can make work for another (`&lt;br&gt;`), so they are repeated until nothing changes.
     for _ in range(_MAX_PASSES):
         cleaned = _pass(text)
         if cleaned == text:
             return text
         text = cleaned
-    # Only text built for it gets here. A space after each ampersand ends the unescaping; the rest settles by itself.
+    # Only text crafted for it gets here. A space after each ampersand ends the unescaping, and the rest settles.
     text = text.replace("&", "& ")
     while (cleaned := _pass(text)) != text:
         text = cleaned

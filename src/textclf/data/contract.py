@@ -1,4 +1,4 @@
-"""The contract of a data set: what each row must be, and what the labels of all rows together must be."""
+"""The contract of a data set: what its columns, and each of its rows, must be."""
 
 from __future__ import annotations
 
@@ -20,27 +20,18 @@ from textclf.reading.data_file import DataFile, ReadingOptions, first_columns
 from textclf.records import FetchedData
 from textclf.store import digest_of
 
-# How the bytes of a file are to be read, where it comes from, and when a run stops: none changes what its rows are.
+# Settings that do not change what a row is: where it comes from, how files are read, when a run stops.
 _NO_RULES: dict[str, set[str] | bool] = {
     **dict.fromkeys(("sources", "name", "split", "column_names", "file_encoding", "delimiter", "sheet"), True),
     "contract": {"max_quarantined_share"},
 }
 _DAY = re.compile(r"([0-9]{4})(?:([-/.])([0-9]{1,2})\2([0-9]{1,2})|年([0-9]{1,2})月([0-9]{1,2})日?)(?![0-9])")
 _DAY_IN_DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
-# What such columns are called where the configuration names none that exists.
+# What columns are often called, to suggest if the configured one does not exist.
 _USUAL_NAMES = {
     "text_column": (
-        "text",
-        "content",
-        "review",
-        "comment",
-        "sentence",
-        "title",
-        "文本",
-        "内容",
-        "评论",
-        "正文",
-        "标题",
+        *("text", "content", "review", "comment", "sentence", "title"),
+        *("文本", "内容", "评论", "正文", "标题"),
     ),
     "label_column": (
         *("label", "labels", "class", "category", "target", "sentiment", "rating", "stars", "star", "score"),
@@ -53,17 +44,16 @@ _USUAL_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class ContractRow:
-    """A row that keeps the contract.
+    """A row that meets the contract. What has no column is empty, or None for the id.
 
     Attributes:
-        text: Cleaned.
-        pair: The second text, cleaned; empty without a column for it.
-        label: The label's value as it stands in the file, white space aside; several ones sorted and joined by
-            `data.label_separator`.
-        id: Its name; None without a column for it.
-        date: Its day, `YYYY-MM-DD`; empty without a column for it.
-        group: What it belongs to; empty if to nothing.
-        originals: The text, and the second one of a pair, as they stand in the file.
+        text: The cleaned text.
+        pair: The cleaned second text.
+        label: The label's value in the file, stripped; several values are sorted and joined by `data.label_separator`.
+        id: The value of the id column.
+        date: The day, `YYYY-MM-DD`.
+        group: The value of the group column.
+        originals: The text, or both texts of a pair, as in the file.
     """
 
     text: str
@@ -76,16 +66,12 @@ class ContractRow:
 
 
 class Contract:
-    """Holds every row against the rules of a configuration.
-
-    Args:
-        data: Columns, labels and bounds.
-        cleaning: The rule for texts and their greatest length.
+    """Checks rows against the rules of a configuration.
 
     Attributes:
-        columns: The columns that it looks at.
+        columns: The columns that are checked.
         labels: Label names by value. Without `data.labels` it is None, and every label is accepted, until the caller
-            has found the names in the training rows and sets it.
+            sets it to the names found in the training rows.
     """
 
     def __init__(self, data: DataConfig, cleaning: CleaningConfig) -> None:
@@ -95,15 +81,13 @@ class Contract:
         self._cleaning = cleaning
 
     def check(self, row: Mapping[str, object]) -> ContractRow | str:
-        """Checks one row.
-
-        Whether its id stands in another row is not checked here: that takes all rows.
+        """Checks one row, apart from whether its id is unique.
 
         Args:
-            row: Values by column, as a reader found them.
+            row: Values by column, as read.
 
         Returns:
-            The row, cleaned; or why it breaks the contract. What stands before a colon is the kind of breach.
+            The cleaned row; or why it breaks the contract, the kind of breach before a colon.
         """
         data = self._data
         value = row.get(data.text_column)
@@ -151,7 +135,7 @@ class Contract:
         )
 
     def label_values(self, label: str) -> list[str]:
-        """Takes the label of a `ContractRow` apart into its single values."""
+        """Splits the label of a `ContractRow` into its values."""
         separator = self._data.label_separator
         return label.split(separator) if separator else [label]
 
@@ -171,7 +155,7 @@ class Contract:
 
 
 def contract_digest(data: DataConfig, cleaning: CleaningConfig) -> str:
-    """Digests the rules that rows are held against; how their files are read is no part of it."""
+    """Digests the rules that rows are checked against, but not how their files are read."""
     rules = data.model_dump(mode="json", exclude=_NO_RULES)
     # The order of the labels is that of their ids.
     rules["labels"] = list(data.labels.items()) if data.labels else None
@@ -179,14 +163,9 @@ def contract_digest(data: DataConfig, cleaning: CleaningConfig) -> str:
 
 
 def parse_day(value: object) -> str | None:
-    """Reads the day out of a date.
+    """Returns the day of a date as `YYYY-MM-DD`; None if it is not a date.
 
-    Args:
-        value: A date, or text that begins with one: 2026-05-01, 2026/5/1, 2026.5.1, 20260501, 2026年5月1日; a time of
-            day may follow.
-
-    Returns:
-        `YYYY-MM-DD`; None if there is no such day in it.
+    Text may be 20260501, or begin with 2026-05-01, 2026/5/1, 2026.5.1 or 2026年5月1日, e.g. before a time of day.
 
     Example:
         >>> parse_day("2026年5月1日 08:30")
@@ -208,14 +187,11 @@ def parse_day(value: object) -> str | None:
 
 
 def check_columns(fetched: FetchedData, data: DataConfig) -> dict[str, DataFile]:
-    """Opens every file and makes sure that it has the columns that the contract names.
-
-    Returns:
-        The files, by their paths inside the raw data set.
+    """Opens every file, by its path inside the raw data set, and checks that it has the contract's columns.
 
     Raises:
-        DataError: Columns are missing, in all files at once, with the ones that may be meant; a file cannot be used at
-            all; or it is another one than was fetched.
+        DataError: Columns are missing (reported for all files together, with suggestions), or a file cannot be used or
+            was changed after it was fetched.
         StorageError: A file could not be read.
     """
     digests = {file.path: file.sha256 for file in fetched.files}
@@ -225,16 +201,16 @@ def check_columns(fetched: FetchedData, data: DataConfig) -> dict[str, DataFile]
         if digests.get(name, file.sha256) != file.sha256:
             raise DataError(
                 f"{file.path} was changed after it was fetched; nothing was written.\n"
-                "Start again when the file is complete: write it under another name and rename it when it is."
+                "Start again when the file is complete; write it under another name and rename it when it is done."
             )
     _check_names({name: list(file.columns) for name, file in files.items()}, data)
     return files
 
 
 def check_local_sources(data: DataConfig) -> None:
-    """Looks at the first bytes of local data for what would stop a run later: missing files and columns.
+    """Checks early, from the beginnings of local files, whether files or columns are missing.
 
-    Sources are tried in order, so this is the first local one that exists; after a hub, nothing is known beforehand.
+    Sources are tried in order, so the first local one that exists is checked; nothing is known of those after a hub.
 
     Raises:
         DataError: As `check_columns`, or no source exists.
@@ -278,12 +254,12 @@ def _check_names(columns_by_file: Mapping[str, list[str]], data: DataConfig) -> 
             f"Columns are missing. Expected: {expected}.\n"
             f"{first_lines(problems)}\n"
             + "".join(f"{hint}\n" for hint in hints)
-            + "Set these fields to names that exist; for CSV and TSV files without header line, set data.column_names."
+            + "Set these fields to existing columns; if CSV or TSV files have no header line, set data.column_names."
         )
 
 
 def _meant(absent: Mapping[str, str], columns: list[str], taken: set[str]) -> Iterator[tuple[str, str]]:
-    """Suggests a column for each field: one with a similar name, else one with a usual name for it."""
+    """Suggests a column for each field: one with a similar name, else one with a common name."""
     free = [column for column in columns if column not in taken]
     folded = {column.strip().casefold(): column for column in free}
     for setting, wanted in absent.items():

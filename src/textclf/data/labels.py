@@ -1,4 +1,4 @@
-"""From what stands in a label column to label names and ids."""
+"""Reads label columns: values, names, and whether there are enough rows of each."""
 
 from __future__ import annotations
 
@@ -17,18 +17,13 @@ _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?")
 
 
 def label_value(value: object, names: Mapping[str, str] | None) -> str | None:
-    """Reads one value of a label column.
+    """Reads one value of a label column as a stripped string; None if the row has no label.
 
-    Strings lose the white space around them; `True` and `False` read so; 1.0 reads as 1, because a column of whole
-    numbers with gaps is often stored as floats.
+    1.0 becomes `1`, because a column of integers with gaps is often stored as floats.
 
     Args:
-        value: What a reader found.
-        names: Label names by value, as the configuration gives them: what stands there is a label, whatever it looks
-            like.
-
-    Returns:
-        The value as a string; None if the row has no label.
+        value: The value as read.
+        names: The configured label names by value; each of these values is a label, whatever it looks like.
 
     Raises:
         ValueError: It cannot be a label: a number with a fraction, or neither text nor number.
@@ -38,7 +33,7 @@ def label_value(value: object, names: Mapping[str, str] | None) -> str | None:
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         value = int(value)
     if not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r:.80} is a {type(value).__name__}, neither text nor a whole number")
+        raise ValueError(f"{value!r:.80} is a {type(value).__name__}, neither text nor an integer")
     key = str(value).strip()
     if not key:
         return None
@@ -52,14 +47,11 @@ def label_value(value: object, names: Mapping[str, str] | None) -> str | None:
 
 
 def label_names(values: Counter[str], column: str) -> dict[str, str]:
-    """Makes label names out of the values that stand in the training rows.
+    """Returns the name of each label value in the training rows: the value itself; sorted, integers by size.
 
     Args:
-        values: How often each value stands there.
+        values: Rows by value.
         column: Name of the label column, for messages.
-
-    Returns:
-        The name of each value, which is the value itself, sorted; whole numbers by size.
 
     Raises:
         DataError: There are so many values that the column cannot hold labels.
@@ -78,17 +70,17 @@ def label_names(values: Counter[str], column: str) -> dict[str, str]:
 
 
 def check_training_labels(counts: Mapping[str, int], *, minimum: int = 1) -> list[str]:
-    """Checks that a classifier can be trained on the rows of each label.
+    """Checks that there are enough training rows of each label.
 
     Args:
-        counts: Training rows by label name, zero included.
-        minimum: Fewest rows that each label must have.
+        counts: Training rows by label name, including zero.
+        minimum: Minimum number of rows per label.
 
     Returns:
         A warning for each label with fewer than five training rows.
 
     Raises:
-        DataError: There is one label only, a label without any training row, or one with fewer than the minimum.
+        DataError: There is only one label, or a label has no training rows or fewer than the minimum.
     """
     found = [name for name, count in counts.items() if count]
     if len(counts) < 2 or len(found) < 2:
@@ -100,16 +92,16 @@ def check_training_labels(counts: Mapping[str, int], *, minimum: int = 1) -> lis
         absent = [f"{name!r}" for name, count in counts.items() if not count]
         raise DataError(
             f"{len(absent):,} labels have no training row:\n{first_lines(absent)}\n"
-            "Add rows for them, or take them out of data.labels."
+            "Add rows for them, or remove them from data.labels."
         )
     few = [f"{name!r}: {count:,}" for name, count in counts.items() if count < minimum]
     if few:
         raise DataError(
-            f"{len(few):,} labels have fewer training rows than the contract asks for, {minimum:,} "
-            f"(data.contract.min_rows_per_label):\n{first_lines(few)}\nAdd rows for them, or lower the bound."
+            f"{len(few):,} labels have fewer training rows than the minimum of {minimum:,} "
+            f"(data.contract.min_rows_per_label):\n{first_lines(few)}\nAdd rows for them, or lower the minimum."
         )
     return [
-        f"The label {name!r} has only {count} training row{'s' * (count > 1)}: it can hardly be learnt."
+        f"The label {name!r} has only {count} training row{'s' * (count > 1)}, too few to learn it well."
         for name, count in counts.items()
         if count < _FEW_ROWS
     ]

@@ -1,7 +1,7 @@
-"""Personal data in a text: found by its form, replaced by a word, or hidden for reports.
+"""Finds personal data in a text by its form, to replace it with a word or hide it in reports.
 
-Four kinds are known: `mobile_phone`, `landline_phone` (400 and 800 numbers too), `email` and `identity_card`, as they
-are written in mainland China. Names and addresses have no form to be found by.
+There are four kinds, as written in mainland China: `mobile_phone`, `landline_phone` (including 400 and 800 numbers),
+`email` and `identity_card`. Names and addresses have no form by which to find them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ MASKS = {
     "email": "邮箱地址",
     "identity_card": "身份证号",
 }
-"""The kinds, and the word that takes the place of each. No digit or sign, so that cleaning leaves it alone."""
+"""The word that replaces each kind. It has no digits or signs, so that cleaning leaves it alone."""
 
-# One character for one, so that what is found in the folded text has the same place in the text.
+# One character for one, so that positions in the folded text are those in the text.
 _FOLDED = {
     **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)},
     **dict.fromkeys([0x00A0, 0x2002, 0x2003, 0x2009, 0x202F, 0x3000], 0x20),
     **dict.fromkeys([*range(0x2010, 0x2016), 0x2212, 0xFE63], 0x2D),
 }
-# An at sign, or ten digits with at most two other signs between neighbours: no kind has fewer. The class in front is
-# what makes the search quick in a text that has neither.
+# An at sign, or ten digits with at most two other characters between neighbours: no kind has fewer. The character
+# class at the front makes the search quick in a text that has neither.
 _WORTH_A_LOOK = re.compile(r"[@＠0-9０-９](?:(?<=[@＠])|(?:[^\w@＠]{0,2}[0-9０-９]){9})")
-# Not a part of a longer number: neither digits beside it nor a point or a hyphen and digits.
+# Not part of a longer number: no digits next to it, not even after a point or a hyphen.
 _NUMBER_STARTS = r"(?<![0-9])(?<![0-9][-.])"
 _NUMBER_ENDS = r"(?![-.]?[0-9])"
 _REGION = "1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]"
@@ -50,7 +50,7 @@ _CANDIDATE = re.compile(
     """,
     re.VERBOSE,
 )
-# What says that a number is something else: words before it, units behind it.
+# What marks a number as something else: words before it, units after it.
 _OTHER_NUMBER = re.compile(r"(?:单号|订单|编号|货号|款号|条码|条形码|序列号|ISBN|SN|S/N)[ :#是为]{0,3}$", re.IGNORECASE)
 _OTHER_NUMBER_SPAN = 10
 _UNIT = re.compile(r" ?(?:[元块万亿个米]|多[元块万亿个米])")
@@ -60,18 +60,12 @@ _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
 def personal_data_kinds(text: str) -> frozenset[str]:
-    """Finds out which kinds of personal data a text holds.
+    """Returns the kinds of personal data in a text, which are keys of `MASKS`.
 
-    Full-width digits and letters count like ordinary ones. A mobile phone number has 11 digits from 13 to 19 on,
-    with or without +86, together or as 138 0013 8000; a landline number an area code, or 400 or 800 in front; an
-    identity card 18 characters with a date that exists and the right check digit (ISO 7064 MOD 11-2). None is found
-    inside a longer number, and no phone number right behind words such as 单号 or in front of a unit such as 元.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        Keys of `MASKS`; empty if there is none.
+    Full-width digits and letters count like ordinary ones. A mobile phone number has 11 digits that begin with 13 to
+    19, with or without +86, together or as 138 0013 8000; a landline number begins with an area code, 400 or 800; an
+    identity card number has 18 characters with a valid date and check digit (ISO 7064 MOD 11-2). Parts of longer
+    numbers do not count, nor do phone numbers right after words such as 单号 or before units such as 元.
 
     Example:
         >>> sorted(personal_data_kinds("有事打１３８-００１３-８０００，或写信到 service@example.com"))
@@ -81,32 +75,20 @@ def personal_data_kinds(text: str) -> frozenset[str]:
 
 
 def mask_personal_data(text: str) -> str:
-    """Puts a word in the place of each piece of personal data.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The text with the words of `MASKS`; masking it again changes nothing.
+    """Replaces personal data with the words of `MASKS`; masking the result again changes nothing.
 
     Example:
         >>> mask_personal_data("前台电话010-62345678，服务好")
         '前台电话电话号码，服务好'
     """
-    # A word in the place of one number can end the letters that kept another from being seen.
+    # A word in place of one number can separate another from the letters that hid it.
     while (masked := _replace(text, lambda kind, _: MASKS[kind])) != text:
         text = masked
     return text
 
 
 def hide_personal_data(text: str) -> str:
-    """Hides personal data behind asterisks, so that a text can be shown in a report.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The text, where each piece of personal data keeps its length, its first character and its signs.
+    """Hides personal data behind asterisks for a report; its length, first character and signs remain.
 
     Example:
         >>> hide_personal_data("打138-0013-8000")

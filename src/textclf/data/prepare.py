@@ -1,4 +1,4 @@
-"""From raw files to a cleaned data set with its splits, in which every row is kept or quarantined with its reason."""
+"""Prepares raw files as a cleaned data set with splits; each row is kept, or quarantined with a reason."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from itertools import compress, islice
 from pathlib import Path
@@ -31,43 +31,35 @@ from textclf.store import building, digest_of, find, publish
 
 logger = logging.getLogger(__name__)
 
-# Part of every digest: raise it when the same input is prepared in another way than before.
+# Part of every digest: raise it when the same input is prepared differently than before.
 PREPARE_VERSION = 5
 QUARANTINE_FILE = "quarantine.jsonl"
 _FILES_LOGGED = 10
 
 
 def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig, home: Home) -> PreparedData:
-    """Reads a raw data set, holds it against its contract, cleans it, cuts the splits it lacks, and writes the result.
+    """Reads a raw data set, checks it against its contract, cleans it, cuts missing splits and writes the result.
 
-    The result stands in `<home>/data/prepared/<digest>`: `train.parquet`, `validation.parquet` and `test.parquet`
-    with the columns row (int64, number in the source file from 1), source (string, path of that file), id (string),
-    text (string, cleaned), label (int64), original and fingerprint (int64, digests of the text as it stands in the
-    file, and of the cleaned text without what distinguishes mere copies); text_pair, date (`YYYY-MM-DD`) and group
-    (string) where the contract names columns for them; validation and test also have leakfree (bool), false for a
-    copy of a row that comes earlier. `quarantine.jsonl` holds the rows that broke the contract, `manifest.json` the
-    record. The same input is not prepared twice: the folder is found again by its digest, checked, and made again if
-    it is damaged. If too many rows break the contract, those that were read stand in `<home>/data/quarantine`.
+    `<home>/data/prepared/<digest>` then has `train.parquet`, `validation.parquet` and `test.parquet`, the rows that
+    break the contract in `quarantine.jsonl`, and the record in `manifest.json`. The columns of the Parquet files are
+    row (int64, number in the source file, from 1), source (string, path of that file), id (string), text (string,
+    cleaned), label (int64), original and fingerprint (int64, `text_digest` of the text in the file and `fingerprint`
+    of the cleaned text); text_pair, date (`YYYY-MM-DD`) and group (string) if the contract names columns for them; and
+    in validation and test leakfree (bool), false for a copy of an earlier row.
 
-    Args:
-        fetched: The raw data set.
-        data: The contract, how files are read, and how missing splits are cut.
-        cleaning: The rule for texts.
-        home: Where the result is kept.
-
-    Returns:
-        The record of the prepared data set.
+    The same input is prepared only once: its folder is found by the digest, checked, and rebuilt if it is damaged. If
+    too many rows break the contract, those read so far are written to `<home>/data/quarantine`.
 
     Raises:
-        ConfigError: The contract has several labels a row.
-        DataError: The data cannot be used as it is: files, columns, labels, amount, or too many rows that break the
-            contract. The message says what to do.
-        StorageError: A file could not be read or written; nothing half-written remains.
+        ConfigError: The contract has several labels per row.
+        DataError: The data cannot be used: files, columns, labels, amount, or too many rows that break the contract.
+            The message says what to do.
+        StorageError: A file could not be read or written; no partial result remains.
     """
     if data.label_separator:
         raise ConfigError(
-            "data.label_separator is set: rows may have several labels, but training takes one label a row.\n"
-            "`textclf data check` holds such data against its contract; to train, make one column a label."
+            "data.label_separator is set, so rows may have several labels, but training needs one label per row.\n"
+            "`textclf data check` can check such data; to train, use a column with one label per row."
         )
     if "train" not in fetched.splits:
         raise DataError(
@@ -79,8 +71,8 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
     digest = _digest(fetched, data, cleaning, cuts=bool(missing))
     folder = home.prepared / digest
     if record := find(folder, PreparedData):
-        logger.info("The data was prepared before with the same settings: %s is used again.", folder)
-        # The same bytes may have come from elsewhere this time.
+        logger.info("Reusing the data prepared earlier with the same settings: %s", folder)
+        # The same bytes may come from elsewhere this time.
         source = {"origin": fetched.origin, "uri": fetched.uri, "revision": fetched.revision, "files": fetched.files}
         return record.model_copy(update={**source, "name": data.name, "relabelled_from": lineage_of(fetched.folder)})
     files = check_columns(fetched, data)
@@ -91,7 +83,7 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
             with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as stream, closing(RepeatedIds()) as ids:
                 contract, quarantine = Contract(data, cleaning), Quarantine(stream)
                 reader = RowReader(files, contract, quarantine, ids)
-                splits, names = _read_splits(fetched, data, contract, quarantine, reader)
+                splits = _read_splits(fetched, data, contract, quarantine, reader)
         except _TooManyBrokenError as error:
             kept = home.quarantine / f"{digest}.jsonl"
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +91,7 @@ def prepare(fetched: FetchedData, *, data: DataConfig, cleaning: CleaningConfig,
             raise DataError(f"{error}\nThe broken rows read so far are in {kept}.") from None
         if missing:
             splits |= cut(splits["train"], missing, data.split.seed)
-        flags = leak_free(splits)
+        names, flags = contract.labels or {}, leak_free(splits)
         record = _record(fetched, digest, folder, data, cleaning, splits, flags, names, quarantine)
         _log(record)
         for split, rows in splits.items():
@@ -125,10 +117,9 @@ def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, *,
 
 def _read_splits(
     fetched: FetchedData, data: DataConfig, contract: Contract, quarantine: Quarantine, reader: RowReader
-) -> tuple[dict[Split, Rows], dict[str, str]]:
-    """Reads all splits, the training rows first: they say which labels there are, if the contract does not."""
+) -> dict[Split, Rows]:
+    """Reads all splits, the training rows first because the labels come from them if the contract names none."""
     splits: dict[Split, Rows] = {}
-    names = dict(data.labels or {})
     for split in SPLITS:
         if split not in fetched.splits:
             continue
@@ -141,10 +132,9 @@ def _read_splits(
         if not rows or broken > data.contract.max_quarantined_share * (kept + broken):
             raise _broken(fetched, split, kept, data, contract, quarantine)
         if split == "train" and data.labels is None:
-            names = label_names(Counter(rows.labels), data.label_column)
-            contract.labels = names
+            contract.labels = label_names(Counter(rows.labels), data.label_column)
         splits[split] = rows
-    return splits, names
+    return splits
 
 
 def _append(rows: Rows, source: str, number: int, row: ContractRow) -> None:
@@ -166,18 +156,18 @@ def _broken(
     broken = quarantine.rows(split)
     if not broken:
         return DataError(
-            f"The split {split} has no rows: {', '.join(fetched.splits[split])} from {fetched.origin} is empty but for "
-            "its header line."
+            f"The split {split} has no rows: {', '.join(fetched.splits[split])} from {fetched.origin} has only a "
+            "header line."
         )
     kinds = quarantine.kinds([split])
     hints = [hint for kind, hint in _hints(data, contract).items() if any(kind == found.reason for found in kinds)]
     return _TooManyBrokenError(
         f"The split {split} breaks the contract of the data: {broken:,} of {kept + broken:,} rows "
-        f"({broken / (kept + broken):.1%}) cannot be used; at most {data.contract.max_quarantined_share:.1%} may "
-        f"(data.contract.max_quarantined_share).\n{describe_kinds(kinds)}\n"
+        f"({broken / (kept + broken):.1%}) cannot be used; at most {data.contract.max_quarantined_share:.1%} are "
+        f"allowed (data.contract.max_quarantined_share).\n{describe_kinds(kinds)}\n"
         + "".join(f"{hint}\n" for hint in hints)
         + "Correct the rows, or raise data.contract.max_quarantined_share to train without them. `textclf data check` "
-        "with the same --config looks through all splits."
+        "with the same --config checks all splits."
     )
 
 
@@ -189,10 +179,10 @@ def _hints(data: DataConfig, contract: Contract) -> dict[str, str]:
     return {
         "unknown label": f"Known labels: {source} {known[:1000]}. Name all labels in data.labels, or correct the rows.",
         "not a label": f"The column {data.label_column!r} looks like scores or other values: set data.label_column to "
-        "the column that holds the labels; if these values are labels, name each of them in data.labels.",
-        "repeated id": f"The column {data.id_column!r} does not name each row: make the ids unique, or leave "
-        "data.id_column out to go by row numbers.",
-        "not a date": "Dates are read as 2026-05-01, 2026/5/1, 20260501 or 2026年5月1日.",
+        "the column with the labels; if these values are labels, name each of them in data.labels.",
+        "repeated id": f"The column {data.id_column!r} does not identify each row: make the ids unique, or remove "
+        "data.id_column to use row numbers.",
+        "not a date": "Write dates as 2026-05-01, 2026/5/1, 20260501 or 2026年5月1日.",
     }
 
 
@@ -204,15 +194,15 @@ def _record(
     cleaning: CleaningConfig,
     splits: dict[Split, Rows],
     leak_flags: dict[Split, list[bool]],
-    names: dict[str, str],
+    names: Mapping[str, str],
     quarantine: Quarantine,
 ) -> PreparedData:
     for split in SPLITS:
         if not splits[split]:
             raise DataError(
-                f"The training rows are too few to cut the split {split} from them: "
-                f"{sum(map(len, splits.values())):,} in all, where equal texts and rows of one group stay together.\n"
-                "Add rows, or give the split a file of its own."
+                f"There are too few training rows to cut the split {split} from them: "
+                f"{sum(map(len, splits.values())):,} in all; equal texts and rows of one group stay together.\n"
+                "Add rows, or provide a file for the split."
             )
     label_counts = {split: dict.fromkeys(names.values(), 0) for split in SPLITS}
     for split in SPLITS:
@@ -246,7 +236,7 @@ def _record(
     )
 
 
-def _contents(rows: Rows, names: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+def _contents(rows: Rows, names: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     labels = (names[label] for label in rows.labels)
     return zip(rows.texts, rows.pairs, labels, strict=True)
 
@@ -265,7 +255,7 @@ def _log(prepared: PreparedData) -> None:
     )
 
 
-def _table(rows: Rows, names: dict[str, str], leak_flags: list[bool] | None, data: DataConfig) -> pa.Table:
+def _table(rows: Rows, names: Mapping[str, str], leak_flags: list[bool] | None, data: DataConfig) -> pa.Table:
     ids = {name: index for index, name in enumerate(dict.fromkeys(names.values()))}
     columns = {
         "row": pa.array(rows.numbers, pa.int64()),
@@ -291,7 +281,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Writes a Parquet file and waits until it is on disk.
 
     Raises:
-        OSError: It could not be written; says how much room it needs.
+        OSError: It could not be written; says how much space it needs.
     """
     try:
         with path.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""The rows of a prepared data set in memory: the one reader of the Parquet files that `prepare` and `audit` write."""
+"""Reads the rows of a prepared data set: the only reader of the Parquet files that `prepare` and `audit` write."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from textclf.records import PreparedData
 
 @dataclass(frozen=True)
 class SplitRows:
-    """Rows of one prepared split. A column is taken out of the table when it is first asked for.
+    """Rows of one prepared split. A column is converted on first access.
 
     Attributes:
-        split: Which split.
+        split: The split.
         label_names: In the order of their ids.
-        table: All columns, as they were written.
+        table: All columns, as written by `prepare`.
     """
 
     split: Split
@@ -40,7 +40,7 @@ class SplitRows:
 
     @cached_property
     def pairs(self) -> list[str] | None:
-        """Cleaned second texts; None where single texts are classified."""
+        """Cleaned second texts; None for single texts."""
         return self._list("text_pair") if "text_pair" in self.table.column_names else None
 
     @cached_property
@@ -60,22 +60,22 @@ class SplitRows:
 
     @cached_property
     def leakfree(self) -> NDArray[np.bool_] | None:
-        """Which rows are no copies of an earlier row of any split, bool[rows]; None for train."""
+        """Whether each row is not a copy of an earlier row of any split, bool[rows]; None for train."""
         return self._array("leakfree") if "leakfree" in self.table.column_names else None
 
     @cached_property
     def weights(self) -> NDArray[np.float32] | None:
-        """How often each row counts, float32[rows]; None where all count once."""
+        """How often each row counts, float32[rows]; None if all count once."""
         return self._array("weight") if "weight" in self.table.column_names else None
 
     @cached_property
     def originals(self) -> NDArray[np.int64]:
-        """Digests of the texts as they stand in the files, int64[rows]."""
+        """Digests of the texts as in the files, int64[rows]."""
         return self._array("original")
 
     @cached_property
     def fingerprints(self) -> NDArray[np.int64]:
-        """Digests that copies of a text share, int64[rows]."""
+        """Digests that are equal for copies of a text, int64[rows]."""
         return self._array("fingerprint")
 
     def take(self, indices: NDArray[np.int64]) -> SplitRows:
@@ -96,25 +96,21 @@ class SplitRows:
 
 
 def read_split(prepared: PreparedData, split: Split) -> SplitRows:
-    """Reads a split of a prepared data set, audited or not: about 150 bytes a row and its text.
+    """Reads a split of a prepared data set, audited or not; about 150 bytes per row plus its text.
 
     Raises:
-        StorageError: The file is missing, damaged, or cannot be read.
+        StorageError: The file is missing, damaged or cannot be read.
     """
     path = prepared.folder / f"{split}.parquet"
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(
-            f"The prepared data in {path} cannot be read: {error}\nRemove {path.parent} to have it made again."
+            f"The prepared data in {path} cannot be read: {error}\nRemove {path.parent} to have it rebuilt."
         ) from error
     return SplitRows(split, prepared.labels, table)
 
 
 def read_splits(prepared: PreparedData) -> dict[Split, SplitRows]:
-    """Reads all splits of a prepared data set, train first.
-
-    Raises:
-        StorageError: A file is missing, damaged, or cannot be read.
-    """
+    """Reads all splits as `read_split` does, train first."""
     return {split: read_split(prepared, split) for split in SPLITS if split in prepared.rows}

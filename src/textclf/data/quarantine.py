@@ -1,4 +1,4 @@
-"""Rows that break the contract: counted by kind, with examples, and written out whole."""
+"""Rows that break the contract: counted by kind, with examples, and written to a file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _VALUE_COLUMNS = 40
 
 
 class Quarantine:
-    """Takes rows that break the contract.
+    """Collects rows that break the contract.
 
     Args:
-        file: Gets one JSON object a row: `split`, `source`, `row`, `reason` and `content`; None only counts.
+        file: Receives one JSON object per row: `split`, `source`, `row`, `reason` and `content`. None only counts.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -30,14 +30,7 @@ class Quarantine:
         self._file = file
 
     def add(self, split: Split, source: str, row: int, reason: str, content: object) -> None:
-        """Takes one row.
-
-        Args:
-            split: Where it would have gone.
-            source: The file it stands in.
-            row: Its number there, from 1.
-            reason: What is wrong with it; what stands before a colon is the kind.
-            content: The row as it was read.
+        """Adds one row; `row` is its number in the source file, from 1, and `content` the row as read.
 
         Raises:
             OSError: The file cannot be written.
@@ -53,11 +46,7 @@ class Quarantine:
             self._file.write(_as_json(line) + "\n")
 
     def kinds(self, splits: Iterable[Split] | None = None) -> tuple[Quarantined, ...]:
-        """Says what was found, the most frequent kind first.
-
-        Args:
-            splits: Counts only these; all without it. The examples are of all splits.
-        """
+        """Returns the kinds found in some or all splits, the most frequent first; examples are from all splits."""
         chosen = self.counts if splits is None else {split: self.counts.get(split, Counter()) for split in splits}
         total = sum(chosen.values(), Counter[str]())
         return tuple(
@@ -66,12 +55,12 @@ class Quarantine:
         )
 
     def rows(self, split: Split) -> int:
-        """Says how many rows of a split were taken."""
+        """Returns the number of quarantined rows of a split."""
         return self.counts.get(split, Counter()).total()
 
 
 def describe_kinds(kinds: Iterable[Quarantined]) -> str:
-    """Lists kinds of broken rows with their examples, a line each."""
+    """Lists kinds of broken rows and their examples, one per line."""
     lines = []
     for kind in kinds:
         lines += [f"{kind.rows:,} {kind.reason}:", *(f"  - {example}" for example in kind.examples)]
@@ -81,12 +70,12 @@ def describe_kinds(kinds: Iterable[Quarantined]) -> str:
 
 
 def _shown(content: object) -> str:
-    # Each value is cut for itself, so that a long text does not hide the label behind it.
+    # Each value is shortened separately, so that a long text does not hide the label after it.
     if isinstance(content, dict):
         return ", ".join(f"{name}={shorten(str(value), _VALUE_COLUMNS)!r}" for name, value in content.items())
     return content if isinstance(content, str) else _as_json(content)
 
 
 def _as_json(value: object) -> str:
-    # A value that JSON has no form for (a date in Parquet) is written as text.
+    # A value without a JSON form (a date in Parquet) is written as text.
     return json.dumps(value, ensure_ascii=False, default=str)

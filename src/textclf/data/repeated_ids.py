@@ -1,4 +1,4 @@
-"""Which ids stand in more than one row, found in bounded memory however many rows there are."""
+"""Finds ids that occur in more than one row, in bounded memory however many rows there are."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _IN_MEMORY = 1 << 20
 
 
 class RepeatedIds:
-    """Remembers the ids of rows: the last million in memory (about 120 MB), the others in a temporary database.
+    """Remembers ids: the last million in memory (about 120 MB), the others in a temporary database.
 
-    To be closed (`contextlib.closing`), which removes the database.
+    Close it (`contextlib.closing`) to remove the database.
     """
 
     def __init__(self) -> None:
@@ -21,14 +21,11 @@ class RepeatedIds:
         self._database: sqlite3.Connection | None = None
 
     def first(self, name: str, place: int) -> int:
-        """Takes the id of the next row.
+        """Adds a row's id, and returns the place of the first row with this id.
 
         Args:
             name: The id.
-            place: A number for the row, another than that of any other row.
-
-        Returns:
-            The place of the first row with this id: the given one if there was none before.
+            place: A number that is unique to the row.
 
         Raises:
             StorageError: The temporary database cannot be written or read.
@@ -62,7 +59,7 @@ class RepeatedIds:
     def _move(self) -> None:
         try:
             if self._database is None:
-                # A database without a name is a temporary file that nobody else sees.
+                # A database without a name is a private temporary file.
                 self._database = sqlite3.connect("", isolation_level=None)
                 self._database.execute("PRAGMA journal_mode = OFF")
                 self._database.execute("PRAGMA cache_size = -65536")
@@ -76,6 +73,6 @@ class RepeatedIds:
 
 def _failed(error: sqlite3.Error) -> StorageError:
     return StorageError(
-        f"The ids of the rows cannot be kept in a temporary database: {error}\n"
-        "Free some space in the folder of temporary files, or name another one with SQLITE_TMPDIR."
+        f"The row ids cannot be kept in a temporary database: {error}\n"
+        "Free some space in the folder for temporary files, or set SQLITE_TMPDIR to another one."
     )

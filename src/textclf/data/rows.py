@@ -1,4 +1,4 @@
-"""The rows of raw data that keep the contract; those that do not go to the quarantine."""
+"""Reads the rows of raw data that meet the contract, and quarantines the others."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NUMBER_BITS = 40
 
 
 class RowReader:
-    """Reads the rows of raw files and holds each of them against the contract. An id may stand in one row only.
+    """Reads the rows of raw files and checks each against the contract and for a repeated id.
 
     Args:
         files: All files, by their paths inside the raw data set.
-        contract: What a row must be.
-        quarantine: Gets the rows that break the contract, in the order of each file.
-        ids: Remembers the ids.
+        contract: Checks each row.
+        quarantine: Receives the rows that break the contract, in the order of each file.
+        ids: Finds repeated ids.
     """
 
     def __init__(
@@ -36,14 +36,10 @@ class RowReader:
         self._sources = list(files)
 
     def read(self, split: Split, sources: Iterable[str]) -> Iterator[tuple[str, int, ContractRow]]:
-        """Yields the file, number and content of every row that keeps the contract.
-
-        Args:
-            split: Where the rows belong.
-            sources: Its files.
+        """Yields the source file, number and content of every row of a split that meets the contract.
 
         Raises:
-            DataError: A file turns out to be damaged, or was changed while it was read.
+            DataError: A file is damaged, or was changed while it was read.
             StorageError: A file or the ids could not be read.
             OSError: The quarantine cannot be written.
         """

@@ -1,4 +1,4 @@
-"""Cutting splits without leaks, and finding the leaks of splits that were cut elsewhere."""
+"""Cuts splits without leaks, and finds the leaks of splits that were cut elsewhere."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from textclf.config.sources import SPLITS, Split
 
 @dataclass(slots=True)
 class Rows:
-    """The rows of a split, column by column.
+    """The rows of a split, column by column (`ContractRow`).
 
     Attributes:
-        numbers: Row numbers in the source file, from 1.
+        numbers: Row numbers in the source files, from 1.
         sources: Paths of the source files inside the raw data set.
-        ids: Names of the rows.
+        ids: The id of each row, or its source and number.
         texts: Cleaned texts.
-        pairs: Cleaned second texts; empty strings without a column for them.
-        labels: Label values as they stand in the file.
-        originals: Digests of the texts as they stand in the file.
-        fingerprints: Digests of the cleaned texts without what distinguishes mere copies (`fingerprint`).
-        dates: Days as `YYYY-MM-DD`; empty strings without a column for them.
-        groups: Values of the group column; empty strings belong to no group.
+        pairs: Cleaned second texts, or empty strings.
+        labels: Label values.
+        originals: `text_digest` of the texts as in the file.
+        fingerprints: `fingerprint` of the cleaned texts.
+        dates: Days, or empty strings.
+        groups: Groups; an empty string is not a group.
     """
 
     numbers: list[int] = field(default_factory=list)
@@ -53,55 +53,44 @@ class Rows:
 
 
 def text_digest(*texts: str) -> int:
-    """Digests texts as they are.
-
-    Returns:
-        A signed 64-bit number: among a million texts, two different ones share it with a probability of 3e-8.
-    """
+    """Digests texts as a signed 64-bit number; two of a million different texts share one with probability 3e-8."""
     joined = "\x1f".join(texts).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "little", signed=True)
 
 
 def normalize(text: str) -> str:
-    """Takes off what distinguishes mere copies of a text: width and other compatibility forms, and white space.
+    """Removes what may differ between copies of a text: width and other compatibility forms, and all white space.
 
-    White space is left out altogether: between Chinese characters it says nothing, and copies often differ in it.
+    White space between Chinese characters means nothing, and copies often differ in it.
 
     Example:
         >>> normalize("很 好！")
         '很好!'
     """
-    # Once more at the end: without the white space, a letter and a mark may have come together.
+    # Again at the end: without the white space, a letter and a mark may be adjacent.
     return unicodedata.normalize("NFKC", "".join(unicodedata.normalize("NFKC", text).split()))
 
 
 def fingerprint(*texts: str) -> int:
-    """Digests texts so that copies have the same digest (`normalize`).
-
-    Args:
-        texts: The cleaned text, which is what a model sees, and the second one of a pair.
-
-    Returns:
-        A signed 64-bit number.
-    """
+    """Digests the cleaned text of a row, or both texts of a pair, so that copies (`normalize`) have the same digest."""
     return text_digest(*map(normalize, texts))
 
 
 def cut(rows: Rows, fractions: dict[Split, float], seed: int) -> dict[Split, Rows]:
     """Cuts splits from the training rows, stratified by label.
 
-    Rows with the same text, cleaned or original, stay together, and so do rows of one group. Which texts go where
-    depends on the texts and the seed alone, not on the order of the rows or the format of the file; the rows keep
-    their order. A label gives rows to a new split in proportion, at least one where it has more different texts than
-    there are splits.
+    Rows with the same text, cleaned or original, stay together, and so do rows of one group. Where a text goes depends
+    only on the texts and the seed, not on the order of the rows or the file format; the rows keep their order. Each
+    label contributes to a new split in proportion, with at least one row if it has more different texts than splits
+    to cut.
 
     Args:
         rows: All training rows.
         fractions: Share of the rows for each split to cut.
-        seed: Picks the texts.
+        seed: Chooses the texts.
 
     Returns:
-        The splits that were cut, and what is left as `train`.
+        The new splits, and the remaining rows as `train`.
     """
     groups: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(_groups(rows)):
@@ -133,14 +122,9 @@ def cut(rows: Rows, fractions: dict[Split, float], seed: int) -> dict[Split, Row
 
 
 def leak_free(splits: dict[Split, Rows]) -> dict[Split, list[bool]]:
-    """Tells which validation and test rows are no exact copies of a row that comes earlier.
+    """Returns, for each validation and test row, whether it is not an exact copy of an earlier row.
 
-    Args:
-        splits: The rows of all splits.
-
-    Returns:
-        One value a row for `validation` (compared with `train` and the earlier rows of `validation`) and for `test`
-        (compared with `train`, `validation` and the earlier rows of `test`).
+    Earlier are the rows of `train` and, for `test`, of `validation`, and the rows before it in its split.
     """
     seen = set(splits["train"].fingerprints)
     result: dict[Split, list[bool]] = {}
@@ -153,13 +137,9 @@ def leak_free(splits: dict[Split, Rows]) -> dict[Split, list[bool]]:
 
 
 def content_digest(rows: Iterable[Sequence[object]]) -> str:
-    """Digests a set of rows so that neither their order nor the format of the file matters.
+    """Digests rows, regardless of their order and file format, as a hexadecimal sha256.
 
-    Args:
-        rows: What identifies each row: text, second text, label name, and its weight if it has one.
-
-    Returns:
-        A sha256, hexadecimal.
+    Each row is given as text, second text and label name, and its weight if it has one.
     """
     digests = sorted(hashlib.blake2b(json.dumps(row).encode(), digest_size=16).digest() for row in rows)
     return hashlib.sha256(b"".join(digests)).hexdigest()
@@ -171,7 +151,7 @@ def _order(rows: Rows, index: int, key: bytes) -> bytes:
 
 
 def _groups(rows: Rows) -> list[int]:
-    """The group of each row: rows with an equal text, fingerprint or group column share one, directly or not."""
+    """Returns the group of each row: rows with an equal text, fingerprint or group share one, directly or not."""
     parents: list[int] = list(range(len(rows)))
 
     def root(index: int) -> int:

@@ -1,4 +1,4 @@
-"""Data versions: what identifies a data set, where it came from, and which of them this home holds."""
+"""Data versions: what identifies a data set, what it was made from, and which ones a home holds."""
 
 from __future__ import annotations
 
@@ -18,27 +18,21 @@ LINEAGE_FILE = "textclf-lineage.json"
 
 
 def version_of(split_digests: Mapping[Split, str], contract: str) -> str:
-    """Names a data version.
+    """Returns a data version: twelve hexadecimal digits, the same for the same rows and rules, whatever the files.
 
     Args:
-        split_digests: Digest of each split's set of rows.
-        contract: Digest of the contract.
-
-    Returns:
-        Twelve hexadecimal digits: the same for the same rows and rules, whatever files the rows came in.
+        split_digests: `content_digest` of each split.
+        contract: `contract_digest`.
     """
     return digest_of(dict(sorted(split_digests.items())), contract)[:12]
 
 
 def lineage_of(folder: Path) -> str | None:
-    """Says which data version a raw data set was made from, if correcting labels made it.
-
-    Args:
-        folder: Where the raw files lie.
+    """Returns the data version whose labels were corrected to make the raw data set in a folder; None if none was.
 
     Raises:
         DataError: The lineage file is damaged.
-        OSError: It is there and cannot be read.
+        OSError: It exists and cannot be read.
     """
     file = folder / LINEAGE_FILE
     if not file.is_file():
@@ -48,18 +42,13 @@ def lineage_of(folder: Path) -> str | None:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file} does not say which data version was relabelled: it is damaged.\n"
-            "Apply the corrected table again with `textclf data relabel`, or remove the file to go on without lineage."
+            "Apply the corrected table again with `textclf data relabel`, or remove the file to continue without "
+            "lineage."
         ) from error
 
 
 def known_versions(home: Home) -> list[PreparedData]:
-    """Finds the data sets in a home, as prepared and after an audit.
-
-    Args:
-        home: Where prepared data lies.
-
-    Returns:
-        The records, by version, then by folder.
+    """Returns the records of the prepared and the audited data sets in a home, by version, then by folder.
 
     Raises:
         StorageError: A manifest cannot be read.
@@ -73,11 +62,11 @@ def known_versions(home: Home) -> list[PreparedData]:
             continue
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(
-                f"The manifest {file} cannot be read: {error}\nRemove {file.parent}: it is made again when needed."
+                f"The manifest {file} cannot be read: {error}\nRemove {file.parent}: it is rebuilt when needed."
             ) from error
         try:
             found.append(PreparedData.model_validate({**record, "folder": file.parent}))
         except ValidationError:
-            # A tokenised data set, or one of another version of textclf, whose records have other fields.
+            # A tokenised data set, or one from another version of textclf, whose records have other fields.
             continue
     return sorted(found, key=lambda prepared: (prepared.version, prepared.folder))

@@ -1,4 +1,4 @@
-"""One Arrow type for a column whose values come from a file without types."""
+"""The Arrow type for a column of a file without types."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Literal
 import pyarrow as pa
 
 Kind = Literal["boolean", "integer", "large integer", "number", "text"]
-"""`large integer`: one that a float does not hold exactly. `text`: everything else, nested values too."""
+"""`large integer`: one that a float may not hold exactly. `text`: everything else, including nested values."""
 
 EXACT_IN_FLOAT = 2**53
-"""The largest integer up to which a float holds every one exactly."""
+"""A float holds every integer up to this one exactly."""
 _INT64_LIMIT = 2**63
 
 
 def kind_of(value: object) -> Kind | None:
-    """Tells the kind of a value; None has none."""
+    """Returns the kind of a value; None for None."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -29,7 +29,7 @@ def kind_of(value: object) -> Kind | None:
 
 
 def kind_of_type(type_: pa.DataType) -> Kind:
-    """Tells the kind of the values of an Arrow type."""
+    """Returns the kind of an Arrow type's values."""
     if pa.types.is_boolean(type_):
         return "boolean"
     if pa.types.is_floating(type_):
@@ -40,7 +40,7 @@ def kind_of_type(type_: pa.DataType) -> Kind:
 
 
 def column_type(kinds: Set[Kind | None]) -> pa.DataType:
-    """Chooses the Arrow type that holds all values of a column, given their kinds; null aside."""
+    """Returns the Arrow type that holds values of all these kinds, and nulls."""
     found = kinds - {None}
     if found == {"boolean"}:
         return pa.bool_()

@@ -1,4 +1,4 @@
-"""A data file as a stream of bytes, decompressed on the way where its ending says that it is compressed."""
+"""A data file as a stream of bytes, decompressed if its ending says that it is compressed."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SIGNATURES: dict[Compression, tuple[bytes, ...]] = {
     "bzip2": (b"BZh",),
     "xz": (b"\xfd7zXZ\x00",),
     "zstd": (b"\x28\xb5\x2f\xfd",),
-    # The second one is an archive without members.
+    # The second is an archive without members.
     "zip": (b"PK\x03\x04", b"PK\x05\x06"),
 }
 _READ_BYTES = 1 << 16
-# The strongest setting of the xz command takes 65 MiB; a file may ask for 4 GiB.
+# The strongest setting of the xz command needs 65 MiB; a file may ask for 4 GiB.
 _XZ_MEMORY_BYTES = 128 << 20
 _ENCRYPTED = 0x1
 _NAME_IS_UTF8 = 0x800
@@ -41,10 +41,7 @@ _NAME_IS_UTF8 = 0x800
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusal to read a file into an error of textclf.
-
-    Args:
-        path: The file that is read inside the block.
+    """Converts the operating system's errors in reading a file.
 
     Raises:
         DataError: The file does not exist or is a directory.
@@ -55,22 +52,18 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError(f"The data file {path} does not exist.") from error
     except IsADirectoryError as error:
-        raise DataError(f"{path} is a directory; a data file was expected.") from error
+        raise DataError(f"Expected a data file, but {path} is a directory.") from error
     except OSError as error:
         raise StorageError(f"The data file {path} could not be read: {error.strerror or error}.") from error
 
 
 def compression_of(path: Path) -> Compression | None:
-    """Tells by its ending how a file is compressed; None if it is not."""
+    """Returns a file's compression, judging by its ending; None if there is none."""
     return COMPRESSIONS.get(path.suffix.lower())
 
 
 class Digested:
-    """An open file that is digested while it is read; to close it leaves the file open.
-
-    Args:
-        raw: The file.
-    """
+    """An open file that is digested while it is read; closing this object leaves the file open."""
 
     closed = False
 
@@ -83,19 +76,19 @@ class Digested:
         """Does nothing."""
 
     def seekable(self) -> bool:
-        """True."""
+        """Returns True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of a file."""
+        """Moves the file's position."""
         return self._raw.seek(offset, whence)
 
     def tell(self) -> int:
-        """As of a file."""
+        """Returns the file's position."""
         return self._raw.tell()
 
     def read(self, size: int = -1) -> bytes:
-        """As of a file."""
+        """Reads from the file, and digests what was not read before."""
         begin = self._raw.tell()
         data = self._raw.read(size)
         # An archive is not read in order: each byte counts once, in its place.
@@ -105,7 +98,7 @@ class Digested:
         return data
 
     def hexdigest(self) -> str:
-        """The sha256 of the whole file; reads what was not read so far."""
+        """Reads the rest of the file and returns the sha256 of all of it."""
         self.seek(self._digested)
         while self.read(_READ_BYTES):
             pass
@@ -113,14 +106,9 @@ class Digested:
 
 
 def inner_ending(path: Path, raw: Digested) -> str:
-    """The ending, in lower case, that says the format of a file: that of its content if the file is compressed.
+    """Returns the ending that tells a file's format, in lower case; for a compressed file, that of its content.
 
-    Args:
-        path: A file.
-        raw: The same file, open; only a ZIP archive is looked into.
-
-    Returns:
-        E.g. `.csv` for `reviews.csv.gz` and for an archive that holds `reviews.csv`; empty if there is none.
+    E.g. `.csv` for `reviews.csv.gz` and for a ZIP archive of `reviews.csv`; empty if there is none.
 
     Raises:
         DataError: The archive is damaged, encrypted, or does not hold exactly one file.
@@ -131,24 +119,17 @@ def inner_ending(path: Path, raw: Digested) -> str:
     if compression != "zip":
         return Path(path.stem).suffix.lower()
     _check_signature(path, raw, compression)
-    with _damage_told(path, compression), zipfile.ZipFile(cast(BinaryIO, raw)) as archive:
+    with _damage_reported(path, compression), zipfile.ZipFile(cast(BinaryIO, raw)) as archive:
         return PurePosixPath(_only_member(path, archive).filename).suffix.lower()
 
 
 @contextmanager
 def decompressed(path: Path, raw: BinaryIO | Digested) -> Iterator[BinaryIO]:
-    """Reads an open data file as a stream of its decompressed bytes. Memory is bounded whatever the file holds.
-
-    Args:
-        path: The file. Its ending says whether and how it is compressed.
-        raw: The same file, open; it stays open.
-
-    Yields:
-        The stream, from the beginning of the file.
+    """Yields the decompressed bytes of an open data file, which stays open. Memory is bounded whatever the file holds.
 
     Raises:
-        DataError: The file is not compressed as its ending says, damaged, cut short, encrypted, has other bytes after
-            its end, or is a ZIP archive that does not hold exactly one file. Damage is found while reading on.
+        DataError: The file is not compressed as its ending says, damaged, cut short, encrypted, followed by other
+            bytes, or a ZIP archive that does not hold exactly one file. Damage may only show during reading.
     """
     compression = compression_of(path)
     raw.seek(0)
@@ -156,14 +137,14 @@ def decompressed(path: Path, raw: BinaryIO | Digested) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, raw)
         return
     _check_signature(path, raw, compression)
-    with ExitStack() as stack, _damage_told(path, compression):
+    with ExitStack() as stack, _damage_reported(path, compression):
         if compression == "zip":
             archive = stack.enter_context(zipfile.ZipFile(cast(BinaryIO, raw)))
             yield cast(BinaryIO, stack.enter_context(archive.open(_only_member(path, archive))))
         elif compression == "xz":
             yield stack.enter_context(io.BufferedReader(_XzStream(raw)))
         else:
-            # Unlike the readers of the standard library it takes no bytes after the end for the end.
+            # Unlike the standard library's readers, it does not ignore bytes after the end.
             codec = {"gzip": "gzip", "bzip2": "bz2", "zstd": "zstd"}[compression]
             inner = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec))
             yield stack.enter_context(io.BufferedReader(inner))
@@ -177,19 +158,21 @@ def _check_signature(path: Path, raw: BinaryIO | Digested, compression: Compress
         raise DataError(f"The data file {path} is empty: it has neither columns nor rows.")
     if head.startswith(_SIGNATURES[compression]):
         return
-    kinds = (kind for kind, signatures in _SIGNATURES.items() if head.startswith(signatures))
-    found = next(kinds, None)
-    ending = next((ending for ending, kind in COMPRESSIONS.items() if kind == found), None)
+    ending = next((ending for ending, kind in COMPRESSIONS.items() if head.startswith(_SIGNATURES[kind])), None)
     raise DataError(
         f"{path} ends in {path.suffix} but is not compressed with {compression}: it "
-        + (f"is a {found} file.\nLet its name end in {ending}." if ending else f"begins with {head!r}.")
-        + ("" if ending else f"\nIf it is not compressed at all, take {path.suffix} off its name; else fetch it again.")
+        + (
+            f"is a {COMPRESSIONS[ending]} file.\nRename it to end in {ending}."
+            if ending
+            else f"begins with {head!r}.\nIf it is not compressed, remove {path.suffix} from its name; else fetch it "
+            "again."
+        )
     )
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Opens a data file as `decompressed` reads it.
+    """Opens a data file and yields its bytes as `decompressed` does.
 
     Raises:
         DataError: As `decompressed`, or the file is missing.
@@ -200,27 +183,21 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _damage_told(path: Path, compression: Compression) -> Iterator[None]:
+def _damage_reported(path: Path, compression: Compression) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        # What the operating system refuses has a number; what a decompressor refuses has none.
-        if error.errno:
+    except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        # Errors of the operating system have a number; those of a decompressor have none.
+        if isinstance(error, OSError) and error.errno:
             raise
-        raise _damaged(path, compression, error) from error
-    except (EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise _damaged(path, compression, error) from error
-
-
-def _damaged(path: Path, compression: Compression, error: Exception) -> DataError:
-    return DataError(
-        f"The {compression} file {path} is damaged, cut short or has other bytes after its end: {error}\n"
-        "Fetch or write it again, or decompress it with a tool that repairs such files; nothing of it was used."
-    )
+        raise DataError(
+            f"The {compression} file {path} is damaged, cut short or has other bytes after its end: {error}\n"
+            "Fetch or write it again, or decompress it with a tool that repairs such files; none of it was used."
+        ) from error
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """The one data file of an archive; what macOS and Windows add to archives by themselves is none."""
+    """Returns the only data file in an archive, ignoring what macOS and Windows add."""
     members = [
         member
         for member in archive.infolist()
@@ -232,7 +209,7 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         listed = f":\n{first_lines([_name(member) for member in members])}" if members else "."
         raise DataError(
             f"The ZIP archive {path} must hold exactly one data file, but it holds {len(members)}{listed}\n"
-            "Unpack it and name the files that are to be read, or their folder."
+            "Unpack it and name the files to read, or their folder."
         )
     if members[0].flag_bits & _ENCRYPTED:
         raise DataError(
@@ -243,7 +220,7 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 
 
 def _name(member: zipfile.ZipInfo) -> str:
-    """The name of a member as its author saw it: Windows writes Chinese names in GBK, macOS in UTF-8, both unmarked."""
+    """A member's name as its author saw it: Windows writes Chinese names in GBK, macOS in UTF-8, both unmarked."""
     if not member.flag_bits & _NAME_IS_UTF8:
         for encoding in ("utf-8", "gb18030"):
             try:
@@ -258,7 +235,7 @@ def _xz_decompressor() -> lzma.LZMADecompressor:
 
 
 class _XzStream(io.RawIOBase):
-    """Decompresses xz; the standard library's reader would take a damaged later part of a file for its end."""
+    """Decompresses xz; the standard library's reader would end silently at a damaged later part of a file."""
 
     def __init__(self, raw: BinaryIO | Digested) -> None:
         self._raw = raw
@@ -273,7 +250,7 @@ class _XzStream(io.RawIOBase):
         while True:
             data = b""
             if self._decompressor.eof:
-                # Zero bytes may stand between and after the parts of a file.
+                # Zero bytes may occur between and after the parts of a file.
                 data = self._decompressor.unused_data.lstrip(b"\0")
                 while not data:
                     if not (data := self._raw.read(_READ_BYTES)):

@@ -1,8 +1,8 @@
-"""Reading CSV, TSV, JSON lines, Parquet and Excel as a stream of row batches in which no row is lost.
+"""Reads CSV, TSV, JSON lines, Parquet and Excel as a stream of row batches in which no row is lost.
 
-A file is looked through once for what it is, and once for its rows. Every row of it is either a row or a broken row
-with its reason, in the file's order, under its number. Memory does not grow with the length of the file: it is bounded
-by the rows of a batch and by 16 MiB a row. (An Excel sheet, which has at most 1,048,576 rows, is held as a whole.)
+A file is read once to detect what it is, and once for its rows. Each row comes with its number, in the file's order,
+either as a row or as a broken row with a reason. Memory does not grow with the file: it is bounded by the rows of a
+batch and 16 MiB per row. (An Excel sheet, of at most 1,048,576 rows, is held in memory.)
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class BrokenRow:
     r"""A row that could not be read.
 
     Attributes:
-        number: Its number in the file, from 1; a header line is not counted.
-        reason: What is wrong with it, for people; what stands before a colon is the kind, to count by.
-        content: The row as it stands in the file; bytes that cannot be decoded appear as `\xNN`.
+        number: Row number in the file, from 1; a header line does not count.
+        reason: What is wrong with it; the part before a colon is the kind, by which rows are counted.
+        content: The row as it is in the file; bytes that cannot be decoded appear as `\xNN`.
     """
 
     number: int
@@ -64,10 +64,10 @@ class BrokenRow:
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
-    """Consecutive rows of a file. `numbers` and the numbers of `broken` together are an unbroken run.
+    """Consecutive rows of a file: `numbers` and the numbers of `broken` have no gap.
 
     Attributes:
-        numbers: Row numbers in the file, from 1 (a header line is not counted), one for each of `rows`.
+        numbers: Row number of each of `rows`, as in `BrokenRow`.
         rows: Values by column. From CSV and TSV all values are strings; from JSON lines a row has the keys of its
             object; from Parquet and Excel every column. Strings are always valid Unicode (no lone surrogates).
         broken: The rows that could not be read.
@@ -80,14 +80,7 @@ class RowBatch:
 
 @dataclass(frozen=True, slots=True)
 class ReadingOptions:
-    """How data files are to be read, where their endings and content do not say it.
-
-    Attributes:
-        file_encoding: Encoding of a text file; `auto` finds it.
-        delimiter: What separates the columns of CSV; `auto` finds it in the first 20 lines.
-        sheet: The sheet of an Excel workbook; None for the first one.
-        column_names: Names for a CSV or TSV file without a header line.
-    """
+    """How to read data files; the fields are those of `DataConfig`."""
 
     file_encoding: Encoding = "auto"
     delimiter: Delimiter = "auto"
@@ -97,20 +90,20 @@ class ReadingOptions:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """What a data file is, as it was found when it was opened.
+    """A data file, as found when it was opened.
 
     Attributes:
         path: The file.
-        format: `csv`, `tsv`, `jsonl`, `parquet` or `excel`.
-        compression: How it is compressed; None if it is not.
+        format: The detected format.
+        compression: None if the file is not compressed.
         encoding: Character encoding; None for Parquet and Excel.
-        delimiter: What separates the columns; None for other formats than CSV and TSV.
-        sheet: The sheet of an Excel workbook; None for other formats.
-        columns: Names of the columns in the file's order; of JSON lines, the keys of the first 1,000 objects.
-        size_bytes: Size on disk, before it is decompressed.
+        delimiter: Column separator of CSV and TSV; None for other formats.
+        sheet: Sheet of an Excel workbook; None for other formats.
+        columns: Names in the file's order; for JSON lines, the keys of the first 1,000 objects.
+        size_bytes: Size on disk, compressed.
         sha256: Digest of the bytes on disk.
         has_byte_order_mark: Whether the text begins with U+FEFF.
-        options: How it is read.
+        options: How the file is read.
     """
 
     path: Path
@@ -125,22 +118,21 @@ class DataFile:
     has_byte_order_mark: bool
     options: ReadingOptions
     _state: tuple[int, int, int] = field(repr=False)
-    # Loaded for its columns, and kept until its rows are read.
+    # Loaded for its columns and kept until its rows are read.
     _workbook: list[Workbook] = field(repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path, options: ReadingOptions = ReadingOptions()) -> DataFile:
-        """Finds out what a file is, and digests it: in one pass over a text file in UTF-8.
+        """Detects what a file is, and digests it; a UTF-8 text file takes one pass.
 
         Args:
             path: A CSV, TSV or JSON lines file, also compressed (`data_ending` knows the endings), or a Parquet or
-                Excel file. One that ends in .txt is TSV if tabs separate its columns, else CSV.
-            options: How it is to be read.
+                Excel file. A file that ends in .txt is TSV if tabs separate its columns, else CSV.
+            options: How to read it.
 
         Raises:
-            DataError: The file cannot be used: missing, empty, of another format or compression than its ending, in
-                another encoding or separated otherwise than given, damaged, encrypted, without the sheet, or with
-                columns that are named twice.
+            DataError: The file is missing, empty, damaged or encrypted, its content contradicts its ending or the
+                options, or a column name repeats.
             StorageError: The file could not be read.
         """
         path = Path(path)
@@ -180,11 +172,7 @@ class DataFile:
         return found
 
     def summary(self, folder: Path) -> str:
-        """Says in one line how the file is read.
-
-        Args:
-            folder: What its path is told from.
-        """
+        """Describes in one line how the file is read; its path is shown relative to `folder`."""
         separators = {",": "commas", ";": "semicolons", "|": "vertical bars", "\t": "tabs"}
         facts = [{"jsonl": "JSON lines", "parquet": "Parquet", "excel": "Excel"}.get(self.format, self.format.upper())]
         facts += [f"compressed with {self.compression}"] if self.compression else []
@@ -195,40 +183,36 @@ class DataFile:
         return f"{self.path.relative_to(folder).as_posix()}: {', '.join(facts)}; columns {columns}"
 
     def batches(self, *, columns: Collection[str] | None = None, rows_per_batch: int = 8192) -> Iterator[RowBatch]:
-        """Reads the rows from beginning to end, a batch at a time.
+        r"""Reads the rows in order, in batches; none if the file has only a header line.
 
-        TSV has no quotes: a tab always separates and a line feed always ends a row. CSV follows RFC 4180; a row with a
-        misplaced quote, or with one that is never closed, is broken alone, and reading goes on at the next line; line
-        ends inside quotes stay as they are, and rows may end in either of them. Blank
-        lines at the end of a file are no rows; elsewhere they are broken rows (in a file of one column, empty values).
-        Values of an Excel sheet are described at `textclf.reading.excel.Workbook`.
+        TSV has no quotes: a tab always separates and a line feed always ends a row. CSV follows RFC 4180, with lines
+        that end in `\n` or `\r\n`; a misplaced or unclosed quote breaks only its own line. Blank lines at the end of
+        a file are ignored; elsewhere they are broken rows (in a file of one column, empty values). For the values of
+        an Excel sheet, see `textclf.reading.excel.Workbook`.
 
         Args:
-            columns: Of a Parquet file, only these are read; the other formats are read whole anyway.
-            rows_per_batch: Rows in a batch, broken ones included; fewer in the last one and where rows are so long
-                that a batch would pass 32 million characters. The same file is always cut in the same way.
-
-        Returns:
-            The batches in order; none if the file has a header line and nothing else.
+            columns: The columns to read from a Parquet file; from other formats, all are read.
+            rows_per_batch: Rows per batch, broken ones included; fewer in the last one, and in one that reaches 32
+                million characters. The same file is always divided in the same way.
 
         Raises:
-            DataError: The file turns out to be damaged, or is gone.
+            DataError: The file is damaged or gone.
             StorageError: It could not be read.
         """
         return _batches(self._items(columns, rows_per_batch), rows_per_batch)
 
     def check_unchanged(self) -> None:
-        """Makes sure that the rows read so far are those of the digest.
+        """Checks that the file is still the one that was opened and digested.
 
         Raises:
-            DataError: The file is another one than when it was opened, or gone.
-            StorageError: It cannot be looked at.
+            DataError: The file was changed or is gone.
+            StorageError: It cannot be accessed.
         """
         with reading(self.path):
             if _state(self.path.stat()) != self._state:
                 raise DataError(
                     f"The file {self.path} was changed while it was being read; nothing was written.\n"
-                    "Start again when the file is complete: write it under another name and rename it when it is."
+                    "Start again when the file is complete; write it under another name and rename it when it is done."
                 )
 
     def _items(self, columns: Collection[str] | None, rows_per_batch: int) -> Iterator[Item]:
@@ -247,14 +231,10 @@ class DataFile:
 
 
 def first_columns(path: Path, options: ReadingOptions) -> tuple[str, ...] | None:
-    """Reads the names of a file's columns from its beginning, which is quick however large the file is.
-
-    Args:
-        path: A file as `DataFile.open` takes it.
-        options: How it is to be read.
+    """Reads a file's column names from its beginning, which is quick however large the file is.
 
     Returns:
-        The names; None if only the whole file can tell them (a large workbook, text in an unclear encoding).
+        The names; None if the beginning does not tell (a large workbook, text in an unclear encoding).
 
     Raises:
         DataError: As `DataFile.open`, as far as the beginning tells.
@@ -269,7 +249,7 @@ def first_columns(path: Path, options: ReadingOptions) -> tuple[str, ...] | None
         if format_ == "excel":
             small = os.fstat(file.fileno()).st_size <= _SMALL_WORKBOOK_BYTES
             return tuple(Workbook(path, options.sheet).columns) if small else None
-        # Half a character at its end must not count.
+        # The head may end within a character.
         whole = head[: head.rfind(b"\n") + 1] if len(head) == HEAD_BYTES else head
         try:
             encoding = find_encoding(path, lambda: nullcontext(io.BytesIO(whole)), whole, options.file_encoding)
@@ -280,7 +260,7 @@ def first_columns(path: Path, options: ReadingOptions) -> tuple[str, ...] | None
 
 
 def _beginning(path: Path, raw: Digested, options: ReadingOptions) -> tuple[str, bytes]:
-    """The ending of a file, which its content does not belie, and its beginning."""
+    """Returns the ending, checked against the content, and the beginning of a file."""
     ending = inner_ending(path, raw)
     check_ending(path, ending)
     with decompressed(path, raw) as stream:
@@ -292,7 +272,7 @@ def _beginning(path: Path, raw: Digested, options: ReadingOptions) -> tuple[str,
 def _text_columns(
     path: Path, chunks: Iterator[bytes], encoding: str, ending: str, options: ReadingOptions
 ) -> tuple[DataFormat, str | None, list[str]]:
-    """Format, delimiter and columns of a text file."""
+    """Returns format, delimiter and columns of a text file."""
     format_ = TRAINING_FORMATS[ending]
     lines = Lines(chunks, encoding, keep_returns=format_ == "csv")
     if format_ == "jsonl":

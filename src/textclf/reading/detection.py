@@ -1,4 +1,4 @@
-"""The format of a data file: by its ending, checked against its content."""
+"""The format of a data file, by its ending, and whether its content agrees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FileFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 DataFormat = Literal["csv", "tsv", "jsonl", "parquet", "excel"]
 
 TEXT_ENDING = ".txt"
-"""CSV, or TSV if tabs separate the columns, which the content tells."""
+"""CSV, or TSV if tabs separate the columns."""
 
 FORMATS: dict[str, FileFormat] = {
     ".csv": "csv",
@@ -25,7 +25,7 @@ FORMATS: dict[str, FileFormat] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-"""What a batch prediction reads and writes, by ending."""
+"""Formats of batch predictions, by ending."""
 
 TRAINING_FORMATS: dict[str, DataFormat] = {
     **FORMATS,
@@ -34,7 +34,7 @@ TRAINING_FORMATS: dict[str, DataFormat] = {
     ".ods": "excel",
     TEXT_ENDING: "csv",
 }
-"""What labelled data may be, by ending; all but Parquet and Excel also compressed (`COMPRESSIONS`)."""
+"""Formats of labelled data, by ending; all but Parquet and Excel may be compressed (`COMPRESSIONS`)."""
 
 _TEXT_FORMATS = ("csv", "tsv", "jsonl")
 _ZIP = b"PK\x03\x04"
@@ -60,14 +60,10 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 
 def data_ending(name: str) -> str | None:
-    """The ending by which a file is taken for labelled data.
+    """Returns the ending that marks a file as labelled data, in lower case with that of the compression; else None.
 
-    Args:
-        name: Name of a file, or a path with forward slashes.
-
-    Returns:
-        The ending in lower case with that of the compression, e.g. `.csv` or `.csv.gz`; None if it is no data file. An
-        archive whose name says nothing of its content has `.zip`.
+    E.g. `.csv` or `.csv.gz`, or just `.zip` for an archive whose name does not tell its content. The name may be a
+    path with forward slashes.
     """
     path = Path(name)
     compression, outer = compression_of(path), path.suffix.lower()
@@ -80,43 +76,36 @@ def data_ending(name: str) -> str | None:
 
 
 def check_ending(path: Path, ending: str) -> None:
-    """Checks that a file may be labelled data by its ending.
-
-    Args:
-        path: The file, for messages.
-        ending: As `inner_ending` returns it.
+    """Checks a file's ending, given as `inner_ending` returns it.
 
     Raises:
-        DataError: The ending is not known, or the format cannot be compressed.
+        DataError: The ending is unknown, or is that of a format that is not read compressed.
     """
     compression = compression_of(path)
     expected = TRAINING_FORMATS.get(ending)
     if expected is None:
         content = "The archive" if compression == "zip" else "The file"
         raise DataError(
-            f"The ending of {path} tells no known format: expected one of {', '.join(TRAINING_FORMATS)} (text files "
-            f"also compressed: .csv{', .csv'.join(COMPRESSIONS)}), found '{path.suffix}'."
+            f"{path} has an unknown ending: expected one of {', '.join(TRAINING_FORMATS)} (text files may be "
+            f"compressed: .csv{', .csv'.join(COMPRESSIONS)}), found '{path.suffix}'."
             + (f" {content} holds a file that ends in '{ending}'." if compression else "")
             + "\nConvert or rename the file."
         )
     if compression and expected not in _TEXT_FORMATS:
         raise DataError(
-            f"{path} is a compressed {ending} file, which is not read: that format is compressed in itself.\n"
+            f"{path} is a compressed {ending} file, which cannot be read: that format is already compressed.\n"
             f"Decompress it and name the {ending} file."
         )
 
 
 def check_content(path: Path, ending: str, head: bytes, file_encoding: Encoding) -> None:
-    """Checks that the content of a file agrees with its ending: signatures of binary formats, NUL bytes, markup, JSON.
+    """Checks that a file's first bytes, decompressed, agree with its ending.
 
-    Args:
-        path: The file, for messages.
-        ending: Its ending (`check_ending`).
-        head: The first bytes, decompressed.
-        file_encoding: What the configuration says; UTF-16 without a byte order mark is accepted only if named here.
+    Looks for signatures of binary formats, NUL bytes, markup and JSON. UTF-16 without a byte order mark is accepted
+    only if it is the configured encoding.
 
     Raises:
-        DataError: The file is empty, or of another format; the message names what it looks like.
+        DataError: The file is empty or of another format; says which.
     """
     expected = TRAINING_FORMATS[ending]
     codec = utf16_codec(head, named=file_encoding == "utf-16") if file_encoding in ("auto", "utf-16") else None
@@ -141,12 +130,12 @@ def check_content(path: Path, ending: str, head: bytes, file_encoding: Encoding)
     if not agrees:
         raise DataError(
             f"{path} ends in {ending} but looks like {found}.\n"
-            "Convert it to CSV, TSV, JSON lines or Parquet, or give it the ending that belongs to its content."
+            "Convert it to CSV, TSV, JSON lines or Parquet, or give it the ending of its actual format."
         )
 
 
 def _content(head: bytes) -> str | None:
-    """What the beginning of a file looks like; None for plain text, which CSV and TSV are."""
+    """Describes what the beginning of a file looks like; None for plain text such as CSV and TSV."""
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
@@ -156,11 +145,11 @@ def _content(head: bytes) -> str | None:
     first = lines[0].strip()
     is_markup = first[:14].lower().startswith((b"<!doctype", b"<html", b"<?xml"))
     if is_markup and b"\t" not in first and b"," not in first:
-        return "a web page or XML, perhaps an error page that was saved in place of the file"
+        return "a web page or XML, perhaps an error page saved in place of the file"
     if first.startswith(b"[") and (first == b"[" or first[1:].lstrip().startswith(b"{")):
-        return "a JSON array instead of one JSON object a line"
+        return "a JSON array instead of one JSON object per line"
     if first == b"{":
-        return "indented JSON instead of one JSON object a line"
+        return "indented JSON instead of one JSON object per line"
     try:
         return "JSON lines" if isinstance(json.loads(first), dict) else None
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The character encoding of a text file: found, or checked, by decoding all of it."""
+"""The character encoding of a text file: detected, or checked, by decoding all of it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import BinaryIO
 from textclf.config.data import Encoding
 from textclf.errors import DataError
 
-# Big5 files come from Windows, whose code page has more characters (宏碁 is one such name). UTF-16 is recoded first.
+# Big5 files come from Windows, whose code page has more characters (those of 宏碁, e.g.). UTF-16 is recoded first.
 CODECS = {"utf-8-sig": "utf-8", "utf-16": "utf-8", "big5": "cp950"}
-# No row may be longer; it bounds the memory that a file without line ends can take.
+# Bounds the memory that a file without line ends can take.
 MAX_LINE_BYTES = 16 << 20
 KEPT_CHARACTERS = 100_000
 HEAD_BYTES = 1 << 16
@@ -24,24 +24,19 @@ _CHUNK_BYTES = 1 << 20
 def find_encoding(
     path: Path, scan: Callable[[], AbstractContextManager[BinaryIO]], head: bytes, file_encoding: Encoding
 ) -> str:
-    """Finds the encoding of a text file, or checks the one that is given, in one pass if it is UTF-8 or as given.
+    """Detects the encoding of a text file, or checks the given one; one pass if the file is UTF-8 or as given.
 
-    A file counts as UTF-8 if it decodes as UTF-8, or if more of its non-ASCII lines do than do not: GB18030 gives a
-    character to almost any bytes, so that a few damaged lines must not turn a UTF-8 file into a GB18030 one. The
-    damaged lines are reported when the file is read.
+    A file counts as UTF-8 if at least half of its non-ASCII lines are: GB18030 has a character for almost any bytes,
+    so that a few damaged lines must not turn a UTF-8 file into GB18030. Reading the file reports the damaged lines.
 
     Args:
         path: The file, for messages.
         scan: Opens its decompressed bytes from the beginning.
         head: The first of them.
-        file_encoding: What the configuration says; `auto` finds UTF-8 with or without a byte order mark, UTF-16 with
-            one, and GB18030.
-
-    Returns:
-        Name of the encoding to decode with.
+        file_encoding: The configured encoding.
 
     Raises:
-        DataError: The file is neither UTF-8 nor GB18030, or most of the non-ASCII lines are not in the given encoding.
+        DataError: The file is neither UTF-8 nor GB18030, or most non-ASCII lines are not in the given encoding.
     """
     if file_encoding in ("auto", "utf-16") and utf16_codec(head, named=file_encoding == "utf-16"):
         return "utf-16"
@@ -53,7 +48,7 @@ def find_encoding(
     )
     if file_encoding == "utf-16":
         raise disagrees
-    # A byte order mark is no part of the text, whether or not the configuration mentions it.
+    # A byte order mark is not part of the text, whether or not the configuration mentions it.
     found = {"auto": "utf-8", "utf-8": "utf-8-sig"}.get(file_encoding, file_encoding)
     codec = CODECS.get(found, found)
     with scan() as stream:
@@ -72,20 +67,17 @@ def find_encoding(
     raise DataError(
         f"{path} is neither UTF-8 nor GB18030 text: byte 0x{byte:02x} at offset {offset:,} (line {line:,}) is the "
         "first that UTF-8 does not allow, and GB18030 cannot decode the file either.\n"
-        "Convert the file to UTF-8. If it is known to be GB18030 with damaged lines, set file_encoding to gb18030: the "
-        "damaged lines are then quarantined."
+        "Convert the file to UTF-8. If it is GB18030 with damaged lines, set file_encoding to gb18030: these lines are "
+        "then quarantined."
     )
 
 
 def utf16_codec(head: bytes, *, named: bool) -> str | None:
-    """Tells whether text is UTF-16, and its byte order.
+    """Returns the UTF-16 codec for text, `utf-16-le` or `utf-16-be`; None for other text.
 
     Args:
         head: The beginning of the file.
-        named: Whether the configuration says that it is UTF-16, which is then believed without a byte order mark.
-
-    Returns:
-        `utf-16-le`, `utf-16-be`, or None for other text.
+        named: Whether the configuration says UTF-16; it then needs no byte order mark.
     """
     head = head[:HEAD_BYTES]
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
@@ -105,7 +97,7 @@ def byte_chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def blocks(chunks: Iterator[bytes]) -> Iterator[bytes | tuple[bytes, int]]:
-    """Cuts bytes after line ends; of a line that is longer than 16 MiB comes the beginning, with its length."""
+    """Divides bytes at line ends; a line of more than 16 MiB is yielded as its beginning and its length."""
     pending = b""
     for chunk in chunks:
         first = chunk.find(b"\n") + 1
@@ -128,7 +120,7 @@ def blocks(chunks: Iterator[bytes]) -> Iterator[bytes | tuple[bytes, int]]:
 
 
 def _first_undecodable(stream: BinaryIO, encoding: str) -> tuple[int, int, int] | None:
-    """Line (from 1), offset (from 0) and value of the first byte that cannot be decoded; None if all can."""
+    """Returns line (from 1), offset (from 0) and value of the first byte that cannot be decoded; None if all can."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     done = lines = 0
     while True:
@@ -137,7 +129,7 @@ def _first_undecodable(stream: BinaryIO, encoding: str) -> tuple[int, int, int] 
         try:
             decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            # The decoder's input is what it held back from the chunk before, then this chunk.
+            # The decoder's input is what it held back from the previous chunk, then this chunk.
             line = lines + 1 + error.object[: error.start].count(b"\n")
             return line, done - pending + error.start, error.object[error.start]
         if not chunk:
@@ -147,7 +139,7 @@ def _first_undecodable(stream: BinaryIO, encoding: str) -> tuple[int, int, int] 
 
 
 def _judge_lines(stream: BinaryIO, encoding: str) -> tuple[bool, bool]:
-    """Tells whether at least half of the non-ASCII lines can be decoded, and whether all lines are GB18030."""
+    """Returns whether at least half of the non-ASCII lines can be decoded, and whether all lines are GB18030."""
     balance = 0
     gb18030 = True
     for block in blocks(byte_chunks(stream)):

@@ -1,4 +1,4 @@
-"""Reading a sheet of an Excel or OpenDocument workbook as rows."""
+"""Reads a sheet of an Excel or OpenDocument workbook."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from textclf.reading.lines import Broken, Item
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
 
-"""Whole numbers up to this one are what they are as floats, too."""
-# Twice what 1,048,576 rows of 24 columns take; about 1.2 GB of memory.
+# Twice what 1,048,576 rows of 24 columns need; about 1.2 GB of memory.
 _MAX_CELLS = 50_000_000
 _MAX_BYTES = 2 << 30
 _READ_BYTES = 1 << 20
@@ -34,22 +33,18 @@ _ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError
 
 
 class Workbook:
-    """One sheet of a workbook. Its first row with any content has the names of the columns.
+    """One sheet of a workbook (.xlsx, .xls or .ods), by default the first; its first non-empty row is the header.
 
-    Values are text, as from CSV: whole numbers without a fraction, yes and no as `True` and `False`, dates and times
-    in ISO 8601, a date and time at midnight only as its date. An empty cell, and one whose formula failed, is None.
+    Values are text, as from CSV: integers without a fraction, booleans as `True` and `False`, dates and times in ISO
+    8601, midnight as the date alone. An empty cell, and one whose formula failed, is None.
 
     Attributes:
         sheet: Name of the sheet.
         columns: Names of the columns, from left to right.
 
-    Args:
-        path: A workbook (.xlsx, .xls or .ods).
-        sheet: Name of the sheet; without it, the first one.
-
     Raises:
-        DataError: The workbook is damaged or encrypted, the sheet does not exist or is empty, or a column has no name
-            or that of another.
+        DataError: The workbook is damaged or encrypted, the sheet is missing or empty, or a column name is missing or
+            repeated.
         StorageError: The file could not be read.
     """
 
@@ -66,23 +61,19 @@ class Workbook:
             self._drop_empty_columns()
         if not self.columns:
             raise DataError(
-                f"No cell of {where} holds a value: all are empty or hold formulas that failed.\n"
+                f"No cell of {where} holds a value: all are empty or have formulas that failed.\n"
                 "Open it in Excel and correct the formulas, or save their values."
             )
         if "" in self.columns:
             column = self.columns.index("") + 1
             raise DataError(
                 f"The first row of {where} has no name for column {column:,} of {len(self.columns):,}: "
-                f"{self.columns}.\nThe first row must be the header: name every column, and delete titles above it."
+                f"{self.columns}.\nThe first row must be the header: name every column, and delete any title above it."
             )
         unique_names(self.columns, path)
 
     def rows(self) -> Iterator[Item]:
-        """Reads the rows below the header.
-
-        Yields:
-            Every row, or why it is broken: one without any value is, unless only such rows follow.
-        """
+        """Yields every row below the header, broken or not; empty rows at the end are left out."""
         blank = 0
         for values in islice(self._cells(), 1, None):
             if not any(value is not None for value in values):
@@ -91,7 +82,7 @@ class Workbook:
             for _ in range(blank):
                 yield Broken("blank row", "")
             blank = 0
-            # Beyond the columns stand empty cells only.
+            # Any cells beyond the columns are empty.
             yield dict(zip(self.columns, values, strict=False))
 
     def _cells(self) -> Iterator[list[object]]:
@@ -103,7 +94,7 @@ class Workbook:
                 cells = next(rows, None)
             except (OverflowError, ValueError) as error:
                 raise DataError(
-                    f"The workbook {self._path} is damaged: a cell of the sheet {self.sheet!r} holds no possible "
+                    f"The workbook {self._path} is damaged: a cell of the sheet {self.sheet!r} holds an impossible "
                     f"value: {error}\nOpen it in Excel and correct the cell, or save it as CSV."
                 ) from error
             if cells is None:
@@ -132,7 +123,7 @@ def _load(path: Path, sheet: str | None) -> CalamineSheet:
                 if sheet is not None and sheet not in names:
                     raise DataError(
                         f"The workbook {path} has no sheet {sheet!r}. Its sheets:\n{first_lines(names)}\n"
-                        "Name one of them, or none to take the first."
+                        "Name one of them, or none to use the first."
                     )
                 return workbook.get_sheet_by_name(names[0] if sheet is None else sheet)
         except PasswordError as error:
@@ -146,22 +137,22 @@ def _load(path: Path, sheet: str | None) -> CalamineSheet:
 
 
 def _check_size(path: Path, stream: BinaryIO) -> None:
-    """Refuses what would not fit in memory, because the library then ends the whole process.
+    """Refuses what would not fit in memory, because the library would then end the process.
 
-    It holds a sheet as a rectangle: one stray cell far below or far to the right of a table is enough.
+    It holds a sheet as a rectangle: one stray cell far below or to the right of the table is enough.
     """
     with zipfile.ZipFile(stream) as archive:
         members = archive.infolist()
         size = sum(member.file_size for member in members)
         if size > _MAX_BYTES:
             raise DataError(
-                f"The workbook {path} is too large: {size:,} bytes when it is unpacked, at most {_MAX_BYTES:,} are "
-                "read.\nSave its sheet as CSV."
+                f"The workbook {path} is too large: {size:,} bytes unpacked, at most {_MAX_BYTES:,} are allowed.\n"
+                "Save its sheet as CSV."
             )
         for member in members:
             with archive.open(member) as content:
                 if not member.filename.startswith("xl/worksheets/"):
-                    # The library makes room for as many entries as the beginning of a list announces.
+                    # The library reserves memory for as many entries as the beginning of a list announces.
                     if _MILLIONS.search(content.read(_HEAD_BYTES)):
                         raise DataError(
                             f"The workbook {path} is damaged: {member.filename} announces too many entries."
@@ -172,13 +163,13 @@ def _check_size(path: Path, stream: BinaryIO) -> None:
                 raise DataError(
                     f"A sheet of the workbook {path} ({member.filename}) is too large: its cells reach to row {rows:,} "
                     f"and column {columns:,}, which spans more than {_MAX_CELLS:,} cells.\n"
-                    "Delete what stands far below or beside the table, or save the sheet as CSV."
+                    "Delete stray cells far below or beside the table, or save the sheet as CSV."
                 )
     stream.seek(0)
 
 
 def _extent(content: IO[bytes]) -> tuple[int, int]:
-    """The last row and the last column, counted from 1, that the XML of a sheet names."""
+    """Returns the last row and the last column, from 1, in the XML of a sheet."""
     rows: set[int] = set()
     letters: set[bytes] = set()
     before = b""

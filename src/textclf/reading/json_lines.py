@@ -1,4 +1,4 @@
-"""Reading JSON lines: one object a line."""
+"""Reads JSON lines: one object per line."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from itertools import islice
 from textclf.reading.lines import Broken, Item, Lines
 
 _COLUMN_SAMPLE_ROWS = 1000
-# Far below what Python can write again, wherever a row goes.
+# Far below the nesting that Python can write.
 _MOST_LEVELS = 200
 
 
 def json_columns(lines: Lines) -> list[str]:
-    """The keys of the first 1,000 objects."""
+    """Returns the keys of the first 1,000 objects."""
     objects = (item for item in islice(json_rows(lines), _COLUMN_SAMPLE_ROWS) if isinstance(item, dict))
     return list(dict.fromkeys(name for item in objects for name in item))
 
 
 def json_rows(lines: Lines) -> Iterator[Item]:
-    """Yields every row, or why it is broken."""
+    """Yields every row, broken or not."""
     blank = 0
     for line, problem in lines:
         if not line.strip():

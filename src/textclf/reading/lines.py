@@ -1,4 +1,4 @@
-"""Lines of a text file, decoded many at once; where one is damaged, each by itself, so that it breaks no other."""
+"""Decodes the lines of a text file, many at once; next to a damaged line, one by one, so that only it is broken."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ _MARKS = {"utf-8": codecs.BOM_UTF8, "gb18030": b"\x84\x31\x95\x33"}
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A row that could not be read, before it has its number.
-
-    Attributes:
-        reason: What is wrong with it.
-        content: The row as it stands in the file.
-    """
+    """A row that could not be read: a `BrokenRow` without its number."""
 
     reason: str
     content: str
@@ -31,25 +26,20 @@ Item = dict[str, object] | Broken
 Line = tuple[str, str | None]
 """A line without its end, and why it is broken (None if it is not)."""
 Piece = str | list[Line]
-r"""Consecutive lines: as one text in which every line ends in `\n` if none is broken, else line by line."""
+r"""Consecutive lines: one text in which each ends in `\n` if none is broken, else a list."""
 
 
 class Lines:
-    r"""Lines of a text file without their ends (`\n` or `\r\n`); lines can be given back.
+    r"""The lines of a text file, one by one or, which is faster, many at once (`clean_text`); they can be given back.
 
-    Only a line feed ends a line: a lone carriage return or U+2028 is part of it, and with `keep_returns` the carriage
-    return before a line feed is, too: for CSV, in which a line may end inside a value.
-
-    A line that cannot be decoded, has
-    NUL bytes or is longer than 16 MiB comes with the reason why it is broken. Blank lines at the end of the file are
-    left out.
-
-    Lines are taken one by one or, which is faster, many at once (`clean_text`).
+    Lines come without their ends (`\n` or `\r\n`). A lone carriage return or U+2028 does not end a line. A line that
+    cannot be decoded, has NUL bytes or is longer than 16 MiB comes with a reason. Blank lines at the end of the file
+    are left out.
 
     Args:
-        chunks: The bytes of the file, decompressed, piece by piece.
+        chunks: The decompressed bytes of the file.
         encoding: As `find_encoding` returns it.
-        keep_returns: Leave the lines as they are, but for the line feed.
+        keep_returns: Remove only the line feed from a line's end: for CSV, where a line may end inside a value.
     """
 
     def __init__(self, chunks: Iterator[bytes], encoding: str, *, keep_returns: bool = False) -> None:
@@ -66,18 +56,18 @@ class Lines:
         return self._returned.popleft()
 
     def give_back(self, lines: Iterable[Line]) -> None:
-        """Puts lines, in their order, before those that are still to come."""
+        """Puts lines, in their order, before the remaining ones."""
         self._returned.extendleft(reversed(list(lines)))
 
     def clean_text(self, before: str = "") -> str:
-        r"""Takes many of the next lines at once, where none of them is broken.
+        r"""Takes many of the next lines at once if none of them is broken.
 
         Args:
-            before: The last lines of the text taken before, which are given back.
+            before: The last lines of the previous text, which are given back.
 
         Returns:
-            Whole lines, each with `\n` at its end, first those of `before`; empty if the next line must be taken by
-            itself, or is none.
+            Complete lines that end in `\n`, beginning with `before`; empty if there are none or the next line must be
+            taken on its own.
         """
         piece: Piece = [] if self._returned else next(self._pieces, [])
         if isinstance(piece, str):
@@ -87,7 +77,7 @@ class Lines:
         return ""
 
     def give_back_text(self, text: str) -> None:
-        """Puts lines of a text of `clean_text` before those that are still to come."""
+        """Puts lines of a text from `clean_text` before the remaining ones."""
         self.give_back(_lines_of(text))
 
 
@@ -96,7 +86,7 @@ def _lines_of(text: str) -> Iterable[Line]:
 
 
 def _without_blank_end(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    # Blank lines that may be the end: many of them as their number, the last ones as they stand.
+    # Blank lines that may be the end: a count of the early ones, and the last ones themselves.
     blank = 0
     held = ""
     for piece in pieces:
@@ -170,7 +160,7 @@ def _decoded_line(raw: bytes, codec: str, name: str) -> Line:
 
 
 def _recoded(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """UTF-8 for UTF-16; half a surrogate pair or half a code unit becomes bytes that are not valid in UTF-8."""
+    """Recodes UTF-16 as UTF-8; half a surrogate pair or code unit becomes bytes that are invalid in UTF-8."""
     head = next(chunks, b"")
     decoder = codecs.getincrementaldecoder(utf16_codec(head, named=True) or "utf-16-le")("surrogatepass")
     for chunk in chain([head], chunks):

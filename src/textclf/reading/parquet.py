@@ -1,4 +1,4 @@
-"""Reading Parquet."""
+"""Reads Parquet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textclf.reading.lines import Broken, Item
 
 
 def parquet_schema(path: Path) -> pa.Schema:
-    """Names and types of the columns.
+    """Returns names and types of the columns.
 
     Raises:
         DataError: The file is damaged, cut short or missing.
@@ -36,12 +36,12 @@ def _damaged(path: Path, error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno:
         return error
     return DataError(
-        f"The Parquet file {path} is damaged or cut short: {error}\nFetch or write it again; nothing of it was used."
+        f"The Parquet file {path} is damaged or cut short: {error}\nFetch or write it again; none of it was used."
     )
 
 
 def parquet_rows(path: Path, columns: list[str], rows_per_batch: int) -> Iterator[Item]:
-    """Yields every row, or why it is broken.
+    """Yields every row, broken or not.
 
     Raises:
         DataError: The file is damaged, cut short or missing.
@@ -59,7 +59,7 @@ def parquet_rows(path: Path, columns: list[str], rows_per_batch: int) -> Iterato
             try:
                 yield from batch.to_pylist()
             except (ValueError, OverflowError, LookupError):
-                # A value has no Python form (not UTF-8, a date out of range, an unknown time zone): find its row.
+                # Find the row with a value that Python cannot hold (not UTF-8, a date out of range, an unknown zone).
                 yield from _rows_one_by_one(batch)
 
 

@@ -1,11 +1,10 @@
-"""Writes the quickstart's sample: Chinese reviews of hotels, laptops and books that no person wrote.
+"""Generates the quickstart's sample: Chinese reviews of hotels, laptops and books that no person wrote.
 
-`python -m textclf.data.sample.generator --output FOLDER` makes `train.tsv`, `validation.tsv` and `test.tsv` from
-the phrases in `textclf/data/sample/phrases`. The same seed gives the same bytes on every machine and every
-Python from 3.11 on.
+`python -m textclf.data.sample.generator --output FOLDER` writes `train.tsv`, `validation.tsv` and `test.tsv` from the
+phrases in `textclf/data/sample/phrases`. The same seed gives the same bytes on every machine with Python 3.11 or later.
 
-A review's label is its verdict, not its words: in two of three reviews something speaks against the verdict
-or a word is denied in place of using its opposite. There negation, conjunction and order decide.
+A review's label is its verdict, not its words: two of three reviews contain an argument against the verdict or negate
+a word instead of using its opposite, so that negation, conjunction and order decide.
 
 In the phrases, `<a|b>` stands for one of the alternatives, `<3-8>` for a number from that range, and `<name>` for a
 phrase from the list of that name.
@@ -14,9 +13,7 @@ phrase from the list of that name.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import os
 import random
 import re
 from collections import Counter
@@ -30,6 +27,7 @@ import yaml
 
 from textclf.config.sources import SPLITS, Split
 from textclf.errors import StorageError, TextclfError
+from textclf.store import appearing
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ _RANGE = re.compile(r"(\d+)-(\d+)")
 _KINDS = {"plain": 50, "long": 16, "contrast": 18, "outweighed": 4, "ledger": 2, "short": 6, "wry": 3}
 _MINIMUM_LENGTH = 8
 _MAXIMUM_LENGTH = 200
-# Two reviews that share more of their five-character pieces than this count as copies of each other.
+# Reviews that share more of their five-character pieces than this count as copies.
 _MAXIMUM_SIMILARITY = 0.5
 _PIECE_LENGTH = 5
 
@@ -65,7 +63,7 @@ class Review:
 
 
 class _Dice:
-    """Draws from `random.Random.random` alone, the one method whose sequence Python promises to keep."""
+    """Uses only `random.Random.random`, the one method whose sequence Python promises to keep."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -95,7 +93,7 @@ def _load(name: str) -> dict[str, Any]:
 
 @dataclass
 class _Writer:
-    """Writes reviews of one domain; `used` holds the aspects, frames and phrases that the current one has had."""
+    """Writes reviews of one domain; `used` holds the aspects, frames and phrases that the current one has used."""
 
     dice: _Dice
     domain: dict[str, Any]
@@ -103,7 +101,7 @@ class _Writer:
     used: set[str] = field(default_factory=set)
 
     def review(self, positive: bool) -> str:
-        """One review, before its surface gets a style."""
+        """Returns one review without a style."""
         self.used = set()
         kind = self.dice.weighted(_KINDS)
         if kind == "short":
@@ -173,7 +171,7 @@ class _Writer:
         return [self._statement(positive), *parts] if self.dice.chance(0.4) else parts
 
     def _opposed(self, positive: bool, minor: str, major: str) -> str:
-        """Joins two opinions so that `major` carries the verdict."""
+        """Joins two opinions, of which `major` carries the verdict."""
         own = self.common["contrasts_positive" if positive else "contrasts_negative"]
         pattern = self.dice.pick([*self.common["contrasts"], *own])
         return self._expand(pattern, {"minor": minor, "major": major})
@@ -189,21 +187,21 @@ class _Writer:
         return lead + verdict
 
     def _statement(self, positive: bool) -> str:
-        """One point that can carry the verdict: an observation, or a judgement in one word."""
+        """Returns a point that can carry the verdict: an observation, or a judgement in one word."""
         if self.dice.chance(0.45):
             return self._word(positive, ("direct", "direct", "direct", "strong", "strong", "strong", "denied", "told"))
         aspect = self._aspect()
         return self._fresh(aspect["plus"] if positive else [*aspect["minus"], *aspect.get("grave", [])])
 
     def _concession(self, positive: bool) -> str:
-        """One point that a verdict of the other kind can live with."""
+        """Returns a point that is compatible with the opposite verdict."""
         if self.dice.chance(0.8):
             return self._word(positive, ("direct", "mild", "mild", "denied"))
         aspect = self._aspect()
         return self._fresh(aspect["plus" if positive else "minus"])
 
     def _word(self, positive: bool, kinds: Sequence[str] = ("direct", "strong", "denied")) -> str:
-        """A judgement in one word, said outright or by denying its opposite."""
+        """Returns a judgement in one word, stated outright or by denying its opposite."""
         aspect = self._aspect()
         frames, kind = self.common["frames"], self.dice.pick(kinds)
         patterns = [*frames[kind], *frames.get(f"{kind}_{'positive' if positive else 'negative'}", [])]
@@ -213,21 +211,21 @@ class _Writer:
             "word": good if positive else bad,
             "opposite": bad if positive else good,
         }
-        # What is compared is the shop or the courier for some aspects, and not the thing reviewed.
+        # Some aspects compare the shop or the courier instead of the product.
         for name in ("this", "other"):
             if name in aspect:
                 slots[name] = self.dice.pick(aspect[name])
         return self._fresh(patterns, slots)
 
     def _aspect(self) -> dict[str, list[str]]:
-        """An aspect that the review has not spoken of, so that it cannot contradict itself."""
+        """Returns an aspect that is new to the review, so that it cannot contradict itself."""
         aspects: dict[str, dict[str, list[str]]] = self.domain["aspects"]
         name = self.dice.pick([name for name in aspects if name not in self.used])
         self.used.add(name)
         return aspects[name]
 
     def _fresh(self, patterns: Sequence[str], slots: Mapping[str, str] | None = None) -> str:
-        """A phrase whose pattern the review has not used yet, with its slots filled."""
+        """Returns a phrase, with its slots filled, whose pattern is new to the review."""
         pattern = self.dice.pick([pattern for pattern in patterns if pattern not in self.used] or patterns)
         self.used.add(pattern)
         return self._expand(pattern, slots or {})
@@ -256,7 +254,7 @@ class _Writer:
 
 
 def _styled(text: str, positive: bool, dice: _Dice, common: Mapping[str, Any]) -> str:
-    """Gives a review the habits of one person: punctuation, slips of the keyboard, a face at the end."""
+    """Gives a review a personal style: punctuation, typing errors, an emoticon at the end."""
     comma = dice.pick(["，"] * 13 + [","] * 3 + [" "] * 4)
     stop = dice.pick(["。"] * 12 + ["！"] * 3 + [comma] * 3 + ["。。。", "…", "～"])
     closing = "" if stop == comma else stop
@@ -275,7 +273,7 @@ def _styled(text: str, positive: bool, dice: _Dice, common: Mapping[str, Any]) -
 
 
 class _Seen:
-    """Remembers the accepted reviews and recognises a copy, also one that differs in punctuation or a few words."""
+    """Remembers accepted reviews and recognises copies, including those with other punctuation or a few other words."""
 
     def __init__(self) -> None:
         self._bare: set[str] = set()
@@ -300,16 +298,10 @@ class _Seen:
 
 
 def generate(seed: int = DEFAULT_SEED) -> dict[Split, list[Review]]:
-    """Makes the sample.
+    """Returns the shuffled reviews of each split: 2,160 for training, 420 each for validation and test.
 
-    Every split holds the same share of each domain and label before the noise: then three labels in a hundred are
-    turned round, as a careless annotator would. No text is a copy or near copy of another, in any split.
-
-    Args:
-        seed: Start of the random sequence; the shipped files come from the default.
-
-    Returns:
-        The shuffled reviews of each split: 2,160 for training, 420 for validation, 420 for the test.
+    Every split has the same share of each domain and label. Then 3% of the labels are flipped, as by a careless
+    annotator. No text is a copy or near copy of another, in any split. The shipped files have the default seed.
     """
     dice, seen, common = _Dice(seed), _Seen(), _load("common")
     splits: dict[Split, list[Review]] = {split: [] for split in SPLITS}
@@ -332,33 +324,20 @@ def _new_text(writer: _Writer, positive: bool, seen: _Seen) -> str:
 
 
 def write(folder: Path, seed: int = DEFAULT_SEED) -> list[Path]:
-    r"""Writes the sample as one TSV file a split: header `text<TAB>label`, UTF-8, `\n`, no quoting.
-
-    Args:
-        folder: Where the files go; made if it is missing. Files of the same names are replaced.
-        seed: Start of the random sequence.
-
-    Returns:
-        The files written, in the order train, validation, test.
+    r"""Writes one TSV file per split (header `text<TAB>label`, UTF-8, `\n`, no quoting), and returns their paths.
 
     Raises:
-        StorageError: The folder cannot be made or a file cannot be written.
+        StorageError: The folder cannot be created or a file cannot be written.
     """
     paths = []
     for split, reviews in generate(seed).items():
         path = folder / f"{split}.tsv"
-        beside = path.with_name(f".{path.name}.part")
         lines = ["text\tlabel", *(f"{review.text}\t{review.label}" for review in reviews)]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
-                file.write("".join(f"{line}\n" for line in lines).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
+            with appearing(path) as draft:
+                draft.write_bytes("".join(f"{line}\n" for line in lines).encode())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                beside.unlink()
             raise StorageError(f"The sample cannot be written to {path}: {error}. Choose another --output.") from error
         logger.info("Wrote %s reviews to %s.", f"{len(reviews):,}", path)
         paths.append(path)
@@ -366,10 +345,10 @@ def write(folder: Path, seed: int = DEFAULT_SEED) -> list[Path]:
 
 
 def main() -> None:
-    """Reads the command line and writes the files."""
+    """Writes the files that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m textclf.data.sample.generator", description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the three files go")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="start of the random sequence (%(default)s)")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the three files")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="random seed (default: %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
