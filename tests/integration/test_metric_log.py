@@ -223,7 +223,7 @@ def test_a_server_that_dies_and_comes_back_gets_everything_once(
             time.sleep(0.05)
         server.kill()
         log.log({"train/loss": 0.8}, 20)
-        while "MLflow cannot be written to; metrics are kept in" not in caplog.text:
+        while "Writing to MLflow failed; metrics are kept in" not in caplog.text:
             time.sleep(0.05)
         server.start()
         log.log({"train/loss": 0.7}, 30)
