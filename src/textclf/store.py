@@ -49,10 +49,6 @@ def file_sha256(path: Path) -> str:
 def find(folder: Path, record: type[AnyRecord]) -> AnyRecord | None:
     """Finds a stored folder and checks that its files are unchanged.
 
-    Args:
-        folder: The place of the folder.
-        record: The class of the record in its manifest.
-
     Returns:
         The record, with the current `folder` and with `cached` true if it has these fields. None if the folder does not
         exist, or if a file is missing or damaged, which is logged.
@@ -132,12 +128,7 @@ def _remove_drafts_of_the_dead(parent: Path) -> None:
 
 
 def publish(draft: Path, folder: Path, record: AnyRecord) -> AnyRecord:
-    """Writes the manifest and moves a draft to its place in one step that survives a power failure.
-
-    Args:
-        draft: The folder from `building`.
-        folder: Its place.
-        record: Describes it.
+    """Writes the manifest and moves a draft from `building` to its place in one step that survives a power failure.
 
     Returns:
         The record, or that of another process that has published the same folder in the meantime.
@@ -189,11 +180,9 @@ def write_output(path: Path, content: bytes) -> None:
     Raises:
         StorageError: It cannot be written.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 @contextmanager
@@ -227,6 +216,15 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an OSError inside the block into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

@@ -157,7 +157,7 @@ def test_a_file_that_lost_lines_in_a_power_failure_does_not_hold_back_new_ones(
     kept.write_bytes(first + bytes(40) + b"\n")
     with metric_log(home, run_id, 10) as log:
         log.log({"train/loss": 0.01}, 40)
-    assert "says that 3 points were sent to MLflow" in caplog.text
+    assert "3 points were sent to MLflow" in caplog.text
     assert points(home, run_id)[-1] == (40, 0.01)
     assert len(kept.read_bytes().splitlines()) == 2
 

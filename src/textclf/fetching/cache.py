@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from textclf.config.home import Home
 from textclf.errors import HubError, StorageError
 from textclf.records import FetchedFile, Record
-from textclf.store import MANIFEST, digest_of, file_sha256, storage_error, write_text
+from textclf.store import MANIFEST, digest_of, file_sha256, write_text, writing
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +44,10 @@ class IndexEntry(Record):
     revision: str | None = None
 
 
-class Entry(Record):
+class Entry(IndexEntry):
     """An intact entry of the cache."""
 
-    digest: str
     folder: Path
-    origin: str
-    uri: str = ""
-    revision: str | None = None
     files: tuple[FetchedFile, ...]
 
 
@@ -103,14 +99,7 @@ class Cache:
             raise DamagedEntryError(f"{folder / MANIFEST} is not a manifest") from error
         self._check(folder, manifest)
         files = tuple(FetchedFile(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes) for f in manifest.files)
-        return Entry(
-            digest=found.digest,
-            folder=folder,
-            origin=found.origin,
-            uri=found.uri,
-            revision=found.revision,
-            files=files,
-        )
+        return Entry(folder=folder, files=files, **found.model_dump())
 
     def _check(self, folder: Path, manifest: Manifest) -> None:
         refreshed = []
@@ -140,7 +129,7 @@ class Cache:
             StorageError: The files cannot be removed.
         """
         index = self.root / ".index" / f"{digest_of(specification)}.json"
-        with self.writing():
+        with writing(self.root):
             try:
                 digest = IndexEntry.model_validate_json(index.read_bytes()).digest
             except (FileNotFoundError, ValidationError):
@@ -165,7 +154,7 @@ class Cache:
         from filelock import FileLock, Timeout
 
         folder = self.root / ".partial" / digest_of(specification)
-        with self.writing():
+        with writing(self.root):
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder.with_suffix(".lock"))
             try:
@@ -174,7 +163,7 @@ class Cache:
                 logger.info("Waiting for another run that is fetching the same source.")
                 lock.acquire(poll_interval=0.1)
         try:
-            with self.writing():
+            with writing(self.root):
                 folder.mkdir(exist_ok=True)
             yield folder
         finally:
@@ -211,7 +200,7 @@ class Cache:
         """
         if MANIFEST in files:
             raise HubError(f"a file named {MANIFEST} cannot be fetched: the cache uses this name itself")
-        with self.writing():
+        with writing(self.root):
             assembled = partial / "assembled"
             shutil.rmtree(assembled, ignore_errors=True)
             stored = []
@@ -260,14 +249,6 @@ class Cache:
         grave.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(grave)
         shutil.rmtree(grave)
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Turns an OSError into a StorageError."""
-        try:
-            yield
-        except OSError as error:
-            raise storage_error(self.root, error) from error
 
 
 def content_digest(files: Sequence[FetchedFile]) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from textclf.config.home import Environment, Home
 from textclf.config.sources import (
@@ -77,15 +77,8 @@ def fetch_model(
         StorageError: The cache cannot be read or written.
     """
     found, attempts = _fetch("model", sources, home, offline, environment or Environment())
-    entry = found.entry
-    return FetchedModel(
-        digest=entry.digest,
-        folder=entry.folder,
-        files=entry.files,
-        origin=entry.origin,
-        cached=found.cached,
-        attempts=attempts,
-    )
+    known = found.entry.model_dump(exclude={"uri", "revision"})
+    return FetchedModel(**known, cached=found.cached, attempts=attempts)
 
 
 def fetch_data(
@@ -101,17 +94,8 @@ def fetch_data(
     """
     found, attempts = _fetch("dataset", sources, home, offline, environment or Environment())
     entry = found.entry
-    return FetchedData(
-        digest=entry.digest,
-        folder=entry.folder,
-        files=entry.files,
-        splits=splits_of(found.source, [file.path for file in entry.files]),
-        origin=entry.origin,
-        uri=entry.uri,
-        revision=entry.revision,
-        cached=found.cached,
-        attempts=attempts,
-    )
+    splits = splits_of(found.source, [file.path for file in entry.files])
+    return FetchedData(**entry.model_dump(), splits=splits, cached=found.cached, attempts=attempts)
 
 
 def _fetch(
@@ -274,7 +258,7 @@ def _combined(failures: Sequence[HubError]) -> Callable[[str], HubError]:
 
 
 def _message(kind: RepositoryKind, attempts: Sequence[Attempt], home: Home, offline: bool) -> str:
-    thing: Literal["model", "data set"] = "model" if kind == "model" else "data set"
+    thing = "model" if kind == "model" else "data set"
     tried = "\n".join(f"  - {attempt.source}: {attempt.failure} ({attempt.seconds:.1f} s)" for attempt in attempts)
     message = f"The {thing} could not be fetched from any source. Tried:\n{tried}"
     if all(attempt.source.startswith("local ") for attempt in attempts):

@@ -1,4 +1,7 @@
-"""Selects the files of a repository or folder that are needed, and assigns them to splits."""
+"""Selects the files of a repository or folder that are needed, and assigns them to splits.
+
+Paths are relative to the repository or folder and have forward slashes.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +50,6 @@ def select_model_files(paths: Iterable[str]) -> tuple[str, ...]:
 
     A repository without weights is accepted: its architecture and vocabulary can still be used.
 
-    Args:
-        paths: All files of the repository, with forward slashes.
-
     Returns:
         The needed paths, sorted.
 
@@ -78,11 +78,7 @@ def select_model_files(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def find_splits(paths: Iterable[str], patterns: Mapping[Split, str]) -> dict[Split, tuple[str, ...]]:
-    """Finds the files of each split.
-
-    Args:
-        paths: All files of the repository or folder, with forward slashes.
-        patterns: Path or glob pattern by split; empty to recognise splits by file name.
+    """Finds the files of each split by its path or glob pattern; without patterns, by file name.
 
     Returns:
         The sorted paths of each split found; always includes `train`.
@@ -122,9 +118,6 @@ def _splits_by_pattern(existing: Sequence[str], patterns: Mapping[Split, str]) -
 def name_splits(paths: Iterable[str]) -> dict[Split, tuple[str, ...]]:
     """Assigns each of the files to a split.
 
-    Args:
-        paths: The files, with forward slashes.
-
     Returns:
         The sorted paths of each split, by names that begin with train, validation, valid, dev or test (in any case).
         If no name does, or there is only one file, everything is `train`.
@@ -154,9 +147,6 @@ def data_files(paths: Iterable[str]) -> list[str]:
 
     A .txt file is usually something else (a vocabulary, a licence, a list of requirements). It counts only if it is
     named like a split, e.g. train.txt, test_set.txt or dev-1.txt, and if there are no data files in other formats.
-
-    Args:
-        paths: The files, with forward slashes.
     """
     found = [path for path in paths if data_ending(path)]
     others = [path for path in found if not str(data_ending(path)).startswith(TEXT_ENDING)]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from textclf.errors import HubError, HubUnreachableError, IntegrityError
 from textclf.fetching.access import Access
 from textclf.fetching.patience import ANSWER_SECONDS, STALL_SECONDS, Patience, pause
-from textclf.store import digest_of, storage_error
+from textclf.store import digest_of, writing
 
 if TYPE_CHECKING:
     import requests
@@ -161,7 +161,7 @@ def _receive(
             total=total, initial=start, unit="B", unit_scale=True, desc=Path(file.path).name, disable=None, leave=False
         )
         arrived = start
-        with bar, _writing(part), part.open("r+b" if start else "wb") as sink:
+        with bar, writing(part), part.open("r+b" if start else "wb") as sink:
             sink.seek(start)
             for chunk in _chunks(file, response, patience):
                 if file.size_bytes is not None and arrived + len(chunk) > file.size_bytes:
@@ -245,14 +245,6 @@ def _check(file: RemoteFile, part: Path) -> None:
         raise IntegrityError(
             f"{file.path} arrived with {digest.name} {digest.hexdigest()}, but the hub announced {expected}"
         )
-
-
-@contextmanager
-def _writing(part: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(part, error) from error
 
 
 def connection_problem(error: BaseException) -> str:

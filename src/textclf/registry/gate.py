@@ -37,21 +37,13 @@ def register(
     metric: str,
     store: TrackingStore,
 ) -> RegisteredModel:
-    """Registers a model as challenger, and makes it champion if it is at least as good.
+    """Registers a model as challenger, and makes it champion if `metric` is at least as good as the champion's.
 
     The champion is compared on the same test rows: by its recorded metric if it was measured on them with the same
     engine, else by predicting them now. Called again for the same run, it resumes where it stopped.
 
     Runs of one home decide one after the other. If several homes share a tracking server, the champion is read again
     just before the aliases are set, and compared again if it has changed; MLflow offers no lock for the rest.
-
-    Args:
-        trained: The model.
-        evaluated: Its metrics.
-        prepared: The data that it was measured on.
-        name: Name of the registered model.
-        metric: The metric that decides.
-        store: MLflow's store.
 
     Returns:
         The version and the decision with its reason.

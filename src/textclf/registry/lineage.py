@@ -47,9 +47,7 @@ class VersionPage(Record):
 def show_version(prefix: str, home: Home) -> VersionPage:
     """Collects everything known about a data version.
 
-    Args:
-        prefix: The version, or its first digits; or a registered model as NAME@ALIAS, for the data it was trained on.
-        home: Contains the data and MLflow's store.
+    `prefix` is the version, its first digits, or a registered model as NAME@ALIAS for the data it was trained on.
 
     Raises:
         DataError: The prefix matches no version, or several.

@@ -18,7 +18,7 @@ from textclf.model.pyfunc import signature_and_example
 from textclf.quiet import quiet_mlflow
 from textclf.records import TrainedModel
 from textclf.store import digest_of
-from textclf.tracking.store import TrackingStore
+from textclf.tracking.store import MISSING, REFUSED, TrackingStore
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -46,14 +46,12 @@ def find_version(store: TrackingStore, name: str, alias: str) -> ModelVersion | 
         TrackingError: The store failed.
     """
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-    absent = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
     with store.reporting(f"looking up {name}@{alias}"):
         try:
             return store.client.get_model_version_by_alias(name, alias)
         except MlflowException as error:
-            if error.error_code in absent:
+            if error.error_code in (MISSING, REFUSED):
                 return None
             raise
 
@@ -125,7 +123,6 @@ def load_classifier(
     """
     import mlflow
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
     with tempfile.TemporaryDirectory() as temporary:
         found: list[Path] = []
@@ -136,7 +133,7 @@ def load_classifier(
                 found = list(folder.glob("data/*/"))
             except MlflowException as error:
                 # Somebody deleted the logged model.
-                if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                if error.error_code != MISSING:
                     raise
         if not found:
             raise ModelError(

@@ -30,12 +30,8 @@ class MetricLog:
     Training never waits for the store. While the store fails, metrics accumulate in the file; those still unsent when
     the block ends are sent by the next start of the same training.
 
-    Args:
-        store: MLflow's store.
-        run_id: The MLflow run.
-        folder: Contains the file.
-        patience_seconds: How long the end of the block keeps trying to reach a failing store. The last attempt may take
-            longer: MLflow itself waits 20 s for a locked SQLite file.
+    The end of the block keeps trying to reach a failing store for `patience_seconds`. The last attempt may take longer:
+    MLflow itself waits 20 s for a locked SQLite file.
 
     Raises:
         TrackingError: At the end of the block, if metrics could not be sent.

@@ -27,7 +27,7 @@ from textclf.config.schema import TrainConfig
 from textclf.model.devices import describe_hardware
 from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.store import digest_of, write_text
-from textclf.tracking.store import TrackingStore
+from textclf.tracking.store import MISSING, TrackingStore
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -61,14 +61,7 @@ def training_run(
 
     A run is continued if data, model, configuration and textclf version are the same and no living process owns it.
     Success removes its folder of checkpoints; after an error the folder stays, and the same command resumes from it.
-
-    Args:
-        home: Contains the store and the checkpoints.
-        config: The resolved configuration, logged as parameters and as `config.yaml`.
-        prepared: The data; each split is logged as an input.
-        encoded: The encoded data.
-        fetched: The model to fine-tune; None for random weights.
-        tags: Further tags of the run, e.g. the Prefect flow run.
+    The configuration is logged as parameters and as `config.yaml`, each split as an input, `tags` as further tags.
 
     Yields:
         The MLflow run id.
@@ -162,13 +155,12 @@ def _continue_run(store: TrackingStore, key: str) -> tuple[str, FileLock] | None
 
 def _find_run(store: TrackingStore, run_id: str) -> Run | None:
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
     with store.reporting("looking up an unfinished run"):
         try:
             return store.client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            if error.error_code == MISSING:
                 # Deleted in MLflow, or in another store.
                 return None
             raise

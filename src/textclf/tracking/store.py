@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # Otherwise MLflow shows the experiment in its layout for language-model applications, without the run table.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
+MISSING, REFUSED = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
+"""Error codes of MLflow."""
+
 
 @dataclass(frozen=True)
 class TrackingStore:
@@ -104,14 +107,13 @@ class TrackingStore:
 @contextmanager
 def _reporting(uri: str, doing: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError, ConnectionError) as error:
         reason = redacted(str(error).splitlines()[0][:500])
-        if getattr(error, "error_code", None) == ErrorCode.Name(INVALID_PARAMETER_VALUE):
+        if getattr(error, "error_code", None) == REFUSED:
             raise TrackingRefusedError(
                 f"MLflow refused a name or value while {doing}: {reason}\n"
                 f"Its store, {redacted(uri)}, works, so trying again does not help: change that name or value."
