@@ -1,7 +1,7 @@
 """textclf: from labelled text to a classifier that runs every night.
 
-The library behind the flows. It knows nothing of Prefect, does nothing on import, and is called with
-explicit arguments. `docs/architecture.md` says what lies where.
+The library behind the flows: independent of Prefect, without side effects on import, called with explicit arguments.
+`docs/architecture.md` describes its structure.
 """
 
 __version__ = "0.2.0"

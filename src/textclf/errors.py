@@ -1,7 +1,7 @@
-"""The exceptions that textclf raises on purpose.
+"""The exceptions that textclf raises.
 
-Each message says what failed, what was expected, what was found and where, and what to do next. On the
-command line a `TextclfError` becomes one message and an exit code; a traceback appears only with `--debug`.
+Each message says what failed, what was expected, what was found and where, and what to do next. On the command line,
+a `TextclfError` becomes one message and an exit code; a traceback appears only with `--debug`.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from collections.abc import Sequence
 
 
 class TextclfError(Exception):
-    """Base of all errors raised on purpose.
+    """Base of all errors that textclf raises.
 
     Attributes:
-        exit_code: What a command returns to the shell: 2 for the user's mistake, 1 for a failure.
+        exit_code: Exit code of a command: 2 for a mistake by the user, 1 for a failure.
     """
 
     exit_code = 1
 
 
 class ConfigError(TextclfError):
-    """A configuration cannot be used. The message lists every problem, not only the first."""
+    """A configuration cannot be used. The message lists all problems."""
 
     exit_code = 2
 
 
 class DataError(TextclfError):
-    """A data set cannot be used as it is: columns, labels, encoding, format or amount."""
+    """A data set cannot be used: columns, labels, encoding, format or size."""
 
     exit_code = 2
 
 
 class HubError(TextclfError):
-    """A model or data set could be fetched from none of its sources. The message lists the attempts."""
+    """A model or data set could not be fetched from any source. The message lists the attempts."""
 
 
 class IntegrityError(HubError):
-    """A file arrived with another sha256 than expected."""
+    """A file does not have the expected content."""
 
 
 class ModelError(TextclfError):
@@ -46,7 +46,7 @@ class ModelError(TextclfError):
 
 
 class ModelNotFoundError(TextclfError):
-    """No registered model version stands behind the asked name and alias."""
+    """No registered model version has the requested name and alias."""
 
     exit_code = 2
 
@@ -56,23 +56,23 @@ class StorageError(TextclfError):
 
 
 class TransientError(TextclfError):
-    """Input or output failed in a way that may pass; the tasks retry this and nothing else."""
+    """Input or output failed in a way that may be temporary; the tasks retry only this."""
 
 
 class HubUnreachableError(HubError, TransientError):
-    """Every source failed in a way that may pass: refused, silent, overloaded, or cut off."""
+    """Every source failed in a way that may be temporary: refused, silent, overloaded, or cut off."""
 
 
 class TrackingError(TransientError):
-    """MLflow's store could not take what had to be written to it."""
+    """MLflow or its store failed in a way that may be temporary."""
 
 
 class TrackingRefusedError(TextclfError):
-    """MLflow refuses a name or value; trying again does not help."""
+    """MLflow refused a name or value; trying again does not help."""
 
 
 def redacted(text: str) -> str:
-    """Takes user names, passwords and queries, which may hold tokens and signatures, out of the addresses in a text.
+    """Removes user names, passwords and queries, which may contain tokens and signatures, from addresses in a text.
 
     Example:
         >>> redacted("postgresql://mlflow:secret@database/mlflow is locked")
@@ -80,25 +80,18 @@ def redacted(text: str) -> str:
         >>> redacted("404 for https://cdn.example/file?Signature=secret&Expires=1")
         '404 for https://cdn.example/file?***'
     """
-    # SQLAlchemy takes a slash in a password. Libraries print the query without the host, too.
+    # SQLAlchemy accepts a slash in a password. Libraries also print the query without the host.
     text = re.sub(r"://(?:[^/\s]*|[^/:\s]*:[^\s'\"]*)@", "://***@", text)
     return re.sub(r"[?#][\w.~%+-]+=[^\s'\"<>)]*", "?***", text)
 
 
 def redacted_traceback(error: BaseException) -> str:
-    """Writes out an exception with all that led to it, for `--debug`."""
+    """Formats an exception and its causes for `--debug`."""
     return redacted("".join(traceback.format_exception(error)))
 
 
 def first_lines(problems: Sequence[str], limit: int = 10) -> str:
-    """Joins many problems into one message: the first few as list items, then how many more there are.
-
-    Args:
-        problems: One sentence each.
-        limit: How many are written out.
-
-    Returns:
-        Lines that begin with `  - `.
+    """Formats the first `limit` problems as list items, followed by the number of the others.
 
     Example:
         >>> print(first_lines(["row 1 is empty", "row 5 is empty", "row 9 is empty"], limit=2))

@@ -1,4 +1,4 @@
-"""Keep what other libraries tell their own users off the screen, and keep their warnings of failures."""
+"""Hides messages of other libraries that do not concern our users, but not their warnings of failures."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 
 def quiet_transformers() -> None:
-    """Turns off transformers' bars for loading weights and its tables of new and unused ones.
+    """Turns off transformers' progress bars for weights and its tables of new and unused ones.
 
-    Both speak of what is intended here, the new head of a classifier, as of a mistake. Errors are raised as before.
+    The tables present the new head of a classifier, which is intended, as a mistake. Errors are still raised.
     """
     from transformers.utils import logging
 
@@ -19,7 +19,7 @@ def quiet_transformers() -> None:
 
 @contextlib.contextmanager
 def quiet_mlflow() -> Iterator[None]:
-    """Turns off the lines that MLflow prints beside its logger; our own log says what was registered."""
+    """Turns off the lines that MLflow prints without its logger; our own log says what was registered."""
     from mlflow.utils.logging_utils import disable_logging, enable_logging
 
     disable_logging()

@@ -1,4 +1,4 @@
-"""The small frozen records that travel between the steps: paths, digests, MLflow ids and counts."""
+"""The small frozen records passed between steps: paths, digests, MLflow ids and counts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from textclf.config.sources import Split
 
 
 class Record(BaseModel):
-    """Base of all records: frozen, and written to JSON as they are."""
+    """Base of all records."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Attempt(Record):
-    """One try at one source."""
+    """One attempt at one source."""
 
     source: str
-    """What was asked, e.g. `huggingface lansinuote/ChnSentiCorp at https://hf-mirror.com`."""
+    """The source, e.g. `huggingface lansinuote/ChnSentiCorp at https://hf-mirror.com`."""
     seconds: float
     failure: str | None
     """Why it failed; None if it worked."""
 
 
 class FetchedFile(Record):
-    """One file as it was fetched."""
+    """One fetched file."""
 
     path: str
     """Relative to the folder, with forward slashes."""
@@ -40,17 +40,17 @@ class FetchedData(Record):
     """A raw data set on disk."""
 
     digest: str
-    """Of the files' names and sha256."""
+    """Digest of the files' names and contents."""
     folder: Path
     files: tuple[FetchedFile, ...]
     splits: dict[Split, tuple[str, ...]]
-    """Paths (relative to the folder) that make up each split, one or more. What is to be split stands under `train`."""
+    """Paths, relative to the folder, by split. Data that is still to be split is `train`."""
     origin: str
-    """The source it came from, with revision, for people."""
+    """The source with its revision, for display."""
     uri: str = ""
-    """Address of the source: of the repository on its hub, or of the folder on this machine."""
+    """Address of the repository on its hub, or path of the folder on this machine."""
     revision: str | None = None
-    """The commit on the hub, or the branch where the hub does not tell it; None for local files."""
+    """The commit on the hub, or the branch if the hub does not report the commit; None for local files."""
     cached: bool
     attempts: tuple[Attempt, ...]
 
@@ -67,18 +67,18 @@ class FetchedModel(Record):
 
 
 class Quarantined(Record):
-    """Rows that break the contract, of one kind."""
+    """Rows that break the contract for one reason."""
 
     reason: str
     rows: int
     examples: tuple[str, ...]
-    """The first ten: file, row number, and what was found."""
+    """The first ten: file, row number and finding."""
 
 
 class PreparedData(Record):
-    """A cleaned data set: one Parquet file a split with columns row, source, id, text, label and more.
+    """A cleaned data set: one Parquet file per split with columns row, source, id, text, label and more.
 
-    `textclf.data.prepare.prepare` and `textclf.audit.audit.audit` say which columns there are.
+    `textclf.data.prepare.prepare` and `textclf.audit.audit.audit` describe the columns.
     """
 
     digest: str
@@ -86,25 +86,24 @@ class PreparedData(Record):
     name: str
     """Short name of the data set."""
     version: str
-    """The data version: digest of the row sets and of the contract. The same rows in another order, format or file
-    layout have the same one."""
+    """The data version: digest of the row sets and the contract, whatever the order, format and layout of files."""
     labels: tuple[str, ...]
     """Label names in the order of their ids."""
     rows: dict[Split, int]
     label_counts: dict[Split, dict[str, int]]
     quarantined: dict[str, int]
-    """How many rows broke the contract, by kind; the rows stand in `quarantine.jsonl`."""
+    """Number of rows that broke the contract, by reason; the rows are in `quarantine.jsonl`."""
     leaked: dict[Split, int]
-    """How many validation and test texts also stand, exactly, in an earlier split or earlier in their own."""
+    """Number of validation and test texts with an exact copy in an earlier split or earlier in their own."""
     split_digests: dict[Split, str]
-    """Digest of each split's set of rows, whatever file they came from."""
+    """Digest of each split's set of rows, whichever files they came from."""
     test_leakfree_digest: str = ""
-    """Digest of the test rows that are no copies of earlier ones."""
+    """Digest of the test rows that are not copies of earlier ones."""
     contract: str
-    """Digest of the rules that every row keeps."""
+    """Digest of the rules that every row meets."""
     origin: str
     uri: str = ""
-    """Address of the source that the rows came from."""
+    """Address of the source."""
     revision: str | None = None
     files: tuple[FetchedFile, ...] = ()
     """The raw files."""
@@ -113,7 +112,7 @@ class PreparedData(Record):
     audited_from: str | None = None
     """The data version before the audit removed rows; None if there was no audit."""
     removed: dict[str, int] = {}
-    """Training rows that the audit's policy removed, by finding; the rows stand in `removed.jsonl`."""
+    """Number of training rows that the audit's policy removed, by finding; the rows are in `removed.jsonl`."""
     cached: bool
 
 
@@ -126,7 +125,7 @@ class EncodedData(Record):
     max_length: int
     rows: dict[Split, int]
     truncated: dict[Split, int]
-    """How many texts were cut at max_length."""
+    """Number of texts cut at max_length."""
     mean_tokens: float
     unknown_share: float
     """Share of unknown tokens among the training tokens."""
@@ -134,7 +133,7 @@ class EncodedData(Record):
 
     @property
     def tokenizer_folder(self) -> Path:
-        """The tokenizer, as `from_pretrained` reads it."""
+        """The tokenizer's folder, as `from_pretrained` reads it."""
         return self.folder / "tokenizer"
 
 
@@ -144,7 +143,7 @@ class TrainedModel(Record):
     run_id: str
     folder: Path
     best_metric: float
-    """The validation metric of the kept checkpoint."""
+    """Validation metric of the kept checkpoint."""
     epochs: float
     steps: int
     seconds: float
@@ -152,20 +151,20 @@ class TrainedModel(Record):
 
 
 class EvaluatedModel(Record):
-    """What was measured."""
+    """The measurements of a trained model."""
 
     run_id: str
     metrics: dict[str, float]
     """By MLflow name, e.g. `test/f1_macro`."""
     baselines: dict[str, dict[str, float]]
-    """Metrics of each baseline, by its name."""
+    """Metrics by baseline."""
     report_folder: Path
-    """Plots, predictions and tables, as logged to MLflow."""
+    """Contains plots, predictions and tables, as logged to MLflow."""
     engine: str
-    """Runtime and precision that predicted, e.g. `torch-bf16`."""
+    """Runtime and precision of the predictions, e.g. `torch-bf16`."""
     precision: Literal["no", "bf16", "fp16"]
     measured_ms: int
-    """When, in milliseconds since 1970: MLflow takes a value of the same step and time only once."""
+    """Time in milliseconds since 1970: MLflow accepts one value per metric, step and time."""
 
 
 class Decision(Record):
@@ -176,28 +175,27 @@ class Decision(Record):
     version: int
     decided: Literal["champion", "challenger"]
     rule: Literal["first", "already", "as_good", "worse", "undefined", "incomparable"]
-    """`first`: there was no champion. `already`: it was given the alias by hand. `as_good` and `worse` compare scores.
-    `undefined`: the metric has no value over these rows. `incomparable`: the champion has other labels or takes other
-    texts."""
+    """`first`: there was no champion. `already`: the alias was set by hand. `as_good` and `worse` compare scores.
+    `undefined`: the metric has no value over these rows. `incomparable`: the champion has other labels or inputs."""
     metric: str
     rows: Literal["test", "test_leakfree"]
-    """Over which rows: leak-free ones where there are any."""
+    """The rows compared: leak-free ones if there are any."""
     row_count: int
     rows_digest: str
     engine: str
-    """Runtime and precision that both models predicted with."""
+    """Runtime and precision of both models."""
     ours: float | None
     """The new version's score; None if it is undefined."""
     champion_version: int | None
     theirs: float | None
-    """The champion's score, over the same rows with the same engine; None if it was not compared."""
+    """The champion's score over the same rows with the same engine; None if it was not compared."""
     baselines: dict[str, float]
     """Scores of the baselines over the same rows."""
     decided_at: datetime
 
 
 class RegisteredModel(Record):
-    """A registered version and what became of it."""
+    """A registered version and the decision about it."""
 
     decision: Decision
     reason: str
@@ -215,7 +213,7 @@ class RegisteredModel(Record):
 
     @property
     def version(self) -> int:
-        """Its number."""
+        """The version number."""
         return self.decision.version
 
     @property
@@ -235,7 +233,7 @@ class PredictedFile(Record):
     rows_quarantined: int
     label_counts: dict[str, int]
     skipped: bool
-    """True if the file had been done before with the same model and settings."""
+    """True if the file was predicted before with the same model and settings."""
 
 
 class PredictionSummary(Record):

@@ -1,8 +1,8 @@
-"""Folders that are found again by digest: written whole or not at all, and checked before they are used.
+"""Stores folders by digest: written completely or not at all, and checked before use.
 
-A stored folder holds its files and a `manifest.json` with the record that describes it and the sha256 of every file.
-It is built beside its place and renamed into it, so a killed process leaves nothing half-written behind, and two
-processes that make the same folder at once both end with a good one.
+A stored folder contains its files and a `manifest.json` with the record that describes it and the sha256 of every file.
+It is built next to its final place and renamed, so a killed process leaves nothing half-written, and two processes that
+build the same folder at the same time both end with an intact one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def digest_of(*parts: object) -> str:
-    """Digests values that JSON can write, in order.
+    """Digests values, in order, as JSON.
 
     Returns:
         The first 32 hexadecimal digits of a sha256, enough to name a folder.
@@ -41,21 +41,17 @@ def digest_of(*parts: object) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Digests a file's bytes without reading it into memory at once."""
+    """Digests a file block by block."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find(folder: Path, record: type[AnyRecord]) -> AnyRecord | None:
-    """Finds a stored folder again and checks that its files are as they were written.
-
-    Args:
-        folder: Where it would be.
-        record: The class of the record in its manifest.
+    """Finds a stored folder and checks that its files are unchanged.
 
     Returns:
-        The record; its fields `folder` and `cached`, if it has them, say where it is now and that it was found. None
-        if there is no such folder, or if a file in it is missing or damaged, which is logged.
+        The record, with the current `folder` and with `cached` true if it has these fields. None if the folder does not
+        exist, or if a file is missing or damaged, which is logged.
 
     Raises:
         StorageError: The folder cannot be read.
@@ -75,24 +71,20 @@ def find(folder: Path, record: type[AnyRecord]) -> AnyRecord | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         damaged = [MANIFEST]
     if damaged:
-        logger.warning("The stored data in %s is damaged (%s): it is made again.", folder, ", ".join(damaged))
+        logger.warning("The stored data in %s is damaged (%s) and is rebuilt.", folder, ", ".join(damaged))
         return None
     return found
 
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
-    """Gives a new empty folder to fill; it goes when the block ends, unless `publish` moved it.
-
-    Args:
-        folder: The place it will take.
+    """Creates an empty draft of `folder`, which is removed when the block ends, unless `publish` moved it.
 
     Yields:
-        The folder to fill, on the same file system.
+        The draft, on the same file system.
 
     Raises:
-        StorageError: The folder cannot be made, or something in the block could not be written: disk full, no
-            permission. Nothing half-written remains.
+        StorageError: The draft cannot be created, or a write in the block failed. Nothing half-written remains.
     """
     with temporary_folder(folder.parent, folder.name) as draft:
         yield draft
@@ -100,13 +92,13 @@ def building(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Gives a new folder `<parent>/.<name>-….draft`, which goes when the block ends.
+    """Creates a folder `<parent>/.<name>-….draft`, which is removed when the block ends.
 
-    A process that is killed leaves its draft behind; the next use of `parent` removes it. Which process lives is told
-    by a lock on a file in the draft: the operating system drops it with the process.
+    The draft of a killed process is removed by the next use of `parent`. A lock on a file in the draft shows that its
+    process is alive: the operating system releases it when the process ends.
 
     Raises:
-        StorageError: The folder cannot be made, or something in the block could not be written.
+        StorageError: The folder cannot be created, or a write in the block failed.
     """
     draft = None
     try:
@@ -116,7 +108,7 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         unlocked = draft / f"{_OWNER}.new"
         with unlocked.open("wb") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX)
-            # Under this name other processes see it; it was never there without its lock.
+            # Other processes look for this name, which never exists without its lock.
             unlocked.rename(draft / _OWNER)
             yield draft
     except OSError as error:
@@ -128,23 +120,18 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
 
 def _remove_drafts_of_the_dead(parent: Path) -> None:
     for owner in parent.glob(f".*{_DRAFT}/{_OWNER}"):
-        # Locked, its process lives; gone, it has just finished.
+        # If it is locked, its process is alive; if it is gone, the process has just finished.
         with suppress(OSError), owner.open("rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            logger.info("Removing %s, which a process that was killed has left.", owner.parent)
+            logger.info("Removing %s, left behind by a killed process.", owner.parent)
             shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def publish(draft: Path, folder: Path, record: AnyRecord) -> AnyRecord:
-    """Moves a filled folder to its place in one step, with its manifest, so that it survives a power failure.
-
-    Args:
-        draft: The folder that `building` gave.
-        folder: Its place.
-        record: What describes it.
+    """Writes the manifest and moves a draft from `building` to its place in one step that survives a power failure.
 
     Returns:
-        The record; that of the other process, if one has put the same folder there meanwhile.
+        The record, or that of another process that has published the same folder in the meantime.
 
     Raises:
         OSError: It could not be written.
@@ -162,7 +149,7 @@ def publish(draft: Path, folder: Path, record: AnyRecord) -> AnyRecord:
     if folder.exists():
         if theirs := find(folder, type(record)):
             return theirs
-        # Renamed first, so that no reader meets a folder that is being emptied.
+        # Renamed first, so that no reader finds a half-removed folder.
         with temporary_folder(folder.parent, "damaged") as removed, suppress(FileNotFoundError):
             folder.rename(removed / folder.name)
     try:
@@ -177,40 +164,37 @@ def publish(draft: Path, folder: Path, record: AnyRecord) -> AnyRecord:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a small UTF-8 file so that it appears whole or not at all."""
+    """Writes a UTF-8 file that appears complete or not at all."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file so that it appears whole or not at all."""
+    """Writes a file that appears complete or not at all."""
     with appearing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Writes a file that a user asked for, and the folders above it; it appears whole or not at all.
+    """Writes a file that a user asked for, as `write_bytes` does, and creates its parent folders.
 
     Raises:
         StorageError: It cannot be written.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 @contextmanager
 def appearing(path: Path, *, suffix: str | None = None) -> Iterator[Path]:
-    """Gives the path of a file to write; when the block ends it takes its place, and if the block fails it goes.
+    """Yields a temporary path in the same folder, which is renamed to `path` when the block succeeds.
+
+    The replacement survives a power failure. If the block fails, the temporary file is removed.
 
     Args:
-        path: The place; a file that is there is replaced, for good even if the power fails right after.
-        suffix: Ends the name until then; None takes one of this process. One that stays the same has the next try
-            replace what a killed process left.
-
-    Yields:
-        Where to write, in the same folder.
+        path: The final place; an existing file is replaced.
+        suffix: Suffix of the temporary name, by default the process id. With a fixed one, the next attempt overwrites
+            what a killed process left behind.
 
     Raises:
         OSError: It cannot be written.
@@ -234,12 +218,21 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an OSError inside the block into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
 def storage_error(path: Path, error: OSError) -> StorageError:
-    """Words a failed write for the user, with the space that is left."""
+    """Describes a failed write, with the free space."""
     if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
         return StorageError(
             f"Writing to {path} failed: {error.strerror}.\n"
-            "Name a place in a folder that exists and that you may write to; for what lies in the home directory, set "
+            "Choose a place in an existing folder with write permission; for files in the home directory, set "
             "TEXTCLF_HOME to such a folder."
         )
     existing = next(parent for parent in (path, *path.parents) if parent.exists())

@@ -1,4 +1,4 @@
-"""Tables of figures for people: Markdown for a report, aligned columns for a terminal, and text of limited width."""
+"""Formats tables, as Markdown for a report or aligned for a terminal, and text of limited width."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
 
 def display_width(text: str) -> int:
-    """Counts the columns that a text takes in a terminal: two for a Chinese character, one for a Latin letter.
+    """Counts the terminal columns of a text: two for a Chinese character, one for a Latin letter.
 
     Example:
         >>> display_width("F1 正面")
@@ -21,14 +21,7 @@ def display_width(text: str) -> int:
 
 
 def shorten(text: str, width: int) -> str:
-    """Cuts a text that takes more than some columns, and ends it with `…`.
-
-    Args:
-        text: One line.
-        width: In columns of a terminal, at least 1.
-
-    Returns:
-        The text itself if it fits.
+    """Cuts a line that is wider than `width` terminal columns (at least 1), and ends it with `…`.
 
     Example:
         >>> shorten("农业与乡村振兴", 9)
@@ -46,12 +39,12 @@ def shorten(text: str, width: int) -> str:
 
 
 def one_line(text: str) -> str:
-    """Makes a name safe for a line of a terminal or a table: no line breaks, no control characters."""
+    """Removes line breaks and control characters, for a line of a terminal or a table."""
     return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
 
 
 def markdown_text(text: str) -> str:
-    """Makes a name that the data brought show as it is in Markdown, on one line: it is neither Markdown nor HTML.
+    """Escapes a name from the data, so that Markdown shows it literally and on one line.
 
     Example:
         >>> markdown_text("<b> | [x]")
@@ -61,13 +54,13 @@ def markdown_text(text: str) -> str:
 
 
 def spreadsheet_safe(text: str) -> str:
-    """Puts an apostrophe before what a spreadsheet that opens a CSV file would take for a formula.
+    """Puts an apostrophe before text that a spreadsheet would read from a CSV file as a formula.
 
     Example:
         >>> spreadsheet_safe("=HYPERLINK(A1)"), spreadsheet_safe("-1.5")
         ("'=HYPERLINK(A1)", '-1.5')
     """
-    # Excel takes the wide signs of Chinese keyboards for the same (OWASP, "CSV injection").
+    # Excel also accepts the full-width signs of Chinese keyboards (OWASP, "CSV injection").
     if text.startswith(("=", "@", "\t", "\r", "\n", "＝", "＠", "＋", "－")):
         return f"'{text}"
     if text.startswith(("+", "-")) and not _NUMBER.fullmatch(text):
@@ -76,14 +69,11 @@ def spreadsheet_safe(text: str) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
-    """Writes a Markdown table of plain text: marks of Markdown and HTML in a cell show as they are.
+    """Formats a Markdown table of plain text, in which cells show literally.
 
     Args:
-        rows: Cells of equal number a row; the first row is the heading. Line breaks in a cell become spaces.
-        text_columns: How many columns, from the left, are aligned left; the others right.
-
-    Returns:
-        The heading, a rule and the other rows, a line each.
+        rows: The same number of cells per row; the first row is the heading. Line breaks in a cell become spaces.
+        text_columns: Number of columns, from the left, that are aligned left; the others are aligned right.
     """
     ruler = [":---" if column < text_columns else "---:" for column in range(len(rows[0]))]
     escaped = [[markdown_text(cell) for cell in row] for row in rows]
@@ -91,15 +81,7 @@ def markdown_table(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> s
 
 
 def align(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
-    """Lines up the columns of a table for a terminal.
-
-    Args:
-        rows: Cells of equal number a row; the first row is the heading.
-        text_columns: How many columns, from the left, are aligned left; the others right.
-
-    Returns:
-        The heading, a rule and the other rows.
-    """
+    """Aligns the columns of a table for a terminal; the arguments are those of `markdown_table`."""
     widths = [max(display_width(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

@@ -252,6 +252,6 @@ def test_offline_without_the_files_says_how_to_get_them(hub: Any, home: Home, en
             [model_source("huggingface"), model_source("modelscope")], home=home, environment=environment, offline=True
         )
     assert not isinstance(failure.value, TransientError)
-    assert str(failure.value).count(f"offline is set, and it is not in the cache {home.raw}") == 2
+    assert str(failure.value).count(f"`offline` is set and it is not in the cache {home.raw}") == 2
     assert "run once without `offline`" in str(failure.value)
     assert hub.requests == []

@@ -54,7 +54,7 @@ def test_unreachable_everywhere_lists_attempts_and_ways_out(home: Home) -> None:
     with pytest.raises(HubError) as mixed:
         fetch_model(sources[1:], home=home, environment=make_environment(closed_endpoint()))
     assert not isinstance(mixed.value, TransientError)
-    assert "there is no" in str(mixed.value)
+    assert "does not exist" in str(mixed.value)
 
 
 def test_silent_servers_are_given_up_for_the_next_source(
@@ -193,7 +193,7 @@ def test_what_is_not_found_is_said(
     with pytest.raises(HubError, match=r"no revision 'v9'"):
         fetch_model([model_source(provider, revision="v9")], home=home, environment=environment)
     hub.fail("*vocab.txt", server.Answer(404))
-    with pytest.raises(HubError, match=r"vocab\.txt was listed but is not found"):
+    with pytest.raises(HubError, match=r"vocab\.txt is listed but not found"):
         fetch_model([model_source(provider)], home=home, environment=environment)
 
 
@@ -274,5 +274,5 @@ def test_a_home_that_is_a_file_is_a_storage_error(
 
 
 def test_no_sources_is_a_mistake_in_the_configuration(home: Home, environment: Environment) -> None:
-    with pytest.raises(ConfigError, match="no source for the data set"):
+    with pytest.raises(ConfigError, match="The data set has no source"):
         fetch_data([], home=home, environment=environment)

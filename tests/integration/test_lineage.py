@@ -224,13 +224,13 @@ def test_a_version_whose_data_is_gone_is_still_found(trained: Trained, tmp_path:
     page = show_version(trained.audited.version, elsewhere)
     assert page.data == ()
     assert [run.run_id for run in page.runs] == [trained.registered.run_id]
-    assert "Its rows are not in this home; what is known comes from MLflow." in version_page(page)
+    assert "Its rows are not in this home; this information comes from MLflow." in version_page(page)
     assert show_version(trained.prepared.version, elsewhere).version == trained.prepared.version
 
 
 @pytest.mark.parametrize("prefix", ["", "xyz", "4f1c%", "4F1C"])
 def test_what_is_no_version_is_refused(trained: Trained, prefix: str) -> None:
-    with pytest.raises(DataError, match="is no data version: expected hexadecimal digits such as 4f1c09aa27de"):
+    with pytest.raises(DataError, match="is not a data version: expected hexadecimal digits such as 4f1c09aa27de"):
         show_version(prefix, trained.home)
 
 
@@ -245,7 +245,7 @@ def test_a_prefix_of_no_version_or_of_several_comes_with_those_there_are(trained
             break
     else:
         pytest.fail("sixteen digits cannot begin seventeen versions")
-    with pytest.raises(DataError, match=f"data versions begin with '{found[0]}'; one was expected") as caught:
+    with pytest.raises(DataError, match=f"data versions begin with '{found[0]}'; expected exactly one") as caught:
         show_version(found[0], home)
     assert found in str(caught.value) and other in str(caught.value)
 

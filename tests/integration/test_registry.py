@@ -18,7 +18,7 @@ from training_support import connect
 
 from textclf.errors import ModelError, ModelNotFoundError
 from textclf.registry.gate import warn_of_undefined_metric
-from textclf.registry.versions import choose_model
+from textclf.registry.versions import choose_model, load_classifier
 from textclf.tracking.store import TrackingStore
 
 pytestmark = [
@@ -126,7 +126,7 @@ def test_a_model_with_other_labels_stays_challenger(place: Any, tmp_path: Path) 
     other = type(other)(place.home, other.config, other.prepared, other.encoded)
     registered = support.make_version(other, 0.9)
     assert not registered.is_champion
-    assert "has other labels or takes other texts and cannot be compared" in registered.reason
+    assert "has different labels or inputs and cannot be compared" in registered.reason
     assert aliases(place) == {"champion": 1, "challenger": 2}
 
 
@@ -291,7 +291,7 @@ def test_without_the_alias_the_message_names_what_there_is(place: Any) -> None:
     support.make_version(place, 0.6)
     with pytest.raises(ModelNotFoundError, match=rf"alias production.*\n.*{NAME} \(aliases: champion\)"):
         choose_model(TrackingStore.open(place.home), NAME, "production")
-    with pytest.raises(ModelNotFoundError, match="model textclf-other with the alias champion"):
+    with pytest.raises(ModelNotFoundError, match="model textclf-other has the alias champion"):
         choose_model(TrackingStore.open(place.home), "textclf-other", "champion")
 
 
@@ -381,6 +381,26 @@ def test_a_version_whose_files_are_gone_is_reported(place: Any, missing: str) ->
     shutil.rmtree(next(place.home.root.rglob("MLmodel")).parent / missing)
     with pytest.raises(ModelError, match=rf"The files of {NAME} version 1 are missing: expected a model folder"):
         support.load_champion(place)
+
+
+def test_a_version_whose_logged_model_was_deleted_is_reported(place: Any) -> None:
+    support.make_version(place, 0.6)
+    store = TrackingStore.open(place.home)
+    store.client.delete_logged_model(choose_model(store, NAME, "champion").model_id)
+    with pytest.raises(ModelError, match=rf"The files of {NAME} version 1 are missing: expected a model folder"):
+        support.load_champion(place)
+
+
+def test_a_chosen_model_is_loaded_though_another_took_its_version_number(place: Any) -> None:
+    support.make_version(place, 0.6, always=place.prepared.labels[0])
+    store = TrackingStore.open(place.home)
+    chosen = choose_model(store, NAME, "champion")
+    store.client.delete_registered_model(NAME)
+    support.make_version(place, 0.6, always=place.prepared.labels[1])
+
+    assert choose_model(store, NAME, "champion").version == chosen.version
+    assert load_classifier(store, chosen).predict(["好"])[0].argmax() == 0
+    assert support.load_champion(place).predict(["好"])[0].argmax() == 1
 
 
 ELSEWHERE = """

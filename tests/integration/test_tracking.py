@@ -229,7 +229,7 @@ def test_an_interrupted_run_of_another_version_is_named(place: Any, caplog: pyte
         assert other != run_id
     assert status(place.home, run_id) == "KILLED"
     assert (
-        f"MLflow run {run_id} was interrupted under textclf 0.0.9 and cannot be continued by {__version__}: it is "
+        f"MLflow run {run_id} was interrupted under textclf 0.0.9 and cannot be continued by {__version__}; it is "
         "marked KILLED."
     ) in caplog.messages
 

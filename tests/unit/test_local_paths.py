@@ -78,7 +78,7 @@ class TestCommandLine:
         with pytest.raises(DataError) as caught:
             local_files([tmp_path])
         expected = (
-            "tell their split:\n  - train.csv (train)\n  - test.csv (test)\nand others do not:\n  - 评论.csv\nUse only"
+            "indicate a split:\n  - train.csv (train)\n  - test.csv (test)\nand others do not:\n  - 评论.csv\nUse"
         )
         assert expected in str(caught.value)
 
@@ -99,11 +99,11 @@ class TestCommandLine:
         ("given", "message"),
         [
             (["missing.csv"], r"There is no file or folder .*missing\.csv"),
-            (["empty"], r"The folder .*empty holds no data file: expected names that end in \.parquet, "),
-            (["*.xlsx"], r"The pattern .*\*\.xlsx holds no data file"),
-            (["notes*"], r"The pattern .*notes\* holds no data file"),
+            (["empty"], r"The folder .*empty contains no data file: expected names that end in \.parquet, "),
+            (["*.xlsx"], r"The pattern .*\*\.xlsx matches no data file"),
+            (["notes*"], r"The pattern .*notes\* matches no data file"),
             (["loop.csv"], r"There is no file or folder .*loop\.csv"),
-            ([], r"No data file is named"),
+            ([], r"No data file is given"),
         ],
     )
     def test_nothing_to_read(self, tmp_path: Path, given: Any, message: str) -> None:
@@ -156,7 +156,7 @@ class TestConfiguration:
         assert fetch(tmp_path / "data").splits == {"train": ("train.parquet",)}
 
     def test_a_pattern_without_a_match(self, tmp_path: Path, fetch: Any) -> None:
-        with pytest.raises(HubError, match=r"there is no .*\*\.csv"):
+        with pytest.raises(HubError, match=r"\*\.csv does not exist"):
             fetch(tmp_path / "*.csv")
         assert not local_data_exists(tmp_path / "*.csv")
         assert local_data_exists(files(tmp_path, "a.csv") / "*.csv")
@@ -190,5 +190,5 @@ class TestTextFiles:
 
     def test_a_folder_of_nothing_else_holds_no_data(self, tmp_path: Path) -> None:
         files(tmp_path, "vocab.txt", "LICENSE.txt")
-        with pytest.raises(DataError, match="holds no data file"):
+        with pytest.raises(DataError, match="contains no data file"):
             local_files([tmp_path])

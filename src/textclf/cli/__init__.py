@@ -20,7 +20,7 @@ examples:
   textclf data suspects reviews.csv --output suspects.xlsx
   textclf data relabel suspects.xlsx reviews.csv
   textclf data show 4f1c09aa27de
-`textclf data audit --help` and so on say what each command takes.
+Each command describes its arguments, e.g. `textclf data audit --help`.
 """
 DATA_EXAMPLES = "examples:\n" + "".join(line for line in EXAMPLES.splitlines(keepends=True) if " textclf data " in line)
 
@@ -28,7 +28,7 @@ Command = Callable[[Sequence[str]], int]
 
 
 def main() -> int:
-    """Runs the command line and returns its exit code: 0, 2 for the user's mistake, 1 for a failure, 130 if stopped."""
+    """Runs a command; returns 0, 2 for a mistake by the user, 1 for a failure, or 130 if stopped."""
     arguments = sys.argv[1:]
     try:
         command, rest = _command(arguments)
@@ -36,11 +36,11 @@ def main() -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read the output has enough of it (`| head`); Python would complain once more when it flushes.
+        # The reader has closed the pipe (`| head`); without this, Python would fail again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. Nothing half-written was left; start the same command again.", file=sys.stderr)
+        print("\nStopped. Nothing half-written remains; start the same command again.", file=sys.stderr)
         return 130
     except TextclfError as error:
         if "--debug" in arguments:
@@ -50,32 +50,32 @@ def main() -> int:
 
 
 def _command(arguments: Sequence[str]) -> tuple[Command, Sequence[str]]:
-    # The commands' own parsers take what follows, --help too; their modules are loaded only when they are run.
+    # Each command parses the rest itself, including --help; its module is imported only when it runs.
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Look at configurations, and at data before it is trained on.",
+        description="Inspect configurations, and data before training.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     groups = parser.add_subparsers(required=True, metavar="config|data", dest="group")
-    config = groups.add_parser("config", help="look at configurations")
+    config = groups.add_parser("config", help="inspect configurations")
     config.add_subparsers(required=True, metavar="show", dest="name").add_parser(
         "show", help="print what a run would use, defaults included", add_help=False
     )
     data = groups.add_parser(
         "data",
-        help="look at data, correct its labels, find out where it came from",
+        help="inspect data, correct its labels, trace its origin",
         epilog=DATA_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = data.add_subparsers(required=True, metavar="check|audit|suspects|relabel|show", dest="name")
     for name, words in (
-        ("check", "hold files against their contract, on one page"),
-        ("audit", "find duplicates, leaks, conflicts and more, and write the report"),
-        ("suspects", "list the rows whose label is doubtful, for a person to correct"),
+        ("check", "check files against their contract, on one page"),
+        ("audit", "find duplicates, leaks, conflicts and more, and write a report"),
+        ("suspects", "list rows with doubtful labels, for a person to correct"),
         ("relabel", "apply a corrected list as a new data version"),
-        ("show", "what a data version was made of, and which models were trained on it"),
+        ("show", "show what a data version was made from and which models were trained on it"),
     ):
         names.add_parser(name, help=words, add_help=False)
     chosen, _ = parser.parse_known_args(arguments[:2])

@@ -1,4 +1,4 @@
-"""`textclf config`: look at configurations."""
+"""`textclf config`: inspect configurations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def show(arguments: Sequence[str]) -> int:
         epilog=f"examples:\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("flow", choices=["train", "predict"], help="the flow whose configuration it is")
+    parser.add_argument("flow", choices=["train", "predict"], help="the flow to configure")
     flow = parser.parse_args(arguments[:1]).flow
     model: type[TrainConfig] | type[PredictConfig] = TrainConfig if flow == "train" else PredictConfig
     config = parse_command_line(

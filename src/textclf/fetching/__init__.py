@@ -1,6 +1,6 @@
-"""Fetching models and data sets: from hubs and their mirrors, from this machine, or from the cache.
+"""Fetches models and data sets from hubs, mirrors, this machine or the cache.
 
-`fetch_model` and `fetch_data` try a list of sources in order and leave the files, checked, in the home.
+`fetch_model` and `fetch_data` try a list of sources in order, check the files and keep them in the home.
 """
 
 from textclf.fetching.fetch import fetch_data, fetch_model

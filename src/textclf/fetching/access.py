@@ -1,4 +1,4 @@
-"""Which address of a hub is asked, and which credentials are sent there."""
+"""Which address of a hub is used, and which credentials are sent to it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _TOKEN_VARIABLE = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKE
 
 @dataclass(frozen=True)
 class Access:
-    """How a hub is asked.
+    """How to reach a hub.
 
     Attributes:
-        endpoint: Its address, without credentials.
-        address: The same with user and password where the environment states them; never shown.
-        token: Empty if there is none, or if this address must not see it.
-        headers: Sent with each request for a file, and dropped when it is redirected to another host.
+        endpoint: The address without credentials.
+        address: The address with user and password, if the environment gives them; never shown.
+        token: Empty if there is none, or if this address must not receive it.
+        headers: Sent with each request for a file; dropped on a redirect to another host.
         advice: What to do when access is refused.
     """
 
@@ -45,38 +45,36 @@ class Access:
 
 
 def endpoint_of(source: HubSource, environment: Environment) -> str:
-    """The address that is asked, without credentials: of the source, else of the environment, else the hub's own."""
+    """Returns the address without credentials: from the source, else the environment, else the hub's own."""
     return without_credentials(_address(source, environment))
 
 
 def access_to(source: HubSource, environment: Environment) -> Access:
-    """Decides what a source's address gets to see.
+    """Decides which credentials a source's address receives.
 
-    An address may come from a form or a file of somebody else. So a token goes only to the hub's own host, to the one
-    that the environment names, and to those in TEXTCLF_TRUSTED_ENDPOINTS; scheme and port count.
+    An address may come from a form or from someone else's file. A token therefore goes only to the hub's own host, to
+    the one in the environment, and to those in TEXTCLF_TRUSTED_ENDPOINTS; scheme and port must match.
     """
     address = _address(source, environment)
     endpoint = without_credentials(address)
     variable, prefix = _TOKEN_VARIABLE[source.provider], _PREFIX[source.provider]
     stated = environment.hf_token if source.provider == "huggingface" else environment.modelscope_api_token
     token = stated.get_secret_value() if stated else ""
-    advice = (
-        f"the token in {variable} is not accepted for it" if token else f"set {variable} to a token that may read it"
-    )
+    advice = f"the hub rejects the token in {variable}" if token else f"set {variable} to a token with read access"
     if _origin(endpoint) not in _trusted(source, environment):
         allowed = (
-            f"{variable} is sent only to {_OWN[source.provider][0]}, to {prefix}_ENDPOINT, and to the addresses in "
+            f"{variable} is sent only to {_OWN[source.provider][0]}, {prefix}_ENDPOINT and the addresses in "
             "TEXTCLF_TRUSTED_ENDPOINTS"
         )
         if token:
-            logger.warning("%s; not to %s.", allowed, endpoint)
-        token, advice = "", f"{allowed}; {endpoint} is none of them"
+            logger.warning("%s, not to %s.", allowed, endpoint)
+        token, advice = "", f"{allowed}; {endpoint} is not one of them"
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if token and source.provider == "modelscope":
         headers["Cookie"] = f"m_session_id={token}"
     if login := urlsplit(address).netloc.rpartition("@")[0]:
         headers["Authorization"] = f"Basic {base64.b64encode(unquote(login).encode()).decode()}"
-        advice = f"the user and password in {prefix}_ENDPOINT are not accepted for it"
+        advice = f"the hub rejects the user and password in {prefix}_ENDPOINT"
     return Access(endpoint=endpoint, address=address, token=token, headers=headers, advice=advice)
 
 
@@ -92,7 +90,7 @@ def _trusted(source: HubSource, environment: Environment) -> set[str]:
 
 
 def _origin(address: str) -> str:
-    """Scheme, host and port in one spelling."""
+    """Normalises scheme, host and port."""
     parts = urlsplit(address.lower())
     default = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].removesuffix(default)}"

@@ -1,4 +1,4 @@
-"""The cache of fetched files: one folder a content digest, found again by the source that was asked for."""
+"""The cache of fetched files: one folder per content digest, found by the requested source."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from pydantic import ValidationError
 from textclf.config.home import Home
 from textclf.errors import HubError, StorageError
 from textclf.records import FetchedFile, Record
-from textclf.store import MANIFEST, digest_of, file_sha256, storage_error, write_text
+from textclf.store import MANIFEST, digest_of, file_sha256, write_text, writing
 
 logger = logging.getLogger(__name__)
 
 
 class StoredFile(FetchedFile):
-    """A file of an entry, as the manifest keeps it."""
+    """A file of an entry, as recorded in the manifest."""
 
     mtime_ns: int
-    """When the sha256 was last known to be right; with the size, it saves hashing on every run."""
+    """Modification time at the last correct sha256; with an unchanged size and time, the file is not hashed again."""
 
 
 class Manifest(Record):
-    """What an entry holds."""
+    """The files of an entry."""
 
     digest: str
     files: tuple[StoredFile, ...]
 
 
 class IndexEntry(Record):
-    """Which entry a source led to."""
+    """The entry that a source led to."""
 
     digest: str
     origin: str
@@ -44,51 +44,39 @@ class IndexEntry(Record):
     revision: str | None = None
 
 
-class Entry(Record):
+class Entry(IndexEntry):
     """An intact entry of the cache."""
 
-    digest: str
     folder: Path
-    origin: str
-    uri: str = ""
-    revision: str | None = None
     files: tuple[FetchedFile, ...]
 
 
 class DamagedEntryError(HubError):
-    """An entry of the cache has a missing or altered file."""
+    """A cache entry has a missing or altered file."""
 
 
 class Cache:
     """Finds, checks and adds entries under `<home>/data/raw`.
 
-    Layout: `<digest>/` holds files and a manifest, `.index/<specification digest>.json` leads from a source to
-    its entry, `.partial/<specification digest>/` holds what has arrived of a fetch that is not finished.
+    `<digest>/` holds files and a manifest, `.index/<specification digest>.json` leads from a source to its entry, and
+    `.partial/<specification digest>/` holds the partial files of an unfinished fetch. A specification is what
+    identifies a source.
     """
 
     def __init__(self, home: Home) -> None:
-        """Makes nothing on disk yet.
-
-        Args:
-            home: Where the cache lies.
-        """
         self.root = home.raw
 
     def find(self, specification: Mapping[str, Any]) -> Entry | None:
-        """Finds what a source led to before.
+        """Finds the entry of a source.
 
-        Sizes are always compared; a file is hashed again only when its size or time of change is not the
-        recorded one.
-
-        Args:
-            specification: What identifies the source.
+        Sizes are always compared; a file is hashed again only if its modification time has changed.
 
         Returns:
             The entry, or None if the source was never fetched into this cache.
 
         Raises:
             DamagedEntryError: A file is missing or altered; the message names it.
-            StorageError: The cache cannot be read or written to.
+            StorageError: The cache cannot be read or written.
         """
         try:
             return self._find(self.root / ".index" / f"{digest_of(specification)}.json")
@@ -101,24 +89,17 @@ class Cache:
         try:
             found = IndexEntry.model_validate_json(index.read_bytes())
         except ValidationError as error:
-            raise DamagedEntryError(f"{index} is no index entry") from error
+            raise DamagedEntryError(f"{index} is not an index entry") from error
         folder = self.root / found.digest
         try:
             manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            raise DamagedEntryError(f"{folder / MANIFEST} is no manifest") from error
+            raise DamagedEntryError(f"{folder / MANIFEST} is not a manifest") from error
         self._check(folder, manifest)
         files = tuple(FetchedFile(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes) for f in manifest.files)
-        return Entry(
-            digest=found.digest,
-            folder=folder,
-            origin=found.origin,
-            uri=found.uri,
-            revision=found.revision,
-            files=files,
-        )
+        return Entry(folder=folder, files=files, **found.model_dump())
 
     def _check(self, folder: Path, manifest: Manifest) -> None:
         refreshed = []
@@ -136,19 +117,19 @@ class Cache:
                     raise DamagedEntryError(f"{path} has sha256 {found}, expected {file.sha256}")
             refreshed.append(file.model_copy(update={"mtime_ns": state.st_mtime_ns}))
         if tuple(refreshed) != manifest.files:
-            # A copied home has other times; without this, each run would hash everything again. A home that is
-            # only readable stays usable.
+            # A copied home has other times; without this, every run would hash everything again. A read-only home
+            # stays usable.
             with contextlib.suppress(PermissionError):
                 _write_manifest(folder, manifest.model_copy(update={"files": tuple(refreshed)}))
 
     def remove(self, specification: Mapping[str, Any]) -> None:
-        """Removes a damaged entry and what leads to it, so that it is fetched again.
+        """Removes a damaged entry and its index entry, so that it is fetched again.
 
         Raises:
             StorageError: The files cannot be removed.
         """
         index = self.root / ".index" / f"{digest_of(specification)}.json"
-        with self.writing():
+        with writing(self.root):
             try:
                 digest = IndexEntry.model_validate_json(index.read_bytes()).digest
             except (FileNotFoundError, ValidationError):
@@ -159,33 +140,30 @@ class Cache:
 
     @contextlib.contextmanager
     def fetching(self, specification: Mapping[str, Any]) -> Iterator[Path]:
-        """Holds the folder for partial files of one source, for this process alone.
+        """Locks the folder for partial files of one source.
 
-        A second process that wants the same source waits here until the first has finished, and then finds it
-        in the cache. What has arrived stays after a failure or a kill, for the next try to go on from.
-
-        Args:
-            specification: What identifies the source.
+        A second process that wants the same source waits here until the first has finished, and then finds it in the
+        cache. Partial files survive a failure or a kill, so that the next attempt can resume.
 
         Yields:
             The folder.
 
         Raises:
-            StorageError: The cache cannot be written to.
+            StorageError: The cache cannot be written.
         """
         from filelock import FileLock, Timeout
 
         folder = self.root / ".partial" / digest_of(specification)
-        with self.writing():
+        with writing(self.root):
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder.with_suffix(".lock"))
             try:
                 lock.acquire(blocking=False)
             except Timeout:
-                logger.info("Another run is fetching the same source; waiting for it to finish.")
+                logger.info("Waiting for another run that is fetching the same source.")
                 lock.acquire(poll_interval=0.1)
         try:
-            with self.writing():
+            with writing(self.root):
                 folder.mkdir(exist_ok=True)
             yield folder
         finally:
@@ -203,26 +181,26 @@ class Cache:
         uri: str,
         revision: str | None,
     ) -> Entry:
-        """Moves whole files into the cache; the entry appears at once or not at all.
+        """Moves complete files into the cache; the entry appears in one step or not at all.
 
         Args:
             specification: What identifies the source.
-            partial: The folder of the fetch; it is emptied.
-            files: Where each file lies now, by its path in the entry.
-            origin: The source with its revision, for people.
+            partial: The folder of the fetch; it is removed.
+            files: The current place of each file, by its path in the entry.
+            origin: The source with its revision, for display.
             uri: Address of the repository.
             revision: The commit that was fetched.
 
         Returns:
-            The entry; an intact one with the same digest that exists already is kept.
+            The entry; an existing intact entry with the same digest is kept.
 
         Raises:
-            HubError: A file would take the place of the manifest.
-            StorageError: The cache cannot be written to.
+            HubError: A file has the name of the manifest.
+            StorageError: The cache cannot be written.
         """
         if MANIFEST in files:
-            raise HubError(f"a file named {MANIFEST} cannot be fetched: the cache keeps its own there")
-        with self.writing():
+            raise HubError(f"a file named {MANIFEST} cannot be fetched: the cache uses this name itself")
+        with writing(self.root):
             assembled = partial / "assembled"
             shutil.rmtree(assembled, ignore_errors=True)
             stored = []
@@ -246,7 +224,7 @@ class Cache:
             shutil.rmtree(partial, ignore_errors=True)
         entry = self.find(specification)
         if entry is None:
-            raise HubError(f"the entry {self.root / digest} vanished while it was made")
+            raise HubError(f"the entry {self.root / digest} vanished while it was being added")
         return entry
 
     def _publish(self, assembled: Path, folder: Path) -> None:
@@ -259,30 +237,22 @@ class Cache:
         try:
             self._check(folder, Manifest.model_validate_json((folder / MANIFEST).read_bytes()))
         except (DamagedEntryError, FileNotFoundError, ValidationError) as damage:
-            logger.warning("Replacing a damaged entry of the cache: %s.", damage)
+            logger.warning("Replacing a damaged cache entry: %s.", damage)
             self._discard(folder)
             assembled.rename(folder)
 
     def _discard(self, folder: Path) -> None:
         if not folder.exists():
             return
-        # Renamed first: another process must never see half of an entry.
+        # Renamed first, so that no other process sees half an entry.
         grave = self.root / ".partial" / f"{folder.name}.{os.getpid()}.removed"
         grave.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(grave)
         shutil.rmtree(grave)
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Turns what the operating system says about the disk into a StorageError."""
-        try:
-            yield
-        except OSError as error:
-            raise storage_error(self.root, error) from error
-
 
 def content_digest(files: Sequence[FetchedFile]) -> str:
-    """Digests names and contents; the same files have the same digest wherever they come from."""
+    """Digests names and contents: the same files have the same digest, wherever they come from."""
     return digest_of(sorted((file.path, file.sha256) for file in files))
 
 

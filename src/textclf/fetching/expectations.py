@@ -1,4 +1,4 @@
-"""What a source states about its files, against what a hub announces and what arrived."""
+"""Checks files against the sha256 values in their source, before and after the download."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ AnyHubSource = HubModelSource | HubDataSource
 
 
 def stated_sha256(source: AnySource) -> Mapping[str, str]:
-    """The sha256 that a source states, by file path; the sample states none."""
+    """Returns the sha256 values in a source, by file path."""
     if isinstance(source, HubModelSource | HubDataSource | LocalModelSource | LocalDataSource):
         return source.sha256
     return {}
 
 
 def check_stated(source: AnySource, files: Sequence[FetchedFile]) -> None:
-    """Compares files with what the source states.
+    """Checks fetched files against their source.
 
     Raises:
-        IntegrityError: A file has another sha256.
-        HubError: The source states the sha256 of a file that is not among them.
+        IntegrityError: The sha256 of a file differs.
+        HubError: The source gives the sha256 of a file that is not among them.
     """
     stated = stated_sha256(source)
     _check_names(stated, [file.path for file in files])
@@ -43,11 +43,11 @@ def check_stated(source: AnySource, files: Sequence[FetchedFile]) -> None:
 
 
 def check_announced(source: AnySource, listing: Listing, chosen: Sequence[str]) -> None:
-    """Compares what a hub announces with what the source states, to spare a download that is known to be wrong.
+    """Checks a hub's listing against the source, to avoid a download that is known to be wrong.
 
     Raises:
-        IntegrityError: A hub announces another sha256.
-        HubError: The source states the sha256 of a file that is not among the chosen.
+        IntegrityError: The announced sha256 of a file differs.
+        HubError: The source gives the sha256 of a file that is not among the chosen ones.
     """
     stated = stated_sha256(source)
     _check_names(stated, chosen)
@@ -64,5 +64,5 @@ def _check_names(stated: Mapping[str, str], chosen: Sequence[str]) -> None:
 
 
 def wrong_bytes(path: str, expected: str, found: str) -> IntegrityError:
-    """Words a difference from what the source states."""
-    return IntegrityError(f"{path} has another sha256 than the source states: expected {expected}, found {found}")
+    """Returns the error for a file whose sha256 is not the one in the source."""
+    return IntegrityError(f"{path} does not have the sha256 in the source: expected {expected}, found {found}")

@@ -1,4 +1,4 @@
-"""Fetching a model or data set from the first of its sources that works."""
+"""Fetches a model or data set from the first of its sources that works."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from textclf.config.home import Environment, Home
 from textclf.config.sources import (
@@ -40,7 +40,7 @@ from textclf.store import file_sha256
 
 logger = logging.getLogger(__name__)
 
-# Room for what else is written while a download runs.
+# Left for other writes during a download.
 _SPARE_BYTES = 64 * 1024 * 1024
 
 
@@ -56,76 +56,46 @@ def fetch_model(
 ) -> FetchedModel:
     """Fetches a model: configuration, tokenizer and safetensors weights.
 
-    The cache is asked first, for each source in turn; then the sources are tried in order. What a hub announces
-    of a file (size, hash) and what the source states (`sha256`) is checked. Interrupted downloads go on where they
-    stopped. A local folder is used in place.
+    Looks in the cache for each source in turn, then tries the sources in order. Files are checked against the size and
+    hash that the hub announces and the `sha256` of the source. Interrupted downloads resume. A local folder is used in
+    place.
 
     Args:
-        sources: Where the model may come from.
-        home: Holds the cache.
-        offline: Never open a connection: only the cache and local folders.
-        environment: Addresses and tokens; read now if left out.
+        sources: In order of preference.
+        home: Contains the cache.
+        offline: Use only the cache and local folders; never open a connection.
+        environment: Addresses and tokens; read from the process's environment by default.
 
     Returns:
-        The folder, as `from_pretrained` reads it, with the digests of its files and the attempts that were made.
+        The folder, as `from_pretrained` reads it, with the digests of its files and the attempts made.
 
     Raises:
         ConfigError: There are no sources.
-        HubUnreachableError: Every source failed in a way that may pass.
-        IntegrityError: Every source had other bytes than expected.
-        HubError: No source worked. The message lists the attempts and the ways out.
+        HubUnreachableError: Every source failed in a way that may be temporary.
+        IntegrityError: Every source had unexpected bytes.
+        HubError: No source worked. The message lists the attempts and the alternatives.
         StorageError: The cache cannot be read or written.
     """
     found, attempts = _fetch("model", sources, home, offline, environment or Environment())
-    entry = found.entry
-    return FetchedModel(
-        digest=entry.digest,
-        folder=entry.folder,
-        files=entry.files,
-        origin=entry.origin,
-        cached=found.cached,
-        attempts=attempts,
-    )
+    known = found.entry.model_dump(exclude={"uri", "revision"})
+    return FetchedModel(**known, cached=found.cached, attempts=attempts)
 
 
 def fetch_data(
     sources: Sequence[DataSource], *, home: Home, offline: bool = False, environment: Environment | None = None
 ) -> FetchedData:
-    """Fetches the raw files of a data set.
+    """Fetches the raw files of a data set; parameters and errors are those of `fetch_model`.
 
-    Works as `fetch_model` does. Which files are fetched says `files` of the source; without it, files in a known
-    format whose names begin with train, validation, valid, dev or test. A local source may be one file, which then
-    stands under `train`.
-
-    Args:
-        sources: Where the data set may come from.
-        home: Holds the cache.
-        offline: Never open a connection: only the cache and local files.
-        environment: Addresses and tokens; read now if left out.
+    `files` of the source selects the files; by default, those in a known format whose names begin with train,
+    validation, valid, dev or test. A local source may be a single file, which is then `train`.
 
     Returns:
-        The folder, its files by split with their digests, and the attempts that were made.
-
-    Raises:
-        ConfigError: There are no sources.
-        HubUnreachableError: Every source failed in a way that may pass.
-        IntegrityError: Every source had other bytes than expected.
-        HubError: No source worked. The message lists the attempts and the ways out.
-        StorageError: The cache cannot be read or written.
+        The folder, its files by split with their digests, and the attempts made.
     """
     found, attempts = _fetch("dataset", sources, home, offline, environment or Environment())
     entry = found.entry
-    return FetchedData(
-        digest=entry.digest,
-        folder=entry.folder,
-        files=entry.files,
-        splits=splits_of(found.source, [file.path for file in entry.files]),
-        origin=entry.origin,
-        uri=entry.uri,
-        revision=entry.revision,
-        cached=found.cached,
-        attempts=attempts,
-    )
+    splits = splits_of(found.source, [file.path for file in entry.files])
+    return FetchedData(**entry.model_dump(), splits=splits, cached=found.cached, attempts=attempts)
 
 
 def _fetch(
@@ -133,11 +103,11 @@ def _fetch(
 ) -> tuple[_Found, tuple[Attempt, ...]]:
     thing = "model" if kind == "model" else "data set"
     if not sources:
-        raise ConfigError(f"There is no source for the {thing}: give at least one in `sources`.")
+        raise ConfigError(f"The {thing} has no source: give at least one in `sources`.")
     cache = Cache(home)
     begun = time.monotonic()
     if (found := _first_cached(cache, kind, sources, offline)) is not None:
-        logger.info("The %s is taken from the cache: %s, in %s.", thing, found.entry.origin, found.entry.folder)
+        logger.info("The %s is in the cache: %s, in %s.", thing, found.entry.origin, found.entry.folder)
         return found, (
             Attempt(source=f"the cache, from {found.entry.origin}", seconds=time.monotonic() - begun, failure=None),
         )
@@ -151,7 +121,7 @@ def _fetch(
         try:
             found = _try_source(cache, kind, source, offline, environment, patience)
         except HubError as error:
-            # The clients and the libraries below them name addresses as they were asked, signed ones of a CDN too.
+            # The clients quote the addresses that they requested, including signed CDN addresses.
             failure = redacted(str(error))
             failures.append(error)
             attempts.append(Attempt(source=name, seconds=time.monotonic() - begun, failure=failure))
@@ -175,7 +145,7 @@ def _first_cached(cache: Cache, kind: RepositoryKind, sources: Sequence[AnySourc
             entry = _cached(cache, kind, source)
         except HubError as error:
             if not offline:
-                logger.warning("An entry of the cache is not used and is fetched again: %s.", error)
+                logger.warning("A cache entry is unusable and is fetched again: %s.", error)
             if isinstance(error, DamagedEntryError) and not offline:
                 cache.remove(_specification(kind, source))
             return None
@@ -205,9 +175,9 @@ def _try_source(
         try:
             entry = _cached(cache, kind, source)
         except DamagedEntryError as error:
-            raise HubError(f"offline is set, and its entry in the cache is damaged: {error}") from error
+            raise HubError(f"`offline` is set and the cache entry is damaged: {error}") from error
         if entry is None:
-            raise HubError(f"offline is set, and it is not in the cache {cache.root}")
+            raise HubError(f"`offline` is set and it is not in the cache {cache.root}")
         return _Found(entry=entry, cached=True, source=source)
     specification = _specification(kind, source)
     with cache.fetching(specification) as partial:
@@ -256,7 +226,7 @@ def _check_space(partial: Path, listing: Listing, chosen: Sequence[str]) -> None
     free = shutil.disk_usage(partial).free
     if needed + _SPARE_BYTES > free:
         raise StorageError(
-            f"The download needs {needed / 1e6:,.0f} MB, but {partial} has {free / 1e6:,.0f} MB left.\n"
+            f"The download needs {needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free in {partial}.\n"
             "Free some space, or set TEXTCLF_HOME to a directory on a larger disk."
         )
 
@@ -267,7 +237,7 @@ def _specification(kind: RepositoryKind, source: AnyHubSource) -> dict[str, Any]
         "provider": source.provider,
         "name": source.name,
         "revision": source.revision,
-        # The configured one only: a mirror named by the environment serves the same, and is not asked offline.
+        # Only the configured one: a mirror from the environment serves the same files, and is not known offline.
         "endpoint": source.endpoint,
         "files": source.files if isinstance(source, HubDataSource) else {},
     }
@@ -288,11 +258,11 @@ def _combined(failures: Sequence[HubError]) -> Callable[[str], HubError]:
 
 
 def _message(kind: RepositoryKind, attempts: Sequence[Attempt], home: Home, offline: bool) -> str:
-    thing: Literal["model", "data set"] = "model" if kind == "model" else "data set"
+    thing = "model" if kind == "model" else "data set"
     tried = "\n".join(f"  - {attempt.source}: {attempt.failure} ({attempt.seconds:.1f} s)" for attempt in attempts)
-    message = f"The {thing} could be fetched from no source. Tried:\n{tried}"
+    message = f"The {thing} could not be fetched from any source. Tried:\n{tried}"
     if all(attempt.source.startswith("local ") for attempt in attempts):
-        # Nothing that could be said of hubs and mirrors helps here.
+        # Hubs and mirrors are no help here.
         return message
     layout = (
         "config.json, model.safetensors and the tokenizer's files (tokenizer.json or vocab.txt)"
@@ -300,13 +270,13 @@ def _message(kind: RepositoryKind, attempts: Sequence[Attempt], home: Home, offl
         else "files such as train.parquet, validation.parquet and test.parquet (or .jsonl, .tsv, .csv)"
     )
     fill = (
-        f"  - fill the cache: run once without `offline`, or copy {home.raw} from a machine that has it"
+        f"  - fill the cache: run once without `offline`, or copy {home.raw} from another machine"
         if offline
-        else f"  - work offline: copy {home.raw} from a machine that has it, and set `offline: true`"
+        else f"  - work offline: copy {home.raw} from another machine and set `offline: true`"
     )
     return (
-        f"{message}\nWays out:\n"
-        "  - a mirror: HF_ENDPOINT=https://hf-mirror.com in the environment, or `endpoint` of a source\n"
+        f"{message}\nAlternatives:\n"
+        "  - a mirror: set HF_ENDPOINT=https://hf-mirror.com in the environment, or `endpoint` of a source\n"
         "  - another hub: a source with provider `modelscope` or `huggingface`\n"
-        f"  - a folder on this machine: a source with provider `local` and a `path` that holds {layout}\n{fill}"
+        f"  - a folder on this machine: a source with provider `local` and a `path` that contains {layout}\n{fill}"
     )

@@ -1,4 +1,4 @@
-"""Models and data sets that lie on this machine and are used in place."""
+"""Models and data sets on this machine, which are used in place."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ from textclf.store import file_sha256
 
 
 def local_files(paths: Sequence[Path | str]) -> FetchedData:
-    """Takes the data files that a command line names, where they lie; nothing is copied.
+    """Describes the data files named by command-line arguments, without copying them.
 
-    Files whose names begin with train, validation, valid, dev or test (in any case) are put in these splits, several
-    a split if need be. If no name does, or there is one file only, all stand under `train`.
+    Files whose names begin with train, validation, valid, dev or test (in any case) belong to these splits. If no name
+    does, or there is only one file, everything is `train`.
 
     Args:
-        paths: Each is a file; a folder, of which all data files are taken that lie in or below it, but no hidden ones
-            and no lock files of Office (`~$`); or a glob pattern (`**` also stands for folders below), of whose
-            matches the same are taken. Files that end in .txt are taken where the path or pattern names them, or if
-            they are named like splits and there are no others (`data_files`).
+        paths: Files, folders or glob patterns (`**` includes subfolders). A folder stands for all data files in or
+            below it, a pattern for those that it matches, except hidden files and Office lock files (`~$`). .txt files
+            count if the path or pattern names them, or as described at `data_files`.
 
     Returns:
-        The files, each once, with their digests; their folder is the nearest one that holds all of them.
+        The files, each once, with their digests; the folder is the nearest one that contains them all.
 
     Raises:
-        DataError: A path does not exist, names no data file, or some names tell a split and others do not.
+        DataError: A path does not exist or contains no data file, or some names indicate a split and others do not.
         StorageError: A file or folder cannot be read.
     """
     found: list[Path] = []
@@ -43,7 +42,7 @@ def local_files(paths: Sequence[Path | str]) -> FetchedData:
         for given in paths:
             found += _given_files(Path(given).expanduser())
         if not found:
-            raise DataError("No data file is named: name at least one file, folder or pattern.")
+            raise DataError("No data file is given: name at least one file, folder or pattern.")
         folder, files = _described(found)
     except OSError as error:
         raise StorageError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
@@ -60,15 +59,11 @@ def local_files(paths: Sequence[Path | str]) -> FetchedData:
 
 
 def local_entry(kind: RepositoryKind, source: AnySource) -> Entry:
-    """Digests a folder or file where it lies; nothing is copied.
-
-    Args:
-        kind: What it should hold.
-        source: A local source, or the sample. The path of a local data set may be a glob pattern, too.
+    """Describes a local source or the sample without copying it. The path of a data set may be a glob pattern.
 
     Raises:
-        HubError: It does not exist, cannot be read, or holds nothing of that kind.
-        IntegrityError: A file has another sha256 than the source states.
+        HubError: It does not exist, cannot be read, or contains nothing of that kind.
+        IntegrityError: The sha256 of a file is not the one in the source.
     """
     if isinstance(source, LocalModelSource | LocalDataSource):
         path = source.path.expanduser().absolute()
@@ -77,7 +72,7 @@ def local_entry(kind: RepositoryKind, source: AnySource) -> Entry:
         path = Path(str(importlib.resources.files("textclf.data"))) / "sample"
         origin, uri = "the sample that ships with textclf", ""
     if not (path.exists() if kind == "model" else local_data_exists(path)):
-        raise HubError(f"there is no {path}")
+        raise HubError(f"{path} does not exist")
     try:
         folder, files = _described(_chosen(kind, source, path), folder=path if path.is_dir() else None)
     except OSError as error:
@@ -93,11 +88,11 @@ def local_splits(source: LocalDataSource) -> tuple[Path, dict[Split, tuple[str, 
         The folder, and the paths in it by split.
 
     Raises:
-        HubError: It does not exist, cannot be listed, or holds no training data.
+        HubError: It does not exist, cannot be listed, or contains no training data.
     """
     path = source.path.expanduser().absolute()
     if not local_data_exists(path):
-        raise HubError(f"there is no {path}")
+        raise HubError(f"{path} does not exist")
     try:
         files = _chosen("dataset", source, path)
     except OSError as error:
@@ -107,19 +102,18 @@ def local_splits(source: LocalDataSource) -> tuple[Path, dict[Split, tuple[str, 
 
 
 def local_data_exists(path: Path) -> bool:
-    """Tells whether the path of a local data set is a file, a folder, or a pattern that matches a data file."""
+    """Returns whether the path is a file, a folder, or a pattern that matches a data file."""
     path = path.expanduser()
     return path.exists() or (glob.has_magic(str(path)) and bool(_matching(path)))
 
 
 def splits_of(source: AnySource, paths: Sequence[str]) -> dict[Split, tuple[str, ...]]:
-    """Says which of a source's files make up which split.
+    """Finds the files of each split.
 
-    A local source that is one file is all `train`; one that is a folder or a pattern is, too, unless the names of its
-    files tell splits.
+    A local source is all `train` if it is one file, or if no file name indicates a split.
 
     Raises:
-        HubError: As `find_splits` does; or some names of the files of a pattern tell a split and others do not.
+        HubError: As in `find_splits`; or some file names of a pattern indicate a split and others do not.
     """
     patterns = source.files if isinstance(source, HubDataSource | LocalDataSource) else {}
     if isinstance(source, LocalDataSource):
@@ -139,13 +133,14 @@ def splits_of(source: AnySource, paths: Sequence[str]) -> dict[Split, tuple[str,
 
 def _given_files(path: Path) -> list[Path]:
     if not path.exists() and not glob.has_magic(str(path)):
-        raise DataError(f"There is no file or folder {path.absolute()}.\nCheck the path and its spelling.")
+        raise DataError(f"There is no file or folder {path.absolute()}.\nCheck the spelling.")
     files = _matching(path)
     if not files:
-        kind = "The folder" if path.is_dir() else "The pattern"
+        place = path.absolute()
+        none = f"The folder {place} contains" if path.is_dir() else f"The pattern {place} matches"
         raise DataError(
-            f"{kind} {path.absolute()} holds no data file: expected names that end in {', '.join(DATA_FORMATS)}, those "
-            "of text files also followed by the ending of a compression (e.g. .csv.gz)."
+            f"{none} no data file: expected names that end in {', '.join(DATA_FORMATS)}; "
+            "text formats may also be compressed (e.g. .csv.gz)."
         )
     return files
 
@@ -155,7 +150,7 @@ def _chosen(kind: RepositoryKind, source: AnySource, path: Path) -> list[Path]:
         if kind == "model":
             raise HubError(f"{path} is a file; a model is a folder with config.json")
         if isinstance(source, LocalDataSource) and source.files:
-            raise HubError(f"{path} is one file, so `files` of the source has nothing to choose from; leave it out")
+            raise HubError(f"{path} is a single file; remove `files` from the source")
         return [path]
     if path.is_dir():
         folder, existing = path, _files_below(path)
@@ -170,13 +165,13 @@ def _chosen(kind: RepositoryKind, source: AnySource, path: Path) -> list[Path]:
 
 
 def _matching(path: Path) -> list[Path]:
-    """Absolute paths of a file, or of the data files of a folder or pattern, sorted."""
+    """Returns the sorted absolute paths of a file, or of the data files of a folder or pattern."""
     if path.is_file():
         return [_plain(path)]
     if path.is_dir():
         files = [_plain(path) / name for name in data_files(_files_below(path))]
     else:
-        # Unlike pathlib's, these patterns leave hidden folders out, as a shell does.
+        # Unlike pathlib, glob skips hidden folders, as a shell does.
         matches = (_plain(Path(match)) for match in glob.iglob(str(path), recursive=True))  # noqa: PTH207
         files = [match for match in matches if match.is_file() and data_ending(match.name) and _is_visible(match.name)]
         if not str(data_ending(path.name)).startswith(TEXT_ENDING):
@@ -186,7 +181,7 @@ def _matching(path: Path) -> list[Path]:
 
 
 def _plain(path: Path) -> Path:
-    # Absolute and without `..`, so that a file that is named twice is known to be one; symbolic links stay.
+    # Absolute and without `..`, so that a file named twice counts once; symbolic links are kept.
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
@@ -199,7 +194,7 @@ def _files_below(folder: Path) -> list[str]:
 
 
 def _refused(error: OSError) -> None:
-    # A folder that cannot be listed may hold data: leaving it out would lose rows without a word.
+    # A folder that cannot be listed may contain data: skipping it would silently lose rows.
     raise error
 
 
@@ -212,7 +207,7 @@ def _common_folder(files: Sequence[Path]) -> Path:
 
 
 def _described(files: Sequence[Path], folder: Path | None = None) -> tuple[Path, tuple[FetchedFile, ...]]:
-    """The folder of the files, by default the nearest that holds all, and the files in it with their digests."""
+    """Returns a folder, by default the nearest one that contains all files, and the files with their digests."""
     folder = folder or _common_folder(files)
     described = (
         FetchedFile(path=file.relative_to(folder).as_posix(), sha256=file_sha256(file), size_bytes=file.stat().st_size)

@@ -1,4 +1,4 @@
-"""What a hub says about a repository: its revision and files, asked for through the hub's own client."""
+"""Lists the files of a repository through its hub's own client."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _BUSY_STATUS = (429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Listing:
-    """What a repository holds.
+    """The contents of a repository.
 
     Attributes:
-        revision: The commit, where the hub tells it, else the branch or tag.
+        revision: The commit if the hub reports it, else the branch or tag.
         files: By path inside the repository.
-        access: How its files are asked for.
+        access: How to request its files.
     """
 
     revision: str
@@ -45,15 +45,9 @@ class Listing:
 def list_repository(source: HubSource, kind: RepositoryKind, environment: Environment, patience: Patience) -> Listing:
     """Asks a hub for the files of a repository.
 
-    Args:
-        source: The repository.
-        kind: What it holds.
-        environment: Addresses and tokens.
-        patience: How long silence may last.
-
     Raises:
-        HubUnreachableError: The hub refused, did not answer in time, or stayed busy.
-        HubError: There is no such repository or revision, access is not granted, or the answer is not a hub's.
+        HubUnreachableError: The hub refused the connection, did not answer in time, or stayed busy.
+        HubError: The repository or revision does not exist, access is denied, or the answer is not a hub's.
     """
     ask = _ask_huggingface if source.provider == "huggingface" else _ask_modelscope
     access = access_to(source, environment)
@@ -65,12 +59,12 @@ def list_repository(source: HubSource, kind: RepositoryKind, environment: Enviro
             listing = within(limit, partial(ask, source, kind, access, limit))
         except TimeoutError as error:
             patience.waited(time.monotonic() - asked)
-            raise HubUnreachableError(f"it gave no answer within {limit:.0f} s") from error
+            raise HubUnreachableError(f"no answer within {limit:.0f} s") from error
         except _BusyHubError as busy:
             patience.waited(time.monotonic() - asked)
             if time.monotonic() + busy.delay_seconds >= end:
                 raise HubUnreachableError(str(busy)) from busy
-            logger.info("%s %s: %s; trying again in %.0f s.", source.provider, source.name, busy, busy.delay_seconds)
+            logger.info("%s %s: %s; retrying in %.0f s.", source.provider, source.name, busy, busy.delay_seconds)
             pause(busy.delay_seconds, patience)
         except HubUnreachableError:
             patience.waited(time.monotonic() - asked)
@@ -88,7 +82,7 @@ def _checked(listing: Listing) -> Listing:
 
 
 class _BusyHubError(Exception):
-    """The hub asks for patience."""
+    """The hub asks to try again later."""
 
     def __init__(self, message: str, delay_seconds: float) -> None:
         super().__init__(message)
@@ -100,7 +94,7 @@ def _ask_huggingface(source: HubSource, kind: RepositoryKind, access: Access, li
     from huggingface_hub import HfApi, constants, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    # Otherwise the client first asks huggingface.co, whatever the endpoint, for a list that serves its telemetry.
+    # Otherwise the client first asks huggingface.co, whatever the endpoint, for a list used by its telemetry.
     constants.HF_HUB_DISABLE_TELEMETRY = True
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
@@ -112,11 +106,11 @@ def _ask_huggingface(source: HubSource, kind: RepositoryKind, access: Access, li
     except OfflineModeIsEnabled as error:
         raise HubError("HF_HUB_OFFLINE is set in the environment; unset it, or use `offline: true`") from error
     except TimeoutException as error:
-        raise HubUnreachableError(f"it gave no answer within {limit:.0f} s") from error
+        raise HubUnreachableError(f"no answer within {limit:.0f} s") from error
     except HTTPError as error:
         raise HubUnreachableError(connection_problem(error)) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise HubError(f"its answer is not that of a Hugging Face hub ({error}); check the endpoint") from error
+        raise HubError(f"the answer is not from a Hugging Face hub ({error}); check the endpoint") from error
     revision = info.sha or source.revision or constants.DEFAULT_REVISION
     files = {}
     for sibling in info.siblings or []:
@@ -139,18 +133,18 @@ def _huggingface_failure(error: HfHubHTTPError, source: HubSource, access: Acces
     if status in _BUSY_STATUS:
         value = error.response.headers.get("Retry-After", "")
         delay = float(value) if value.isdigit() else 1.0
-        return _BusyHubError(f"it is busy: it answered {status}, Retry-After {value or 'not given'}", delay)
+        return _BusyHubError(f"busy: it answered {status}, Retry-After {value or 'not given'}", delay)
     if isinstance(error, RevisionNotFoundError):
-        return HubError(f"it has no revision {source.revision!r} of this repository")
+        return HubError(f"the repository has no revision {source.revision!r}")
     if isinstance(error, GatedRepoError) or status in (401, 403):
-        return HubError(f"access is not granted ({status}), or there is no such repository; {access.advice}")
+        return HubError(f"access denied ({status}), or no such repository; {access.advice}")
     if isinstance(error, RepositoryNotFoundError) or status == 404:
-        return HubError(f"it has no such repository, or a private one ({status}); check the name")
+        return HubError(f"no such repository, or it is private ({status}); check the name")
     return HubError(f"unexpected answer {status}: {error}")
 
 
 def _ask_modelscope(source: HubSource, kind: RepositoryKind, access: Access, limit: float) -> Listing:
-    # modelscope_hub is the part of modelscope that talks to the hub; modelscope itself imports torch.
+    # The hub client of modelscope on its own: modelscope itself imports torch.
     from modelscope_hub import HubApi, HubConfig
     from modelscope_hub.errors import (
         APIError,
@@ -165,7 +159,7 @@ def _ask_modelscope(source: HubSource, kind: RepositoryKind, access: Access, lim
 
     logging.getLogger("modelscope_hub").setLevel(logging.ERROR)
     revision = source.revision or "master"
-    # The client keeps a session id and reads pickled cookies where its configuration lies: give it an empty place.
+    # The client stores a session id and reads pickled cookies in its configuration folder: give it an empty one.
     with tempfile.TemporaryDirectory(prefix="textclf-modelscope-", ignore_cleanup_errors=True) as folder:
         config = HubConfig(
             endpoint=access.address,
@@ -177,26 +171,26 @@ def _ask_modelscope(source: HubSource, kind: RepositoryKind, access: Access, lim
         try:
             entries = api.list_repo_files(source.name, kind, revision=revision)
         except (AuthenticationError, PermissionDeniedError) as error:
-            raise HubError(f"access is not granted ({error.status_code}); {access.advice}") from error
+            raise HubError(f"access denied ({error.status_code}); {access.advice}") from error
         except NotExistError as error:
-            raise HubError(f"it has no such repository, or no revision {revision!r} of it; check the name") from error
+            raise HubError(f"no such repository, or no revision {revision!r} of it; check the name") from error
         except (RateLimitError, ServerError) as error:
-            # The client has tried several times by now.
-            raise HubUnreachableError(f"it stays busy: it answered {error.status_code}") from error
+            # The client has already retried.
+            raise HubUnreachableError(f"still busy: it answered {error.status_code}") from error
         except RequestTimeoutError as error:
-            raise HubUnreachableError("it gave no answer in time") from error
+            raise HubUnreachableError("no answer in time") from error
         except NetworkError as error:
             raise HubUnreachableError(connection_problem(error)) from error
         except APIError as error:
             raise HubError(f"unexpected answer {error.status_code}: {error.message}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise HubError(f"its answer is not that of ModelScope ({error}); check the endpoint") from error
+            raise HubError(f"the answer is not from ModelScope ({error}); check the endpoint") from error
         files = {
             entry.path: RemoteFile(
                 path=entry.path,
                 url=without_credentials(api.legacy.get_download_url(source.name, kind, entry.path, revision)),
                 revision=revision,
-                # The client turns a missing size into 0; with a hash, a wrong 0 would be found but never resumed.
+                # The client turns a missing size into 0, which would prevent resuming.
                 size_bytes=entry.size or None,
                 sha256=entry.sha256,
             )

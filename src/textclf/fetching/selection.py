@@ -1,4 +1,7 @@
-"""Which files of a repository or folder are needed, and which split each of them belongs to."""
+"""Selects the files of a repository or folder that are needed, and assigns them to splits.
+
+Paths are relative to the repository or folder and have forward slashes.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from textclf.config.sources import SPLITS, Split
 from textclf.errors import DataError, HubError, first_lines
 from textclf.reading.detection import TEXT_ENDING, data_ending
 
-# In the order of preference: Parquet carries types and needs no guessing of encodings or quotes.
+# In order of preference: Parquet has types, and neither encodings nor quotes must be guessed.
 DATA_FORMATS = (".parquet", ".jsonl", ".ndjson", ".tsv", ".csv", ".xlsx", ".xls", ".ods", ".zip", TEXT_ENDING)
-"""Endings of data files; those of text files may be followed by that of a compression, e.g. `.csv.gz`."""
+"""Endings of data files. Text formats may also be compressed, e.g. `.csv.gz`."""
 
 _MODEL_FILES = frozenset(
     {
@@ -43,23 +46,20 @@ _SPLIT_TEXT = re.compile(r"(train|validation|valid|dev|test)([._-]?(set|data|\d+
 
 
 def select_model_files(paths: Iterable[str]) -> tuple[str, ...]:
-    """Picks configuration, tokenizer and safetensors weights; nothing twice in another format.
+    """Picks configuration, tokenizer and safetensors weights, but no other format of the same weights.
 
-    A repository without any weights is accepted: its shape and vocabulary can still be used.
-
-    Args:
-        paths: All files of the repository, with forward slashes.
+    A repository without weights is accepted: its architecture and vocabulary can still be used.
 
     Returns:
         The needed paths, sorted.
 
     Raises:
-        HubError: There is no `config.json`, or the weights exist only in formats that are not read.
+        HubError: There is no `config.json`, or the weights exist only in unsupported formats.
     """
     existing = sorted(paths)
     top = [path for path in existing if "/" not in path]
     if "config.json" not in top:
-        raise HubError(f"holds no config.json, so it is no model; {_listed(existing)}")
+        raise HubError(f"no config.json, so this is not a model; {_listed(existing)}")
     chosen = [path for path in top if path in _MODEL_FILES or path.endswith(".model")]
     shards = [path for path in top if _WEIGHTS_SHARD.fullmatch(path)]
     if _WEIGHTS in top:
@@ -68,9 +68,9 @@ def select_model_files(paths: Iterable[str]) -> tuple[str, ...]:
         chosen.extend([_WEIGHTS_INDEX, *shards])
     elif others := [path for path in top if _OTHER_WEIGHTS.fullmatch(path)]:
         raise HubError(
-            f"has its weights only as {', '.join(others)}, and only safetensors are read, because other formats can "
-            "run code when they are loaded. Take another source that has model.safetensors, or convert it on a "
-            'machine where you trust the file, with `python -c "from transformers import AutoModel, AutoTokenizer; '
+            f"the weights exist only as {', '.join(others)}, but only safetensors are read, because other formats can "
+            "run code when they are loaded. Use another source that has model.safetensors, or, if you trust the file, "
+            'convert it with `python -c "from transformers import AutoModel, AutoTokenizer; '
             "[kind.from_pretrained('FOLDER').save_pretrained('CONVERTED') for kind in (AutoModel, AutoTokenizer)]\"`, "
             "and use the result as a `local` source"
         )
@@ -78,18 +78,14 @@ def select_model_files(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def find_splits(paths: Iterable[str], patterns: Mapping[Split, str]) -> dict[Split, tuple[str, ...]]:
-    """Says which files make up which split.
-
-    Args:
-        paths: All files of the repository or folder, with forward slashes.
-        patterns: Path or glob pattern by split; empty to recognise splits by file names.
+    """Finds the files of each split by its path or glob pattern; without patterns, by file name.
 
     Returns:
-        The paths of each split that was found, sorted; `train` is always among them.
+        The sorted paths of each split found; always includes `train`.
 
     Raises:
-        HubError: A pattern matches nothing, no training file is found, or several files that are no shards of
-            one another claim the same split. The message lists the files that exist.
+        HubError: A pattern matches nothing, no training file is found, or several files that are not shards of one
+            file claim the same split. The message lists the existing files.
     """
     existing = sorted(paths)
     if patterns:
@@ -101,36 +97,33 @@ def find_splits(paths: Iterable[str], patterns: Mapping[Split, str]) -> dict[Spl
             found.setdefault(split, []).append(path)
     if "train" not in found:
         raise HubError(
-            "holds no training file: expected a name that begins with `train` and ends in "
-            f"{', '.join(DATA_FORMATS)}, or `files` of the source to name them; {_listed(existing)}"
+            "no training file: expected a name that begins with `train` and ends in "
+            f"{', '.join(DATA_FORMATS)}; or name the files in `files` of the source; {_listed(existing)}"
         )
     return {split: _one_set(split, found[split]) for split in SPLITS if split in found}
 
 
 def _splits_by_pattern(existing: Sequence[str], patterns: Mapping[Split, str]) -> dict[Split, tuple[str, ...]]:
     if "train" not in patterns:
-        raise HubError("`files` of the source names no pattern for `train`")
+        raise HubError("`files` of the source has no pattern for `train`")
     splits: dict[Split, tuple[str, ...]] = {}
     for split, pattern in patterns.items():
         matched = tuple(path for path in existing if path == pattern or fnmatchcase(path, pattern))
         if not matched:
-            raise HubError(f"no file matches {pattern!r}, which `files` gives for {split}; {_listed(existing)}")
+            raise HubError(f"no file matches {pattern!r}, the pattern for {split} in `files`; {_listed(existing)}")
         splits[split] = matched
     return splits
 
 
 def name_splits(paths: Iterable[str]) -> dict[Split, tuple[str, ...]]:
-    """Says which of some files that are all to be used make up which split.
-
-    Args:
-        paths: The files, with forward slashes.
+    """Assigns each of the files to a split.
 
     Returns:
-        The paths of each split, sorted, by names that begin with train, validation, valid, dev or test (in any case).
-        If no name does, or there is one file only, all stand under `train`.
+        The sorted paths of each split, by names that begin with train, validation, valid, dev or test (in any case).
+        If no name does, or there is only one file, everything is `train`.
 
     Raises:
-        DataError: Some names tell a split and others do not.
+        DataError: Some names indicate a split and others do not.
     """
     existing = sorted(paths)
     found: dict[Split | None, list[str]] = {}
@@ -141,22 +134,19 @@ def name_splits(paths: Iterable[str]) -> dict[Split, tuple[str, ...]]:
     if None in found:
         named = [f"{path} ({split})" for split in SPLITS for path in found.get(split, ())]
         raise DataError(
-            f"Some names of the data files tell their split:\n{first_lines(named)}\nand others do not:\n"
-            f"{first_lines(found[None])}\nUse only files of one kind, rename some (names that begin with train, "
-            "validation, valid, dev or test tell the split), or name them by split in `files` of a local source in a "
-            "configuration."
+            f"Some file names indicate a split:\n{first_lines(named)}\nand others do not:\n"
+            f"{first_lines(found[None])}\nUse files of one kind only, rename some (names that begin with train, "
+            "validation, valid, dev or test indicate the split), or list them by split in `files` of a local source in "
+            "a configuration."
         )
     return {split: tuple(found[split]) for split in SPLITS if split in found}
 
 
 def data_files(paths: Iterable[str]) -> list[str]:
-    """Picks the files of a folder or repository that hold data, where none is named.
+    """Picks the data files of a folder or repository when none is named.
 
-    What ends in .txt is mostly something else (a vocabulary, a licence, a list of requirements): it counts only if its
-    name is that of a split, such as train.txt, test_set.txt or dev-1.txt, and if no file of another format is there.
-
-    Args:
-        paths: The files, with forward slashes.
+    A .txt file is usually something else (a vocabulary, a licence, a list of requirements). It counts only if it is
+    named like a split, e.g. train.txt, test_set.txt or dev-1.txt, and if there are no data files in other formats.
     """
     found = [path for path in paths if data_ending(path)]
     others = [path for path in found if not str(data_ending(path)).startswith(TEXT_ENDING)]
@@ -164,7 +154,7 @@ def data_files(paths: Iterable[str]) -> list[str]:
 
 
 def split_of(path: str) -> Split | None:
-    """Tells the split of a data file by the beginning of its name; None if it tells none, or is no data file."""
+    """Returns the split that the name of a data file begins with; None for other names and other files."""
     name = PurePosixPath(path).name.lower()
     if data_ending(name) is None:
         return None
@@ -172,7 +162,7 @@ def split_of(path: str) -> Split | None:
 
 
 def _one_set(split: Split, paths: Sequence[str]) -> tuple[str, ...]:
-    # `.csv.gz` is of the format `.csv`.
+    # `.csv.gz` counts as `.csv`.
     by_format = {
         format_: [path for path in paths if f"{data_ending(path)}.".startswith(f"{format_}.")]
         for format_ in DATA_FORMATS
@@ -186,10 +176,10 @@ def _one_set(split: Split, paths: Sequence[str]) -> tuple[str, ...]:
     if all(match for _, match in shards) and len(stems) == 1 and totals == {len(chosen)}:
         return tuple(chosen)
     raise HubError(
-        f"several files could be the {split} split and are not the complete shards of one; name those to use in "
-        f"`files` of the source:\n{first_lines(chosen)}"
+        f"several files could be the {split} split, and they are not the complete shards of one file; name those to "
+        f"use in `files` of the source:\n{first_lines(chosen)}"
     )
 
 
 def _listed(existing: Sequence[str]) -> str:
-    return f"files that exist:\n{first_lines(existing)}" if existing else "it is empty"
+    return f"existing files:\n{first_lines(existing)}" if existing else "it is empty"

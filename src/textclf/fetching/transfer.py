@@ -1,7 +1,7 @@
-"""Downloading one file: resumed where it stopped, given up when it stalls, checked when it is whole.
+"""Downloads one file: resumes after an interruption, gives up when it stalls, and checks the result.
 
-The clients' own downloads are not used. That of huggingface_hub throws away what has arrived when the process
-dies, that of modelscope ends any file after an hour, and both wait as long as a server's Retry-After tells them.
+The clients' own downloads are not used: huggingface_hub discards a partial file when the process dies, modelscope
+aborts any file after an hour, and both wait for as long as a server's Retry-After says.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from textclf.errors import HubError, HubUnreachableError, IntegrityError
 from textclf.fetching.access import Access
 from textclf.fetching.patience import ANSWER_SECONDS, STALL_SECONDS, Patience, pause
-from textclf.store import digest_of, storage_error
+from textclf.store import digest_of, writing
 
 if TYPE_CHECKING:
     import requests
@@ -34,15 +34,15 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the hub's listing announces it.
+    """A file as listed by the hub.
 
     Attributes:
         path: Inside the repository, with forward slashes.
-        url: Where its content is.
-        revision: What the url belongs to; keeps parts of different revisions apart where no hash is announced.
-        size_bytes: None if the hub does not say.
-        sha256: None if the hub does not say.
-        git_sha1: Git's object id, which hubs give for files that are not in large file storage.
+        url: Address of its content.
+        revision: The revision of the url; separates partial files of different revisions if the hub gives no hash.
+        size_bytes: None if unknown.
+        sha256: None if unknown.
+        git_sha1: Git's object id, which hubs give for files outside large file storage.
     """
 
     path: str
@@ -54,16 +54,16 @@ class RemoteFile:
 
     @property
     def part_name(self) -> str:
-        """Name of its partial file: another content never continues it."""
+        """Name of the partial file, which depends on the expected content."""
         return f"{digest_of(self.path, self.size_bytes, self.sha256 or self.git_sha1 or self.revision)}.part"
 
 
 class _CutShortError(Exception):
-    """The body ended early; what arrived is kept."""
+    """The body ended early; the received part is kept."""
 
 
 class _BusyError(Exception):
-    """The server asks for patience."""
+    """The server asks to try again later."""
 
     def __init__(self, status: int, retry_after_seconds: float | None) -> None:
         super().__init__(f"it answered {status}")
@@ -71,21 +71,15 @@ class _BusyError(Exception):
 
 
 def download(file: RemoteFile, folder: Path, access: Access, patience: Patience) -> Path:
-    """Downloads one file, or the rest of it.
-
-    Args:
-        file: What to download.
-        folder: Where its partial file lies.
-        access: How the hub is asked.
-        patience: How long silence may last.
+    """Downloads one file, or the rest of it, into `folder`.
 
     Returns:
-        Where the whole, checked file lies, in `folder`.
+        The path of the complete, checked file.
 
     Raises:
-        HubUnreachableError: The server refused, stalled, stayed busy, or cut the body off again and again.
-        IntegrityError: The bytes are not the announced ones, twice.
-        HubError: The server has no such file, or access to it is not granted.
+        HubUnreachableError: The server refused, stalled, stayed busy, or kept cutting the body short.
+        IntegrityError: The bytes differed from the announced ones twice.
+        HubError: The server has no such file, or denies access to it.
         StorageError: Writing failed.
     """
     part = folder / file.part_name
@@ -98,7 +92,7 @@ def download(file: RemoteFile, folder: Path, access: Access, patience: Patience)
             part.unlink()
             if is_last_try:
                 raise
-            logger.warning("%s. It is downloaded once more.", error)
+            logger.warning("%s. Downloading it once more.", error)
         else:
             break
     return part
@@ -108,7 +102,7 @@ def _session(access: Access) -> requests.Session:
     import requests
 
     class TokenSession(requests.Session):
-        """Takes no password from ~/.netrc: one kept for git would be sent in place of the token, or of nothing."""
+        """Ignores ~/.netrc: a password kept there for git would be sent instead of the token."""
 
         def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
             if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
@@ -133,15 +127,15 @@ def _fill(file: RemoteFile, part: Path, session: requests.Session, access: Acces
             delay = 1.0 if busy.retry_after_seconds is None else busy.retry_after_seconds
             failures += 1
             if failures > _RETRIES or delay > min(_LONGEST_RETRY_AFTER_SECONDS, patience.limit(ANSWER_SECONDS)):
-                raise HubUnreachableError(f"{file.path}: {busy}, and asks to wait {delay:.0f} s") from busy
-            logger.info("%s: %s; trying again in %.0f s.", file.path, busy, delay)
+                raise HubUnreachableError(f"{file.path}: {busy} and asks to wait {delay:.0f} s") from busy
+            logger.info("%s: %s; retrying in %.0f s.", file.path, busy, delay)
             pause(delay, patience)
         except _CutShortError as cut:
             arrived = part.stat().st_size if part.exists() else 0
             failures = failures + 1 if arrived <= before else 0
             if failures > _RETRIES:
-                raise HubUnreachableError(f"{file.path} is cut short again and again, last {cut}") from cut
-            logger.warning("%s was cut short, %s; going on from there.", file.path, cut)
+                raise HubUnreachableError(f"{file.path} was cut short repeatedly, last {cut}") from cut
+            logger.warning("%s was cut short %s; resuming.", file.path, cut)
             if failures:
                 pause(0.5, patience)
 
@@ -154,7 +148,7 @@ def _receive(
     with _answer(file, start, session, access, patience) as response:
         if start and response.status_code == 416:
             part.unlink()
-            raise _CutShortError("the server does not know the part that had arrived")
+            raise _CutShortError("because the server rejects the range")
         _check_status(file, response, access)
         resumed = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if start and not (response.status_code == 206 and resumed and int(resumed.group(1)) == start):
@@ -162,16 +156,16 @@ def _receive(
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else file.size_bytes
         if start:
-            logger.info("Going on with %s at %s bytes.", file.path, f"{start:,}")
+            logger.info("Resuming %s at %s bytes.", file.path, f"{start:,}")
         bar = tqdm(
             total=total, initial=start, unit="B", unit_scale=True, desc=Path(file.path).name, disable=None, leave=False
         )
         arrived = start
-        with bar, _writing(part), part.open("r+b" if start else "wb") as sink:
+        with bar, writing(part), part.open("r+b" if start else "wb") as sink:
             sink.seek(start)
             for chunk in _chunks(file, response, patience):
                 if file.size_bytes is not None and arrived + len(chunk) > file.size_bytes:
-                    # One byte too many is kept: the check then finds the wrong size and says so.
+                    # One surplus byte is kept, so that the check reports the wrong size.
                     sink.write(chunk[: file.size_bytes + 1 - arrived])
                     return
                 sink.write(chunk)
@@ -195,7 +189,7 @@ def _answer(
     except requests.Timeout as error:
         waited = time.monotonic() - asked
         patience.waited(waited)
-        raise HubUnreachableError(f"{file.path}: the server gave no answer within {waited:.0f} s") from error
+        raise HubUnreachableError(f"{file.path}: no answer within {waited:.0f} s") from error
     except requests.ConnectionError as error:
         patience.waited(time.monotonic() - asked)
         raise HubUnreachableError(f"{file.path}: {connection_problem(error)}") from error
@@ -219,7 +213,7 @@ def _chunks(file: RemoteFile, response: requests.Response, patience: Patience) -
             silence = time.monotonic() - last
             patience.waited(silence)
             raise HubUnreachableError(f"{file.path} stalled: no bytes for {silence:.0f} s") from error
-        raise _CutShortError("the connection broke off") from error
+        raise _CutShortError("by a lost connection") from error
 
 
 def _check_status(file: RemoteFile, response: requests.Response, access: Access) -> None:
@@ -228,9 +222,9 @@ def _check_status(file: RemoteFile, response: requests.Response, access: Access)
         value = response.headers.get("Retry-After", "")
         raise _BusyError(status, float(value) if value.isdigit() else None)
     if status in (401, 403):
-        raise HubError(f"access to {file.path} is not granted ({status}); {access.advice}")
+        raise HubError(f"access to {file.path} is denied ({status}); {access.advice}")
     if status in (404, 410):
-        raise HubError(f"{file.path} was listed but is not found ({status})")
+        raise HubError(f"{file.path} is listed but not found ({status})")
     if status not in (200, 206):
         raise HubError(f"{file.path}: unexpected answer {status} {response.reason}")
 
@@ -253,21 +247,13 @@ def _check(file: RemoteFile, part: Path) -> None:
         )
 
 
-@contextmanager
-def _writing(part: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(part, error) from error
-
-
 def connection_problem(error: BaseException) -> str:
-    """Words the deepest reason for a failed connection."""
+    """Describes the root cause of a failed connection."""
     text = str(error)
     if "refused" in text:
         return "the connection was refused"
     if any(sign in text for sign in ("resolve", "Name or service not known", "getaddrinfo", "nodename")):
-        return "its name cannot be resolved"
+        return "the host name cannot be resolved"
     if "certificate" in text.lower() or "SSL" in text:
-        return f"no trusted connection: {text}"
+        return f"the connection is not trusted: {text}"
     return f"the connection failed: {text}"

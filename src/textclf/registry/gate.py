@@ -1,4 +1,4 @@
-"""The gate that a new version passes to become champion: compared over the same rows, with the same engine."""
+"""Decides whether a new version becomes champion: compares both over the same rows, with the same engine."""
 
 from __future__ import annotations
 
@@ -37,21 +37,13 @@ def register(
     metric: str,
     store: TrackingStore,
 ) -> RegisteredModel:
-    """Registers a model as challenger, and makes it champion if it is at least as good.
+    """Registers a model as challenger, and makes it champion if `metric` is at least as good as the champion's.
 
     The champion is compared on the same test rows: by its recorded metric if it was measured on them with the same
-    engine, else by predicting them now. Called again for the same run, it goes on where it stopped.
+    engine, else by predicting them now. Called again for the same run, it resumes where it stopped.
 
-    Runs of one home decide one after the other. Where several homes share a tracking server, the champion is read again
+    Runs of one home decide one after the other. If several homes share a tracking server, the champion is read again
     just before the aliases are set, and compared again if it has changed; MLflow offers no lock for the rest.
-
-    Args:
-        trained: The model folder.
-        evaluated: Its metrics.
-        prepared: The data that it was measured on.
-        name: Name of the registered model.
-        metric: The metric that decides.
-        store: MLflow's store.
 
     Returns:
         The version and the decision with its reason.
@@ -71,7 +63,7 @@ def register(
             compared, champion = champion, find_version(store, name, CHAMPION)
             if _same(compared, champion):
                 break
-            logger.info("Register: the champion has changed meanwhile; comparing with the new one.")
+            logger.info("Register: the champion has changed in the meantime; comparing with the new one.")
         reason = decision_sentence(decision)
         _record(store, decision, reason)
         if decision.decided == "champion":
@@ -81,9 +73,9 @@ def register(
 
 
 def decision_sentence(decision: Decision) -> str:
-    """Words a decision, and says so if a baseline is better: then the model's cost is for nothing."""
+    """Formats a decision, with a note if a baseline is better: then the model is not worth its cost."""
     metric, rows = decision.metric, decision.rows
-    by_hand = "Give the alias champion by hand if it should replace it."
+    by_hand = "Set the alias champion by hand if it should replace the champion."
     match decision.rule:
         case "first":
             reason = "There was no champion yet."
@@ -93,12 +85,12 @@ def decision_sentence(decision: Decision) -> str:
             reason = (
                 f"It stays challenger: {metric} is undefined over the {decision.row_count:,} {rows} rows, so it cannot "
                 f"be compared with the champion, version {decision.champion_version}. Choose another "
-                f"registration.metric, or give the alias champion by hand."
+                f"registration.metric, or set the alias champion by hand."
             )
         case "incomparable":
             reason = (
-                f"It stays challenger: the champion, version {decision.champion_version}, has other labels or takes "
-                f"other texts and cannot be compared. {by_hand}"
+                f"It stays challenger: the champion, version {decision.champion_version}, has different labels or "
+                f"inputs and cannot be compared. {by_hand}"
             )
         case "as_good" | "worse":
             relation = "at least as good as" if decision.rule == "as_good" else "worse than"
@@ -118,7 +110,7 @@ def decision_sentence(decision: Decision) -> str:
 
 
 def warn_of_undefined_metric(prepared: PreparedData, metric: str) -> None:
-    """Warns before training if the metric that decides will have no value over the test rows."""
+    """Warns before training if the deciding metric will be undefined over the test rows."""
     if metric not in NEEDS_TWO_CLASSES:
         return
     test = read_split(prepared, "test")
@@ -137,14 +129,14 @@ def warn_of_undefined_metric(prepared: PreparedData, metric: str) -> None:
 
 @contextmanager
 def _deciding_alone(home: Home) -> Iterator[None]:
-    """Two challengers may both be better than the champion; only one can take its place."""
+    """Lets one run at a time decide: of two challengers that beat the champion, only one can replace it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(home.root / ".register.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logger.info("Register: waiting for another run that is being registered.")
+        logger.info("Register: waiting for another run to be registered.")
         lock.acquire()
     try:
         yield
@@ -164,7 +156,7 @@ def _decide(
     prepared: PreparedData,
     metric: str,
 ) -> Decision:
-    # Over rows that stand in the training data, a model that has learnt them by heart would win.
+    # Over rows that are also in the training data, a model that has memorised them would win.
     leakfree = any(name.startswith("test_leakfree/") for name in evaluated.metrics)
     rows = "test_leakfree" if leakfree else "test"
     ours = evaluated.metrics.get(f"{rows}/{metric}")

@@ -1,4 +1,4 @@
-"""What a data version was made of, and which models were trained on it."""
+"""Shows what a data version was made from and which models were trained on it."""
 
 from __future__ import annotations
 
@@ -33,26 +33,24 @@ class TrainedOn(Record):
 
 
 class VersionPage(Record):
-    """All that is known of one data version; the keys of `textclf data show --json`."""
+    """Everything known about one data version; the keys of `textclf data show --json`."""
 
     version: str
     data: tuple[PreparedData, ...]
-    """The data sets with this version that the home holds: more than one if the same rows came in several layouts."""
+    """The data sets of this version in the home: several if the same rows came in different layouts."""
     made_into: dict[str, str]
-    """Versions that were made of this one, and how: `audited` or `relabelled`."""
+    """Versions made from this one, and how: `audited` or `relabelled`."""
     runs: tuple[TrainedOn, ...]
-    """Training runs on this version, the newest first."""
+    """Training runs on this version, newest first."""
 
 
 def show_version(prefix: str, home: Home) -> VersionPage:
-    """Collects what is known of a data version.
+    """Collects everything known about a data version.
 
-    Args:
-        prefix: The version, or its first digits; or a registered model as NAME@ALIAS, for the data it was trained on.
-        home: Where the data and MLflow's store lie.
+    `prefix` is the version, its first digits, or a registered model as NAME@ALIAS for the data it was trained on.
 
     Raises:
-        DataError: No data set or run has such a version, or several have.
+        DataError: The prefix matches no version, or several.
         ModelNotFoundError: There is no such registered model.
         TrackingError: MLflow's store failed.
         StorageError: A manifest cannot be read.
@@ -70,7 +68,7 @@ def show_version(prefix: str, home: Home) -> VersionPage:
     if len(versions) != 1:
         choices = ", ".join(sorted(versions or {data.version for data in known}))
         raise DataError(
-            f"{len(versions)} data versions begin with {prefix!r}; one was expected.\n"
+            f"{len(versions)} data versions begin with {prefix!r}; expected exactly one.\n"
             f"{'Those' if versions else 'Versions in ' + str(home.prepared)}: {choices or 'none'}"
         )
     version = versions.pop()
@@ -96,13 +94,13 @@ def _version_of_model(store: TrackingStore, name_and_alias: str) -> str:
     if VERSION_TAG not in tags:
         raise DataError(
             f"Version {chosen.version} of {name} does not say which data it was trained on: its run {chosen.run_id} "
-            f"has no tag {VERSION_TAG}. It was made by an older version of textclf, or by hand."
+            f"has no tag {VERSION_TAG}. An older version of textclf or another program made it."
         )
     return tags[VERSION_TAG]
 
 
 def _without_copies(found: list[PreparedData]) -> Iterator[PreparedData]:
-    """Leaves out what an audit left as it was: the same rows lie in the audit's own folder."""
+    """Omits data that an audit left unchanged: the audit's own folder contains the same rows."""
     audited = [data.files for data in found if data.audited_from == data.version]
     return (data for data in found if data.audited_from or data.files not in audited)
 
@@ -127,15 +125,15 @@ def _runs(client: MlflowClient, prefix: str) -> Iterator[Any]:
 def _check_digits(prefix: str) -> None:
     if not prefix or any(character not in "0123456789abcdef" for character in prefix):
         raise DataError(
-            f"{prefix!r} is no data version: expected hexadecimal digits such as 4f1c09aa27de, or a "
-            "model such as textclf-reviews@champion. The log of a training and its MLflow run name the version."
+            f"{prefix!r} is not a data version: expected hexadecimal digits such as 4f1c09aa27de, or a model such as "
+            "textclf-reviews@champion. The training log and the MLflow run show the version."
         )
 
 
 def _trained(client: MlflowClient, run: Any) -> TrainedOn:
     models = []
     for found in client.search_model_versions(f"run_id = '{run.info.run_id}'"):
-        # The search leaves the aliases out.
+        # The search omits the aliases.
         model = client.get_model_version(found.name, found.version)
         aliases = f" ({', '.join(model.aliases)})" if model.aliases else ""
         models.append(f"{model.name} version {model.version}{aliases}")
@@ -150,10 +148,10 @@ def _trained(client: MlflowClient, run: Any) -> TrainedOn:
 
 
 def version_page(page: VersionPage) -> str:
-    """Words a data version for people."""
+    """Formats a data version for a terminal."""
     parts = [f"Data version {page.version}"]
     if not page.data:
-        parts.append("Its rows are not in this home; what is known comes from MLflow.")
+        parts.append("Its rows are not in this home; this information comes from MLflow.")
     for data in page.data:
         parts.append("\n".join(_facts(data)))
         splits = list(data.rows)

@@ -1,4 +1,4 @@
-"""Versions in MLflow's model registry: add one, find it by its alias, load it."""
+"""Adds versions to MLflow's model registry, finds them by alias, and loads them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from textclf.model.pyfunc import signature_and_example
 from textclf.quiet import quiet_mlflow
 from textclf.records import TrainedModel
 from textclf.store import digest_of
-from textclf.tracking.store import TrackingStore
+from textclf.tracking.store import MISSING, REFUSED, TrackingStore
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-# What the logged model needs beside Python; textclf's own code travels with it.
+# The logged model needs these packages; it contains textclf's own code.
 REQUIREMENTS = (
     "mlflow",
     "numpy",
@@ -40,35 +40,33 @@ REQUIREMENTS = (
 
 
 def find_version(store: TrackingStore, name: str, alias: str) -> ModelVersion | None:
-    """Resolves an alias of a registered model, or returns None if there is none.
+    """Resolves an alias of a registered model; returns None if the model or the alias does not exist.
 
     Raises:
         TrackingError: The store failed.
     """
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-    absent = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
     with store.reporting(f"looking up {name}@{alias}"):
         try:
             return store.client.get_model_version_by_alias(name, alias)
         except MlflowException as error:
-            if error.error_code in absent:
+            if error.error_code in (MISSING, REFUSED):
                 return None
             raise
 
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """A registered version that was resolved from an alias.
+    """A registered version, resolved from an alias.
 
     Attributes:
         name: Name of the registered model.
-        version: The version behind the alias now.
+        version: Its version.
         run_id: The MLflow run that made it.
-        source: Its model URI.
-        model_id: MLflow's id of the logged model, by which no two models are the same, whatever their store, name and
-            version; a digest of the version's origin and time where it was not made of a logged model.
+        source: Its model URI: of the logged model if there is one, because a version number can be used again.
+        model_id: MLflow's id of the logged model, unique over stores, names and versions; without a logged model, a
+            digest of the version's origin and time.
     """
 
     name: str
@@ -79,14 +77,14 @@ class ChosenModel:
 
     @classmethod
     def of(cls, version: ModelVersion) -> ChosenModel:
-        """Names a version of MLflow's."""
-        # MLflow 3.17 leaves `version.model_id` empty and has the id in the source.
+        """Converts a version of MLflow's."""
+        # MLflow 3.17 leaves `version.model_id` empty; the source contains the id.
         logged = re.fullmatch(r"models:/(m-\w+)", str(version.source))
         return cls(
             version.name,
             int(version.version),
             version.run_id or "",
-            f"models:/{version.name}/{version.version}",
+            logged[0] if logged else f"models:/{version.name}/{version.version}",
             logged[1] if logged else digest_of(version.run_id, str(version.source), version.creation_timestamp),
         )
 
@@ -95,7 +93,7 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
     """Resolves a registered model and alias to one version.
 
     Raises:
-        ModelNotFoundError: There is none; says which models and aliases there are and how to get one.
+        ModelNotFoundError: There is none; the message lists the existing models and aliases.
         TrackingError: The store failed.
     """
     found = find_version(store, name, alias)
@@ -107,9 +105,9 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
             }
         known = "; ".join(f"{model} (aliases: {aliases})" for model, aliases in models.items()) or "none"
         raise ModelNotFoundError(
-            f"There is no version of the model {name} with the alias {alias} in {redacted(store.home.tracking_uri)}.\n"
+            f"No version of the model {name} has the alias {alias} in {redacted(store.home.tracking_uri)}.\n"
             f"Registered models: {known}.\n"
-            f"Train one with `python flows/train_flow.py`, or give an alias by hand in `mlflow ui` under Models."
+            f"Train one with `python flows/train_flow.py`, or set an alias by hand in `mlflow ui` under Models."
         )
     return ChosenModel.of(found)
 
@@ -124,24 +122,30 @@ def load_classifier(
         ModelError: Its files are missing or damaged.
     """
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory() as temporary:
         found: list[Path] = []
         with store.reporting(f"fetching {chosen.name} version {chosen.version}"), suppress(FileNotFoundError):
-            # A local store answers with the folder itself, a server with a copy.
-            folder = Path(mlflow.artifacts.download_artifacts(chosen.source, dst_path=temporary))
-            found = list(folder.glob("data/*/"))
+            try:
+                # A local store returns the folder itself, a server a copy.
+                folder = Path(mlflow.artifacts.download_artifacts(chosen.source, dst_path=temporary))
+                found = list(folder.glob("data/*/"))
+            except MlflowException as error:
+                # Somebody deleted the logged model.
+                if error.error_code != MISSING:
+                    raise
         if not found:
             raise ModelError(
                 f"The files of {chosen.name} version {chosen.version} are missing: expected a model folder under "
                 f"data/ in the artifacts of {chosen.source} (run {chosen.run_id}), found none.\n"
-                f"Restore them from a backup, or give the alias to another version in `mlflow ui` under Models."
+                f"Restore them from a backup, or move the alias to another version in `mlflow ui` under Models."
             )
         return Classifier.load(found[0], mixed_precision=mixed_precision)
 
 
 def add_version(store: TrackingStore, trained: TrainedModel, name: str) -> ModelVersion:
-    """Logs a model to its run and registers it; finds the version again if that was done before.
+    """Logs a model to its run and registers it; returns the version of an earlier call for the same run.
 
     Raises:
         TrackingError: The store failed.

@@ -1,4 +1,4 @@
-"""Metrics on their way from training to MLflow: none is lost when the store is locked or away for a while."""
+"""Sends training metrics to MLflow; none is lost while the store is locked or unreachable."""
 
 from __future__ import annotations
 
@@ -20,22 +20,18 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = "metrics.jsonl"
 SENT_FILE = "metrics.sent"
 SECONDS_BETWEEN_SENDS = 1.0
-# MLflow takes at most 1000 values a call.
+# MLflow accepts at most 1000 values per call.
 POINTS_PER_CALL = 100
 
 
 class MetricLog:
-    """Writes metrics to a file at once and sends them to MLflow in the background.
+    """Writes metrics to a file immediately and sends them to MLflow in the background.
 
-    Training never waits for the store. While the store fails, metrics pile up in the file and are sent when it is back;
-    what is left when the block ends is sent by the next start of the same training.
+    Training never waits for the store. While the store fails, metrics accumulate in the file; those still unsent when
+    the block ends are sent by the next start of the same training.
 
-    Args:
-        store: MLflow's store.
-        run_id: The MLflow run.
-        folder: Where the file lies.
-        patience_seconds: How long the end of the block goes on trying to reach a store that fails. The last try may
-            take longer: MLflow itself waits 20 s for a locked SQLite file.
+    The end of the block keeps trying to reach a failing store for `patience_seconds`. The last attempt may take longer:
+    MLflow itself waits 20 s for a locked SQLite file.
 
     Raises:
         TrackingError: At the end of the block, if metrics could not be sent.
@@ -60,14 +56,7 @@ class MetricLog:
         return self
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Keeps metrics and returns at once.
-
-        A step that an earlier, killed start had reached is not sent twice.
-
-        Args:
-            metrics: Values by MLflow name.
-            step: The optimiser step.
-        """
+        """Writes metrics, by MLflow name, of one optimiser step, except those that a killed start has written."""
         with self._lock:
             new = {name: value for name, value in metrics.items() if (step, name) not in self._known}
             if not new:
@@ -88,8 +77,8 @@ class MetricLog:
             raise TrackingError(
                 f"{unsent} points of training metrics could not be sent to MLflow at "
                 f"{redacted(self._store.home.tracking_uri)}: {redacted(str(self._failure))}\n"
-                f"They are kept in {self._file}, and the model beside them. Make sure that the store "
-                "can be reached, then start the same command again: it sends them and goes on after training."
+                f"They are kept in {self._file}, next to the model. Make sure that the store is reachable, then start "
+                "the same command again: it sends them and continues after training."
             ) from self._failure
 
     def _read_points(self) -> list[dict[str, Any]]:
@@ -101,7 +90,7 @@ class MetricLog:
             try:
                 points.append(json.loads(line if line.endswith(b"\n") else b""))
             except ValueError:
-                # The process was killed, or the machine stopped, while this line was written.
+                # The process was killed, or the machine stopped, during this write.
                 self._file.write_bytes(b"".join(lines[: len(points)]))
                 break
         return points
@@ -110,8 +99,8 @@ class MetricLog:
         sent = int(self._sent_file.read_text(encoding="utf-8")) if self._sent_file.is_file() else 0
         if sent > len(self._points):
             logger.warning(
-                "%s says that %d points were sent to MLflow, but %s holds %d: the others were lost when the machine "
-                "stopped. Steps that are trained again may stand in MLflow twice.",
+                "According to %s, %d points were sent to MLflow, but %s contains only %d: the others were lost when "
+                "the machine stopped. Steps that are trained again may appear in MLflow twice.",
                 self._sent_file,
                 sent,
                 self._file,
@@ -130,10 +119,10 @@ class MetricLog:
             try:
                 self._send()
             except Exception as error:
-                # Whatever the store raises, training goes on; the end of the block reports what was never sent.
+                # Whatever the store raises, training continues; the end of the block reports unsent metrics.
                 if self._failure is None:
                     logger.warning(
-                        "MLflow cannot be written to; metrics are kept in %s meanwhile. (%s)",
+                        "Writing to MLflow failed; metrics are kept in %s until it works again. (%s)",
                         self._file,
                         redacted(str(error)),
                     )
@@ -145,7 +134,7 @@ class MetricLog:
                     time.sleep(SECONDS_BETWEEN_SENDS)
                 continue
             if self._failure is not None:
-                logger.info("MLflow can be written to again; all metrics are sent.")
+                logger.info("Writing to MLflow works again; all metrics are sent.")
                 self._failure = None
             pause = SECONDS_BETWEEN_SENDS
             if closing:
@@ -166,7 +155,7 @@ class MetricLog:
             ]
             self._store.client.log_batch(self._run_id, metrics=metrics, synchronous=True)
             self._sent += len(batch)
-            # What was sent must not be forgotten after a power failure, or it is sent again.
+            # A power failure must not lose points that were sent, or they are sent again.
             with self._file.open("rb") as file:
                 os.fsync(file.fileno())
             write_text(self._sent_file, str(self._sent))

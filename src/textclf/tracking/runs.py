@@ -1,7 +1,7 @@
-"""MLflow runs: opened, continued after a kill, and closed; what every run carries.
+"""Opens MLflow runs, continues them after a kill, closes them, and logs what every run carries.
 
-A training run is owned by one process, which holds a lock in `checkpoints/<run id>/`. The lock goes with the process,
-however it ends; so a run that is not finished and not locked was killed, and the next start of the same training
+A training run is owned by one process, which holds a lock in `checkpoints/<run id>/`. The lock ends with the process,
+however it ends. A run that is neither finished nor locked was therefore killed, and the next start of the same training
 continues it under the same id.
 """
 
@@ -27,7 +27,7 @@ from textclf.config.schema import TrainConfig
 from textclf.model.devices import describe_hardware
 from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.store import digest_of, write_text
-from textclf.tracking.store import TrackingStore
+from textclf.tracking.store import MISSING, TrackingStore
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -38,11 +38,11 @@ logger = logging.getLogger(__name__)
 STATE_FILE = "run.json"
 LOCK_FILE = ".lock"
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn", "mlflow", "prefect")
-# MLflow refuses longer values; `config.yaml` among the artifacts has them whole.
+# MLflow refuses longer values; the artifact `config.yaml` contains them in full.
 LONGEST_PARAMETER = 6000
 TEXTCLF_TAG = "textclf.version"
 VERSION_TAG = "textclf.data_version"
-# What the audit and the contract leave behind, for the run's artifacts under `data/`.
+# Output of the audit and the contract, logged under `data/`.
 DATA_FILES = ("report.html", "findings.json", "removed.jsonl", "quarantine.jsonl")
 MOST_FILES_LOGGED = 20
 
@@ -59,16 +59,9 @@ def training_run(
 ) -> Iterator[str]:
     """Opens the MLflow run of one training, or continues one that was killed; closes it when the block ends.
 
-    A run is continued when data, model, configuration and textclf's version are the same and no living process has
-    it. At the end its folder of checkpoints is removed; after an error it stays, and the same command goes on from it.
-
-    Args:
-        home: Where the store and the checkpoints lie.
-        config: The resolved configuration, logged as parameters and as `config.yaml`.
-        prepared: The data; each split is logged as an input.
-        encoded: The encoded data.
-        fetched: The model that is fine-tuned.
-        tags: More tags of the run, e.g. the Prefect flow run.
+    A run is continued if data, model, configuration and textclf version are the same and no living process owns it.
+    Success removes its folder of checkpoints; after an error the folder stays, and the same command resumes from it.
+    The configuration is logged as parameters and as `config.yaml`, each split as an input, `tags` as further tags.
 
     Yields:
         The MLflow run id.
@@ -101,23 +94,23 @@ def training_run(
             _describe_run(store, run_id, config, prepared, fetched, tags)
             yield run_id
         except BaseException as error:
-            # What is no Exception stops the process from outside: Ctrl-C, SIGTERM.
+            # Only a stop from outside is not an Exception: Ctrl-C, SIGTERM.
             status = RunStatus.FAILED if isinstance(error, Exception) else RunStatus.KILLED
             try:
                 _close(store, run_id, status)
             except Exception as second:
-                # The first error says what went wrong; this one often only follows from it.
+                # The first error is the cause; this one often only follows from it.
                 logger.warning("MLflow run %s could not be closed either: %s", run_id, second)
             raise
         _close(store, run_id, RunStatus.FINISHED)
-        # Under the lock still: nobody may continue a run that is being removed.
+        # Still locked: nobody may continue a run that is being removed.
         shutil.rmtree(run_folder(home, run_id))
     finally:
         lock.release()
 
 
 def run_folder(home: Home, run_id: str) -> Path:
-    """The folder of a run's checkpoints, metrics and model until it is finished."""
+    """Returns the folder of a run's checkpoints, metrics and model, which exists until the run is finished."""
     return home.checkpoints / run_id
 
 
@@ -142,18 +135,18 @@ def _continue_run(store: TrackingStore, key: str) -> tuple[str, FileLock] | None
         run = _find_run(store, run_id)
         status = RunStatus.from_string(run.info.status) if run else None
         if status == RunStatus.FINISHED or not state_file.is_file():
-            # Its owner removes the folder last of all; it was killed before that, or has just done it.
+            # Its owner was killed before it could remove the folder, or has just removed it.
             shutil.rmtree(state_file.parent, ignore_errors=True)
         elif run and json.loads(state_file.read_text(encoding="utf-8"))["key"] == key:
             return run_id, lock
         elif run and status == RunStatus.RUNNING:
             made_by = run.data.tags.get(TEXTCLF_TAG, __version__)
             logger.warning(
-                "MLflow run %s was interrupted%s: it is marked KILLED.",
+                "MLflow run %s was interrupted%s; it is marked KILLED.",
                 run_id,
                 f" under textclf {made_by} and cannot be continued by {__version__}"
                 if made_by != __version__
-                else "; the command that started it can continue it",
+                else " and can be continued by the command that started it",
             )
             _close(store, run_id, RunStatus.KILLED)
         lock.release()
@@ -162,14 +155,13 @@ def _continue_run(store: TrackingStore, key: str) -> tuple[str, FileLock] | None
 
 def _find_run(store: TrackingStore, run_id: str) -> Run | None:
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
     with store.reporting("looking up an unfinished run"):
         try:
             return store.client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                # The run was deleted in MLflow, or belongs to another store.
+            if error.error_code == MISSING:
+                # Deleted in MLflow, or in another store.
                 return None
             raise
 
@@ -226,7 +218,7 @@ def _describe_run(
     }
     client = store.client
     with store.reporting("describing the run"):
-        # Parameters of a run cannot change, so a continued run keeps those it has.
+        # Parameters cannot be changed, so a continued run keeps those it has.
         known = client.get_run(run_id).data.params
         new = [Param(name, str(value)[:LONGEST_PARAMETER]) for name, value in values.items() if name not in known]
         for start in range(0, len(new), 100):
@@ -234,7 +226,7 @@ def _describe_run(
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in all_tags.items()])
         client.log_text(run_id, dump_yaml(config), "config.yaml")
         client.log_inputs(run_id, _dataset_inputs(prepared))
-        # Masking is done to the rows that are kept; those that were quarantined stand there as they came.
+        # Only the rows that are kept are masked; quarantined ones are stored as they came.
         names = DATA_FILES[:-1] if config.cleaning.mask_personal_data else DATA_FILES
         for name in names:
             if (file := prepared.folder / name).is_file():
@@ -261,13 +253,13 @@ def _dataset_inputs(prepared: PreparedData) -> list[Any]:
             "version": prepared.version,
             "revision": prepared.revision,
             "uri": prepared.uri,
-            # A set of thousands of files would not fit into the column; `textclf data show` has them all.
+            # Thousands of files would not fit into the column; `textclf data show` lists them all.
             "files": dict(list(files.items())[:MOST_FILES_LOGGED]),
         }
         described = source.to_json(), json.dumps(profile, ensure_ascii=False)
         dataset = Dataset(
-            # An experiment knows one data set of a name and digest: the same rows from another place need another name,
-            # or the run is given the place that an earlier run had them from.
+            # An experiment has one data set per name and digest: without a name of their own, the same rows from
+            # another place would be logged with the place of an earlier run.
             name=f"{split}-{digest_of(described)[:8]}",
             # MLflow allows 36 characters.
             digest=digest[:32],
@@ -280,7 +272,7 @@ def _dataset_inputs(prepared: PreparedData) -> list[Any]:
 
 
 def _parameters(section: BaseModel, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Names the fields of all sections. A mapping is one parameter: MLflow would refuse many keys that users choose."""
+    """Names the fields of all sections. A mapping is one parameter: MLflow would refuse many of its keys as names."""
     named: dict[str, Any] = {}
     for field, value in values.items():
         inner = getattr(section, field)
@@ -302,6 +294,6 @@ def _git_commit() -> str | None:
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        # Installed from a wheel, or no git on this machine: the run goes without a commit.
+        # Installed from a wheel, or no git on this machine.
         return None
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""MLflow's store: opened once a step, and its failures in words that help."""
+"""Opens MLflow's store and turns its failures into errors that say what to do."""
 
 from __future__ import annotations
 
@@ -14,25 +14,23 @@ from textclf.errors import TrackingError, TrackingRefusedError, redacted
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Otherwise MLflow opens the experiment in its layout for language-model applications, without the run table.
+# Otherwise MLflow shows the experiment in its layout for language-model applications, without the run table.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
+MISSING, REFUSED = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
+"""Error codes of MLflow."""
 
 
 @dataclass(frozen=True)
 class TrackingStore:
-    """MLflow's store of one home, opened.
-
-    Attributes:
-        home: Whose store it is.
-        client: MLflow's client for it.
-    """
+    """MLflow's store of one home, opened."""
 
     home: Home
     client: MlflowClient
 
     @classmethod
     def open(cls, home: Home) -> TrackingStore:
-        """Opens the store and makes it the process's default; creates a local store at the first call.
+        """Opens the store, which is created if it is local and new, and makes it the process's default.
 
         Raises:
             TrackingError: The store cannot be reached or opened.
@@ -49,7 +47,7 @@ class TrackingStore:
         if not MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.is_set():
             MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
         mlflow.set_tracking_uri(home.tracking_uri)
-        # The client creates the tables; two flows that start at once in a new home must not both do so.
+        # The client creates the tables; two flows that start together in a new home must not both do so.
         with FileLock(home.root / ".mlflow.lock"), _reporting(home.tracking_uri, "opening its store"):
             client = mlflow.MlflowClient(home.tracking_uri)
             client.search_experiments(max_results=1)
@@ -57,17 +55,17 @@ class TrackingStore:
 
     @contextmanager
     def reporting(self, doing: str) -> Iterator[None]:
-        """Turns MLflow's failures inside the block into errors that say what was being done.
+        """Turns MLflow's failures inside the block into errors that name the operation.
 
         Raises:
-            TrackingError: MLflow or its store failed in a way that may pass.
-            TrackingRefusedError: MLflow refuses a name or value, and would refuse it again.
+            TrackingError: MLflow or its store failed in a way that may be temporary.
+            TrackingRefusedError: MLflow refused a name or value.
         """
         with _reporting(self.home.tracking_uri, doing):
             yield
 
     def experiment(self, name: str) -> str:
-        """Finds an experiment by name, or makes it with an artifact folder in the home.
+        """Finds an experiment by name, or creates it with an artifact folder in the home.
 
         Returns:
             Its id.
@@ -80,21 +78,21 @@ class TrackingStore:
         with self.reporting(f"looking for the experiment {name}"):
             found = self.client.get_experiment_by_name(name)
             if found is None:
-                # A tracking server keeps artifacts itself; for a local store the place must be said, or it depends on
-                # the current directory.
+                # A tracking server has its own place for artifacts; that of a local store would depend on the current
+                # directory.
                 local = not self.home.tracking_uri.startswith("http")
                 place = (self.home.artifacts / name).as_uri() if local else None
                 try:
                     return self.client.create_experiment(name, place, tags=EXPERIMENT_TAGS)
                 except MlflowException:
-                    # Another process may have made it meanwhile.
+                    # Another process may have created it meanwhile.
                     found = self.client.get_experiment_by_name(name)
                     if found is None:
                         raise
             return str(found.experiment_id)
 
     def run_link(self, run_id: str) -> str | None:
-        """Builds the address of a run's page, if MLflow has a page.
+        """Returns the address of a run's page, or None if MLflow has no pages.
 
         Raises:
             TrackingError: The store failed.
@@ -109,20 +107,19 @@ class TrackingStore:
 @contextmanager
 def _reporting(uri: str, doing: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError, ConnectionError) as error:
         reason = redacted(str(error).splitlines()[0][:500])
-        if getattr(error, "error_code", None) == ErrorCode.Name(INVALID_PARAMETER_VALUE):
+        if getattr(error, "error_code", None) == REFUSED:
             raise TrackingRefusedError(
                 f"MLflow refused a name or value while {doing}: {reason}\n"
-                f"Its store, {redacted(uri)}, works, so trying again does not help: change what the message names."
+                f"Its store, {redacted(uri)}, works, so trying again does not help: change that name or value."
             ) from error
         raise TrackingError(
             f"MLflow failed while {doing}: {reason}\n"
-            f"Its store is {redacted(uri)}. Make sure that it can be reached and is not locked by another program, "
-            "then start the same command again: it goes on where it stopped."
+            f"Its store is {redacted(uri)}. Make sure that it is reachable and not locked by another program, then "
+            "start the same command again: it resumes where it stopped."
         ) from error
