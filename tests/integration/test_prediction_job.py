@@ -157,7 +157,7 @@ def test_a_missing_second_column_is_named_with_the_field_to_set(tmp_path: Path, 
     source = write_rows(tmp_path / "in.csv", [{"text": "好", "答": "一"}])
     with pytest.raises(DataError, match=r"(?s)text_pair_column 'text_pair'; its columns are 'text', '答'.*pairs"):
         predict(home, source, tmp_path / "out.csv", classifier=WordClassifier(pairs=True))
-    with pytest.raises(ConfigError, match="both are to be read from the column 'text'"):
+    with pytest.raises(ConfigError, match="text_column and text_pair_column are both 'text'"):
         predict(home, source, tmp_path / "out.csv", classifier=WordClassifier(pairs=True), text_pair_column="text")
     assert predict(home, source, tmp_path / "out.csv", classifier=WordClassifier(pairs=True), text_pair_column="答")[
         0
