@@ -16,5 +16,7 @@ from textclf.summaries import encoding_summary
 def tokenize(prepared: PreparedData, model: FetchedModel | None, config: TrainConfig, home: Home) -> EncodedData:
     """Converts texts to token ids, or reuses the result of an earlier run."""
     encoded = encode(prepared, model, model=config.model, encoding=config.encoding, folder=home.prepared)
-    create_markdown_artifact(encoding_summary(encoded), key="tokens", description="Text lengths, cut texts and unknown tokens")
+    create_markdown_artifact(
+        encoding_summary(encoded), key="tokens", description="Text lengths, cut texts and unknown tokens"
+    )
     return encoded
