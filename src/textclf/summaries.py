@@ -56,12 +56,10 @@ def data_report(prepared: PreparedData) -> str:
     parts = [f"# Data report\n\n{title}", markdown_table(rows)]
     if any(prepared.leaked.values()):
         parts.append("Copies of earlier rows inflate scores; `test_leakfree/…` leaves them out.")
-    if prepared.quarantined:
-        reasons = [[reason, f"{count:,}"] for reason, count in prepared.quarantined.items()]
-        table = markdown_table([["reason", "rows"], *reasons])
-        parts.append(f"Rows that break the contract (in `quarantine.jsonl`):\n\n{table}")
-    else:
-        parts.append("No rows were quarantined.")
+    reasons = [[reason, f"{count:,}"] for reason, count in prepared.quarantined.items()]
+    table = markdown_table([["reason", "rows"], *reasons])
+    broken = f"Rows that break the contract (in `quarantine.jsonl`):\n\n{table}"
+    parts.append(broken if reasons else "No rows were quarantined.")
     return "\n\n".join(parts)
 
 
