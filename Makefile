@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# How many processes run tests; each needs a core and 2 GB.
+# Processes that run tests; each needs a core and 2 GB of memory.
 WORKERS ?= 2
 
 .PHONY: train test checks soak constraints clean

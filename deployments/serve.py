@@ -27,7 +27,7 @@ from flows.train_flow import train
 from textclf.config import CONFIGS, Home, PredictConfig, TrainConfig, anchor, load_config
 from textclf.errors import ConfigError, TextclfError
 
-# Not the name in prefect.yaml: there a work pool would stay attached, and its workers would take these runs too.
+# Not the name in prefect.yaml: that deployment stays attached to a work pool, whose workers would take these runs.
 NAME = "local"
 TAG = "textclf"
 
@@ -38,9 +38,9 @@ examples:
   python deployments/serve.py --predict-config my.yaml --predict-cron "15 6 * * 1-5" --timezone Europe/Berlin
 """
 
-# In that directory the server finds prefect.toml, which keeps other web pages out.
+# In that directory, the server finds prefect.toml, which blocks other web pages.
 HOW_TO_START_A_SERVER = f"""\
-Start one in another terminal, and say here where it is:
+Start a server in another terminal, then set its address here:
   cd {shlex.quote(str(CONFIGS.parent))} && prefect server start
   export PREFECT_API_URL=http://127.0.0.1:4200/api"""
 
@@ -50,16 +50,13 @@ class ServerError(TextclfError):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Registers both deployments and runs what is due until it is stopped.
-
-    Args:
-        arguments: What stands on the command line after the program's name.
+    """Registers both deployments and runs what is due until the program is stopped.
 
     Returns:
         The exit code: 0 after Ctrl-C or SIGTERM, 2 for the user's mistake, 1 for a failure.
     """
     options = _parse(arguments)
-    # A script that starts this program in its background makes it deaf to interrupts, which is how it is stopped.
+    # A shell script makes its background programs ignore interrupts, but that is how this program is stopped.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -75,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     files = anchor(predict_config, home.root)
-    # The schedules stay on when this program stops: the next start catches up on what was missed.
+    # Schedules stay active when this program stops; the next start catches up on missed runs.
     runner = _LocalRunner(pause_on_shutdown=False)
     try:
         print(
@@ -83,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
             f"  train/{NAME}    cron {options.train_cron!r}, {options.timezone}: {options.train_config}\n"
             f"  predict/{NAME}  cron {options.predict_cron!r}, {options.timezone}: {options.predict_config}, "
             f"from {files.input} to {files.output}\n"
-            f"Runs, and forms to start one now: {get_current_settings().ui_url}",
+            f"See runs, or start one now: {get_current_settings().ui_url}",
             flush=True,
         )
         for deployment in deployments:
@@ -91,26 +88,26 @@ def main(arguments: Sequence[str]) -> int:
         asyncio.run(runner.start())
     except KeyboardInterrupt:
         _put_back(runner.going_on)
-        print("Stopped. Runs that are due or were going on wait for the next start; pause a schedule on its page.")
+        print("Stopped. Due and interrupted runs wait for the next start; to prevent that, pause the schedules.")
     return 0
 
 
 class _LocalRunner(Runner):
     going_on: frozenset[UUID] = frozenset()
-    """The runs that this program had started when it was stopped, and no others of the same deployments."""
+    """Runs that this program itself was executing when it was stopped."""
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        # Prefect forgets them while it ends their processes.
+        # Prefect forgets them while it stops their processes.
         self.going_on = frozenset(self._scheduled_run_poller._submitting_flow_run_ids)
         await super().__aexit__(*exc_info)
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
-        # asyncio unwinds after an interrupt; Prefect's own handler jumps out of the middle of it.
+        # asyncio shuts down in order after an interrupt; Prefect's own handler would cut it short.
         signal.raise_signal(signal.SIGINT)
 
 
 def _put_back(runs: Collection[UUID]) -> None:
-    # Their processes ended with this one, but the server believes them running, and others would wait for them.
+    # Their processes ended with this one, but for the server they still run, and new runs would wait for them.
     with get_client(sync_client=True) as client:
         for run in runs:
             if client.read_flow_run(run).state_type in (StateType.RUNNING, StateType.PENDING):
@@ -130,14 +127,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         default=CONFIGS / "quickstart.yaml",
         metavar="FILE",
-        help="what to train (default: quickstart.yaml); relative paths in it count from the home directory",
+        help="what to train (default: quickstart.yaml); relative paths in it start at the home directory",
     )
     parser.add_argument(
         "--predict-config",
         type=Path,
         default=CONFIGS / "predict.yaml",
         metavar="FILE",
-        help="what to predict (default: predict.yaml); relative paths in it count from the home directory",
+        help="what to predict (default: predict.yaml); relative paths in it start at the home directory",
     )
     parser.add_argument(
         "--train-cron",
@@ -161,12 +158,12 @@ def _schedule(cron: str, timezone: str, flag: str) -> Schedule:
     try:
         ZoneInfo(timezone)
     except (KeyError, OSError, ValueError) as error:
-        raise ConfigError(f"--timezone {timezone!r} is no time zone; expected a name such as Asia/Shanghai.") from error
+        raise ConfigError(f"--timezone {timezone!r} is unknown; expected a name such as Asia/Shanghai.") from error
     try:
         return Cron(cron, timezone=timezone)
     except ValueError as error:
         raise ConfigError(
-            f"{flag} {cron!r} is no schedule.\n"
+            f"{flag} {cron!r} is not a schedule.\n"
             "Expected five fields: minute, hour, day, month, weekday, for example '30 3 * * *'."
         ) from error
 
@@ -177,9 +174,9 @@ def _deployment(flow: Any, config: TrainConfig | PredictConfig, schedule: Schedu
         schedule=schedule,
         parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
         tags=[TAG],
-        # One run at a time; another one waits for its turn.
+        # One run at a time; others wait.
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
-        # A flow file that is loaded by its path becomes a second module beside the installed one.
+        # Loading a flow by its path would create a second copy of the installed module.
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     return deployment

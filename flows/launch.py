@@ -1,4 +1,4 @@
-"""Run a flow from the command line: configuration in, plain words out, an exit code."""
+"""Run a flow from the command line: reads the configuration, prints the result, returns an exit code."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def launch(
     check: Callable[[Config], object],
     closing: Callable[[Config, Any, Home], str],
 ) -> int:
-    """Reads the command line, runs the flow, and prints what came of it.
+    """Reads the command-line arguments, runs the flow, and prints the result.
 
     Args:
         flow: Takes the configuration as its only parameter.
         model: The configuration class.
-        program: How the user calls the program.
-        default_file: The configuration without `--config`.
+        program: The command that users type.
+        default_file: Used without `--config`.
         examples: Command lines for `--help`.
-        check: Raises what can be told before Prefect starts; gets the configuration with absolute paths.
+        check: Raises mistakes that can be found before Prefect starts; gets the configuration with absolute paths.
         closing: Formats the closing message.
 
     Returns:
-        The exit code: 0, or 2 for the user's mistake, 1 for a failure. Ctrl-C and SIGTERM end the process with 130
-        and 143.
+        The exit code: 0, 2 for the user's mistake, or 1 for a failure. Ctrl-C ends the process with 130, SIGTERM with
+        143.
     """
     debug = "--debug" in sys.argv
     try:
@@ -80,7 +80,7 @@ def launch(
 
 
 def flow_run_tags() -> dict[str, str]:
-    """Names the Prefect run that is running, as tags for MLflow."""
+    """Returns MLflow tags that identify the current Prefect run."""
     tags = {"prefect.flow_run_id": str(flow_run.get_id()), "prefect.flow_run_name": str(flow_run.get_name())}
     page = flow_run.get_flow_run_ui_url()
     return {**tags, "prefect.flow_run_url": page} if page and Environment().prefect_api_url else tags
@@ -88,10 +88,10 @@ def flow_run_tags() -> dict[str, str]:
 
 def _settings() -> dict[Any, Any]:
     return {
-        # The first start of the temporary server creates a database: 30 s on a slow machine; the default is 20.
+        # The first start of the temporary server creates a database, which takes 30 s on a slow machine.
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
-        # No page belongs to the temporary server; by default any web page that is open could start runs on it.
+        # The temporary server serves no page; by default, any web page open in a browser could start runs on it.
         PREFECT_SERVER_CORS_ALLOWED_ORIGINS: "http://127.0.0.1",
         PREFECT_SERVER_CSRF_PROTECTION_ENABLED: True,
         PREFECT_LOGGING_EXTRA_LOGGERS: ["textclf"],
@@ -101,14 +101,14 @@ def _settings() -> dict[Any, Any]:
 def _quiet(debug: bool) -> None:
     logging.getLogger("textclf").setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:
-        # Only on the screen, to which Prefect writes by the root logger: the Prefect UI keeps everything.
+        # Only on the console, where Prefect writes through the root logger; the Prefect UI keeps everything.
         for handler in logging.getLogger().handlers:
             if isinstance(handler, PrefectConsoleHandler):
                 handler.addFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    # The message of our own errors is printed once, at the end; Prefect would say it four times, with tracebacks.
+    # Our own errors are printed once, at the end; Prefect would print them four times, with tracebacks.
     if record.exc_info and isinstance(record.exc_info[1], TextclfError):
         return False
     return not record.getMessage().startswith("Finished in state Failed")

@@ -28,7 +28,7 @@ def predict(config: PredictConfig) -> PredictionSummary:
     """Predicts a file, or each new file of a folder.
 
     Args:
-        config: Everything the run does; each field says what it means.
+        config: All settings of the run; each field has a description.
     """
     send_library_logs()
     wait_passively()
@@ -37,7 +37,7 @@ def predict(config: PredictConfig) -> PredictionSummary:
 
 
 def main() -> int:
-    """Runs the flow with what stands on the command line."""
+    """Runs the flow with the command-line arguments."""
     return launch(
         predict,
         PredictConfig,

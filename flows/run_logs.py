@@ -1,4 +1,4 @@
-"""Show what the library logs on the page of a flow run, and no passwords."""
+"""Show the library's log on the page of a flow run, without passwords."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from textclf.errors import redacted, redacted_traceback
 
 
 def send_library_logs() -> None:
-    """Sends textclf's log lines to Prefect from now on, as INFO and above unless a level was set before.
+    """Sends textclf's log lines to Prefect, from INFO upwards unless a level was set before.
 
-    Flows call this, and so it holds for every run, however it was started. Prefect's own setting for it,
-    `PREFECT_LOGGING_EXTRA_LOGGERS`, would have to be set wherever runs start, and leaves the level at WARNING.
+    Flows call this themselves, so that it works however a run is started. Prefect's own setting,
+    `PREFECT_LOGGING_EXTRA_LOGGERS`, must be set wherever runs start, and leaves the level at WARNING.
     """
     library = logging.getLogger("textclf")
     for handler in logging.getLogger("prefect.extra").handlers:
@@ -24,7 +24,7 @@ def send_library_logs() -> None:
 
 
 def _hide_secrets(record: logging.LogRecord) -> bool:
-    # What led to an error of ours may name MLFLOW_TRACKING_URI with its password; Prefect logs all of it.
+    # The causes of an error may contain MLFLOW_TRACKING_URI with its password, and Prefect logs all of them.
     if record.exc_info and record.exc_info[1] and not record.exc_text:
         record.exc_text = redacted_traceback(record.exc_info[1]).rstrip()
     record.msg, record.args = redacted(record.getMessage()), ()

@@ -1,4 +1,4 @@
-"""Let Ctrl-C and SIGTERM end a flow's process soon, with nothing left running behind it."""
+"""Let Ctrl-C and SIGTERM end a flow's process soon, without leaving other processes running."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ SECONDS_TO_STOP = 8.0
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """Ends the process when the block was stopped by Ctrl-C or SIGTERM, at the latest after `SECONDS_TO_STOP`.
+    """Ends the process when Ctrl-C or SIGTERM stops the block, after `SECONDS_TO_STOP` at the latest.
 
-    Both signals reach Prefect's temporary server too where they are sent to the whole group of processes, as a terminal
-    does. Prefect then waits for its dead server for ever, and where the server lives nobody stops it. So the first
-    signal starts a clock; whether the block ends before it or not, the server is stopped and the process left with exit
-    code 130 or 143, without Prefect's own waiting at exit. What the block kept on disk, the next start goes on from.
+    A terminal sends signals to the whole process group, which includes Prefect's temporary server. If the server dies,
+    Prefect waits for it forever; if it survives, nothing stops it. Therefore the first signal starts a timer. When the
+    block ends or the timer expires, the server is stopped and the process exits with code 130 or 143, without
+    Prefect's exit handlers. The next start resumes from what the block saved on disk.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     ended = threading.Event()
     received: list[int] = []
     watcher = threading.Thread(target=_watch, args=(reader, received, ended), name="stopping", daemon=True)
-    # The file descriptor tells of a signal whoever handles it: Prefect puts a handler of its own in place while a flow
-    # runs, and hands SIGTERM on to this one when it ends.
+    # The file descriptor reports a signal whichever handler is installed: Prefect installs its own while a flow runs,
+    # and passes SIGTERM on to this one when the flow ends.
     earlier_descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     earlier_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     watcher.start()
@@ -39,7 +39,7 @@ def stopping() -> Iterator[None]:
         signal.set_wakeup_fd(earlier_descriptor)
         signal.signal(signal.SIGTERM, earlier_handler)
         writer.close()
-        # With a signal this never comes back.
+        # Does not return after a signal.
         watcher.join()
 
 
@@ -54,11 +54,11 @@ def _watch(reader: socket.socket, received: list[int], ended: threading.Event) -
 
 
 def _leave(exit_code: int) -> None:
-    # Only a run with a temporary server has loaded this, and it takes seconds to load.
+    # Loaded only in a run with a temporary server; importing it takes seconds.
     server = getattr(sys.modules.get("prefect.server.api.server"), "SubprocessASGIServer", None)
     if server is not None:
         server().stop()
-    print("Stopped. The same command goes on where it stopped.", file=sys.stderr)
+    print("Stopped. Run the same command again to resume.", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code)

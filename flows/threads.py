@@ -1,4 +1,4 @@
-"""How the threads of torch wait for each other."""
+"""How torch's threads wait for each other."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 
 
 def wait_passively() -> None:
-    """Lets torch's threads sleep while they wait for each other, unless OMP_WAIT_POLICY says otherwise.
+    """Lets torch's threads sleep while they wait for each other, unless OMP_WAIT_POLICY is set.
 
-    By default they spin. On a machine that does anything else at the same time, a second run or a browser, spinning
-    threads keep the processors from the one they wait for: training was six times slower on two busy cores
-    (docs/experiments.md). It must be called before torch is imported, which the flows' tasks do as late as they can.
+    By default they spin. If anything else runs on the machine (a second run, a browser), spinning threads take the
+    processor from the thread that they wait for: training was six times slower on two busy cores (docs/experiments.md).
+    Must be called before torch is imported, which tasks do as late as possible.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

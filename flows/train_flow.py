@@ -34,10 +34,10 @@ EXAMPLES = """\
 
 @flow(name="train", description=__doc__, version=__version__, flow_run_name="train-{config.data.name}")
 def train(config: TrainConfig) -> RegisteredModel:
-    """Fine-tunes, measures and registers a classifier.
+    """Fine-tunes, evaluates and registers a classifier.
 
     Args:
-        config: Everything the run does; each field says what it means.
+        config: All settings of the run; each field has a description.
     """
     send_library_logs()
     wait_passively()
@@ -56,7 +56,7 @@ def train(config: TrainConfig) -> RegisteredModel:
 
 
 def main() -> int:
-    """Runs the flow with what stands on the command line."""
+    """Runs the flow with the command-line arguments."""
     return launch(
         train,
         TrainConfig,

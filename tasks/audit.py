@@ -15,13 +15,13 @@ from textclf.records import FetchedModel, PreparedData
 
 @task(name="audit", timeout_seconds=4 * 3600, **TASK_POLICY)
 def audit(prepared: PreparedData, model: FetchedModel | None, config: TrainConfig, home: Home) -> PreparedData:
-    """Looks for duplicates, leaks, conflicts and more, and leaves out what must not be trained on."""
+    """Finds duplicates, leaks, conflicts and more, and excludes rows that must not be trained on."""
     audited = audit_data(
         prepared, model, settings=config.audit, max_length=config.encoding.max_length, folder=home.prepared
     )
     create_markdown_artifact(
         markdown_summary(read_findings(audited), language=config.audit.report_language),
         key="data-audit",
-        description="What is in the data, and what was done about it",
+        description="Problems in the data, and what was done about them",
     )
     return audited

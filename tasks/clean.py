@@ -14,7 +14,7 @@ from textclf.summaries import data_report
 
 @task(name="clean", timeout_seconds=3600, **TASK_POLICY)
 def clean(data: FetchedData, config: TrainConfig, home: Home) -> PreparedData:
-    """Checks, cleans and splits the data set, or finds the result of an earlier run."""
+    """Checks, cleans and splits the data set, or reuses the result of an earlier run."""
     prepared = prepare(data, data=config.data, cleaning=config.cleaning, home=home)
-    create_markdown_artifact(data_report(prepared), key="data-report", description="Rows, labels, what was quarantined")
+    create_markdown_artifact(data_report(prepared), key="data-report", description="Rows, labels and quarantined rows")
     return prepared

@@ -14,7 +14,7 @@ from textclf.summaries import download_summary
 
 @task(name="download", timeout_seconds=12 * 3600, **TASK_POLICY)
 def download(config: TrainConfig, home: Home) -> tuple[FetchedData, FetchedModel | None]:
-    """Fetches the data set and the model from the first source that works, or finds them in the cache."""
+    """Fetches the data set and the model from the first source that works, or from the cache."""
     data = fetch_data(config.data.sources, home=home, offline=config.offline)
     model = fetch_model(config.model.sources, home=home, offline=config.offline) if config.model.sources else None
     create_markdown_artifact(

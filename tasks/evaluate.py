@@ -22,7 +22,7 @@ def evaluate(
     config: TrainConfig,
     home: Home,
 ) -> EvaluatedModel:
-    """Measures the model beside the baselines and logs metrics, plots and tables."""
+    """Evaluates the model and the baselines, and logs metrics, plots and tables."""
     store = TrackingStore.open(home)
     evaluated = measure(
         trained,
@@ -38,6 +38,6 @@ def evaluate(
     create_markdown_artifact(
         metrics_summary(evaluated, store.run_link(trained.run_id)),
         key="metrics",
-        description="Scores beside the baselines",
+        description="Scores compared with the baselines",
     )
     return evaluated

@@ -1,4 +1,4 @@
-"""What all tasks share: only transient input and output is tried again, with growing pauses."""
+"""What all tasks share: only transient failures are retried, with growing pauses."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from textclf.errors import HubUnreachableError, TransientError
 
 
 def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    # Prefect asks with a state whose data is the exception that the task raised. Hubs have been tried again by then,
-    # each source with its own pauses; asking them all once more would only delay the message.
+    # The state's data is the exception that the task raised. Hubs have already been retried, each source with its own
+    # pauses; retrying all of them again would only delay the message.
     return isinstance(state.data, TransientError) and not isinstance(state.data, HubUnreachableError)
 
 
-# The library finds earlier results by digest and checks them; a second cache of Prefect's own would return folders
-# that are damaged or gone (docs/decisions/0003-caching.md).
+# The library reuses earlier results by digest and verifies them; Prefect's own cache would return folders that are
+# damaged or missing (docs/decisions/0003-caching.md).
 TASK_POLICY: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "retries": 3,

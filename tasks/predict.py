@@ -15,7 +15,7 @@ from textclf.summaries import prediction_summary
 
 @task(name="predict", timeout_seconds=24 * 3600, **TASK_POLICY)
 def predict(config: PredictConfig, home: Home) -> PredictionSummary:
-    """Predicts every input file that is not done yet; after an interruption it goes on where it stopped."""
+    """Predicts every input file that is not done yet; after an interruption, resumes where it stopped."""
     summary = predict_batch(config, home=home, run_id=str(flow_run.get_id()))
-    create_markdown_artifact(prediction_summary(summary), key="predictions", description="Rows and labels by file")
+    create_markdown_artifact(prediction_summary(summary), key="predictions", description="Rows and labels per file")
     return summary

@@ -14,7 +14,9 @@ from textclf.summaries import encoding_summary
 
 @task(name="tokenize", timeout_seconds=3600, **TASK_POLICY)
 def tokenize(prepared: PreparedData, model: FetchedModel | None, config: TrainConfig, home: Home) -> EncodedData:
-    """Turns texts into token ids, or finds the result of an earlier run."""
+    """Converts texts to token ids, or reuses the result of an earlier run."""
     encoded = encode(prepared, model, model=config.model, encoding=config.encoding, folder=home.prepared)
-    create_markdown_artifact(encoding_summary(encoded), key="tokens", description="Lengths, cut and unknown tokens")
+    create_markdown_artifact(
+        encoding_summary(encoded), key="tokens", description="Text lengths, cut texts and unknown tokens"
+    )
     return encoded

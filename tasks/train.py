@@ -25,7 +25,7 @@ def train(
     config: TrainConfig,
     home: Home,
 ) -> TrainedModel:
-    """Fine-tunes the classifier; after an interruption it goes on from the last checkpoint."""
+    """Fine-tunes the classifier; after an interruption, resumes from the last checkpoint."""
     store = TrackingStore.open(home)
     folder = run_folder(home, run_id)
     with MetricLog(store, run_id, folder) as metrics:

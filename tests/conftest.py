@@ -1,6 +1,6 @@
-"""What tests share: how they are spread over processes, a tiny configuration, a real Prefect server with finished runs.
+"""What tests share: their distribution over processes, a tiny configuration, a real Prefect server with finished runs.
 
-Everything is made once per process, and only when a test asks for it.
+Everything is created once per process, and only when a test needs it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import pytest
 import yaml
 from port_support import free_port
 
-# Before torch is imported, and for all programs that tests start: threads that share a busy core spin.
+# Before torch is imported, and for all programs that tests start: threads that share a busy core waste it by spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300
-"""How long a test waits for a program before it fails; busy machines are slow."""
+"""How long a test waits for a program; busy machines are slow."""
 WITH_SERVER = ("test_commands.py", "test_deployments.py", "test_launch.py", "test_pages.py")
 FINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -50,12 +50,12 @@ TINY = {
 
 
 def pytest_sessionstart() -> None:
-    """Lets the processes that tests start see Ctrl-C, also where a shell started pytest in its background."""
+    """Lets the processes that tests start receive Ctrl-C, even if a shell started pytest in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuses a file that would start a second server."""
+    """Rejects files that would start a second server."""
     files = {item.path.name for item in items if "prefect_server" in getattr(item, "fixturenames", ())}
     if unknown := sorted(files - set(WITH_SERVER)):
         raise pytest.UsageError(f"These files use the Prefect server; add them to WITH_SERVER in {__file__}: {unknown}")
@@ -63,10 +63,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Spreads tests over processes (`-n 2`) so that what a module's tests share, and the server, are made once.
+    """Distributes tests over processes (`-n 2`) so that module fixtures and the server are created once.
 
-    One process runs a whole file, and all files that need the Prefect server; files begin in their order, the long ones
-    first. The marker `xdist_group` does nothing with pytest 9.2, which is why this does not use it.
+    A file runs in one process, and all files that need the Prefect server run in the same one. Files start in
+    collection order. The marker `xdist_group` is not used because it has no effect with pytest 9.2.
     """
     from xdist.scheduler import LoadFileScheduling
 
@@ -81,7 +81,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training configuration with data of its own that goes through the whole flow in seconds."""
+    """A training configuration with its own data that runs through the complete flow in seconds."""
     folder = tmp_path_factory.mktemp("tiny")
     opinions = (("很差", "失望", "太脏"), ("很好", "满意", "干净"))
     things = ("房间", "服务", "键盘", "电池", "早餐")
@@ -102,17 +102,17 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Server:
-    """A running Prefect server, and the environment in which commands find it."""
+    """A running Prefect server, and the environment variables with which commands find it."""
 
     address: str
     environment: dict[str, str]
     home: Path
     elsewhere: Path
-    """A directory that has nothing to do with the repository."""
+    """A directory outside the repository."""
 
     @cached_property
     def csrf_headers(self) -> dict[str, str]:
-        """What a request that changes something must show: a page of another origin cannot read the token."""
+        """Headers that every changing request needs; a page of another origin cannot read the token."""
         token = self.api("/csrf-token?client=tests")
         return {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token["token"]}
 
@@ -127,14 +127,14 @@ class Server:
                 with urlopen(request, timeout=PATIENCE_SECONDS) as response:
                     return json.load(response)
             except HTTPError as error:
-                # The server says so when its SQLite is locked for a moment, and Prefect's clients then ask again.
+                # The server's SQLite is locked for a moment; Prefect's own clients retry, too.
                 if error.code != 503 or time.monotonic() > deadline:
                     raise
                 error.close()
                 time.sleep(0.5)
 
     def command(self, name: str, *arguments: str) -> str:
-        """Runs a program of the virtual environment to its end, from elsewhere."""
+        """Runs a program of the virtual environment to completion, outside the repository."""
         done = subprocess.run(
             [str(Path(sys.executable).with_name(name)), *arguments],
             cwd=self.elsewhere,
@@ -147,11 +147,11 @@ class Server:
         return done.stdout
 
     def deployment(self, flow: str, name: str = "textclf") -> dict[str, Any]:
-        """Reads what the server knows of a deployment."""
+        """Reads a deployment's record."""
         return self.api(f"/deployments/name/{flow}/{name}")
 
     def run(self, flow: str, config: dict[str, Any], *, name: str = "textclf") -> dict[str, Any]:
-        """Starts a deployment as its form does, and waits for the end of the run."""
+        """Starts a deployment as its form does, and waits until the run ends."""
         deployment = self.deployment(flow, name)["id"]
         run = self.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -162,7 +162,7 @@ class Server:
         return run
 
     def log_lines(self, run: str, name_prefix: str = "") -> list[str]:
-        """Reads what a run logged, oldest first; the last lines arrive after the run has ended."""
+        """Reads a run's log, oldest lines first; the last lines arrive after the run has ended."""
         wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -179,7 +179,7 @@ class Server:
 
 @contextmanager
 def background(command: Sequence[str], *, folder: Path, environment: dict[str, str], log: Path) -> Iterator[Any]:
-    """Runs a program beside the test and ends it, with all that it started."""
+    """Runs a program in the background, and stops it with all processes that it started."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -200,10 +200,10 @@ def background(command: Sequence[str], *, folder: Path, environment: dict[str, s
 def serving(
     command: Sequence[str], *, folder: Path, environment: dict[str, str], log: Path, health: str
 ) -> Iterator[str]:
-    """Runs a program that takes `--port`, and gives its address when it answers."""
+    """Runs a program that takes `--port`, and yields its address when it responds."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    # The page of Prefect calls the server at the address that the server itself finds there.
+    # The server passes this address to Prefect's page, which calls the API there.
     environment = {**environment, "PREFECT_API_URL": f"{address}/api"}
     command = [*command, "--port", str(port)]
     with background(command, folder=folder, environment=environment, log=log) as process:
@@ -222,12 +222,12 @@ def serving(
 
 @pytest.fixture(scope="session")
 def serve_pages() -> Any:
-    """`serving`, for tests that need a server of another kind."""
+    """`serving`, for tests that need another kind of server."""
     return serving
 
 
 def command_environment(folder: Path) -> dict[str, str]:
-    """Takes what is set for this project out of the environment, and gives it a home directory."""
+    """Returns the environment without this project's settings and with a new home directory."""
     ours = ("PREFECT_", "MLFLOW_", "TEXTCLF_", "HF_", "MODELSCOPE_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
@@ -235,26 +235,25 @@ def command_environment(folder: Path) -> dict[str, str]:
         "TEXTCLF_HOME": str(folder / "home"),
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # Two threads that share a busy core are several times slower than one.
         "OMP_NUM_THREADS": "1",
     }
 
 
 @pytest.fixture
 def command_settings(tmp_path: Path) -> dict[str, str]:
-    """The environment for a command of a user who has set up nothing."""
+    """The environment of a user who has set up nothing."""
     return command_environment(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def new_user(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The same for all tests of a module."""
+    """`command_settings` for all tests of a module."""
     return command_environment(tmp_path_factory.mktemp("user"))
 
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real `prefect server start` in the repository root, with its settings (`prefect.toml`) and its own database."""
+    """A real `prefect server start` in the repository root, with its `prefect.toml` and a separate database."""
     folder = tmp_path_factory.mktemp("server")
     for name in ("home", "elsewhere"):
         (folder / name).mkdir()
@@ -271,7 +270,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 @dataclass(frozen=True)
 class Deployed:
-    """A server to which both flows were deployed, with one run each, and one that failed."""
+    """A server with both flows deployed, one finished run of each, and a failed run."""
 
     server: Server
     deployments: dict[str, dict[str, Any]]
@@ -284,7 +283,7 @@ class Deployed:
 
 @pytest.fixture(scope="session")
 def deployed(prefect_server: Server, tiny_config: Path) -> Deployed:
-    """Deploys into the work pool, and has a worker run both flows, all from elsewhere."""
+    """Deploys to the work pool and lets a worker run both flows, all outside the repository."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

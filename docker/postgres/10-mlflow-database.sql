@@ -1,2 +1,2 @@
--- Runs once, when the database volume is new. The image itself makes the database `prefect`.
+-- Runs once, when the database volume is new. The image itself creates the database `prefect`.
 CREATE DATABASE mlflow;

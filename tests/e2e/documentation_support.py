@@ -15,7 +15,7 @@ _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTAL
 
 @dataclass(frozen=True)
 class Block:
-    """A code block of a page, and the prose between it and the block before."""
+    """A code block of a page, and the prose between it and the previous block."""
 
     page: Path
     line: int
@@ -28,7 +28,7 @@ class Block:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The code blocks of a page, from the top down."""
+    """Yields the code blocks of a page in order."""
     text = page.read_text(encoding="utf-8")
     end = 0
     for found in _FENCE.finditer(text):

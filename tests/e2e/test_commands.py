@@ -1,4 +1,4 @@
-"""What a user types, from a directory that has nothing to do with the repository, and what comes back."""
+"""What users type in a directory outside the repository, and what they get back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from user_support import PREDICT, ROOT, TEXTCLF, TRAIN, User
 
 @pytest.fixture(scope="module")
 def user(prefect_server: Any, tmp_path_factory: pytest.TempPathFactory) -> User:
-    """Shares one Prefect server among the commands: a temporary one for each would take most of the time."""
+    """Shares one Prefect server among the commands: starting a temporary one for each would take most of the time."""
     folder = tmp_path_factory.mktemp("user")
     return User(folder, {**prefect_server.environment, "TEXTCLF_HOME": str(folder / "home")})
 
@@ -27,10 +27,10 @@ def written(folder: Path, content: dict[str, Any], name: str = "my.yaml") -> Pat
     return file
 
 
-# Mistakes in what was typed
+# Mistakes in configurations
 
 
-def test_every_mistake_in_a_configuration_is_told_at_once(user: User, tmp_path: Path) -> None:
+def test_all_mistakes_in_a_configuration_are_reported_together(user: User, tmp_path: Path) -> None:
     content = {"data": {"text_colum": "text"}, "training": {"num_train_epochs": "many", "seed": -1}}
     done = user.types(TRAIN, "--config", written(tmp_path, content), "--training.lerning_rate", "1e-3")
     assert done.returncode == 2
@@ -42,7 +42,7 @@ def test_every_mistake_in_a_configuration_is_told_at_once(user: User, tmp_path: 
     ):
         assert any(field in line and hint in line for line in done.stderr.splitlines()), field
     assert "Traceback" not in done.stdout + done.stderr
-    assert not user.home.exists(), "nothing may be made before the configuration is right"
+    assert not user.home.exists(), "nothing may be created before the configuration is valid"
 
 
 def test_a_traceback_appears_only_with_debug(user: User) -> None:
@@ -91,12 +91,12 @@ def test_a_training_ends_with_a_champion_and_the_next_commands(
     assert [path.name for path in user.folder.iterdir()] == ["home"], "a run leaves nothing outside its home"
 
 
-def test_a_training_says_only_what_matters(trained: subprocess.CompletedProcess[str]) -> None:
+def test_a_training_prints_only_what_matters(trained: subprocess.CompletedProcess[str]) -> None:
     for noise in ("Loading weights", "LOAD REPORT", "Successfully registered", "Created version", "Warning"):
         assert noise not in trained.stdout + trained.stderr
 
 
-def test_a_second_training_finds_data_and_tokens_again(
+def test_a_second_training_reuses_data_and_tokens(
     user: User, trained: subprocess.CompletedProcess[str], tiny_config: Path
 ) -> None:
     baselines = "select run_uuid from runs where name like 'baseline%'"
@@ -105,7 +105,7 @@ def test_a_second_training_finds_data_and_tokens_again(
     assert done.returncode == 0, done.stderr
     assert ({path: path.stat().st_ino for path in user.home.glob("data/*/*")}, user.query(baselines)) == before
     said = [line for line in done.stderr.splitlines() if re.search(r"\b(before|again|reus\w+|cached?)\b", line)]
-    assert len(said) >= 4, "prepared, audited, tokenized and measured before, and told so"
+    assert len(said) >= 4, "the log names each of the four results that are reused"
     assert re.search(r"textclf-tiny version 2\b.*champion", done.stdout)
 
 
@@ -123,7 +123,7 @@ def test_a_data_version_leads_to_the_models_that_were_trained_on_it(
     )
 
 
-def test_a_file_is_predicted_once_unless_asked_again(user: User, trained: subprocess.CompletedProcess[str]) -> None:
+def test_a_file_is_predicted_again_only_with_redo(user: User, trained: subprocess.CompletedProcess[str]) -> None:
     (user.folder / "x.csv").write_text("number,text\n7,房间很好\n8,\n9,服务太脏\n", encoding="utf-8")
     arguments = ("--input", "x.csv", "--output", "y.csv", "--model", "textclf-tiny", "--probabilities")
     done = user.types(PREDICT, *arguments)
@@ -149,7 +149,7 @@ def test_a_file_is_predicted_once_unless_asked_again(user: User, trained: subpro
     done = user.types(PREDICT, *arguments, "--redo")
     assert done.returncode == 0, done.stderr
     assert re.search(r"x\.csv.*\b2\b.*\b3\b", done.stdout)
-    # Each row says when and in which run it was predicted.
+    # Each row has the time and the run of its prediction.
     assert (user.folder / "y.csv").read_bytes() != first
 
 
@@ -166,7 +166,7 @@ def test_without_a_champion_the_message_says_how_to_get_one(user: User) -> None:
 # What goes wrong while a flow runs
 
 
-def test_a_misnamed_column_is_told_once(user: User, tiny_config: Path) -> None:
+def test_a_misnamed_column_is_reported_once(user: User, tiny_config: Path) -> None:
     done = user.types(TRAIN, "--config", tiny_config, "--data.text_column", "review")
     assert done.returncode == 2
     output = done.stdout + done.stderr
@@ -176,7 +176,7 @@ def test_a_misnamed_column_is_told_once(user: User, tiny_config: Path) -> None:
     assert output.count(message.splitlines()[0]) == 1
 
 
-def test_an_unreachable_hub_is_told_with_the_ways_out(user: User, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_reported_with_alternatives(user: User, tmp_path: Path) -> None:
     endpoint = "http://127.0.0.1:9"
     content = {
         "data": {
@@ -191,7 +191,7 @@ def test_an_unreachable_hub_is_told_with_the_ways_out(user: User, tmp_path: Path
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_an_unreachable_mlflow_server_is_told(user: User, tiny_config: Path) -> None:
+def test_an_unreachable_mlflow_server_is_reported(user: User, tiny_config: Path) -> None:
     done = user.types(TRAIN, "--config", tiny_config, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 1
     assert "MLflow" in done.stderr and "http://127.0.0.1:9" in done.stderr

@@ -1,4 +1,4 @@
-"""`textclf data` as a user types it, from a directory that has nothing to do with the repository."""
+"""`textclf data` as users type it in a directory outside the repository."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER_LABEL = {"好评": "差评", "差评": "好评"}
 
 @dataclass(frozen=True)
 class User:
-    """Someone with a home, in a directory of their own."""
+    """A user with a home directory and a current directory."""
 
     folder: Path
     environment: dict[str, str]
@@ -40,7 +40,7 @@ class User:
         return Path(self.environment["TEXTCLF_HOME"]) / "data" / "prepared"
 
     def types(self, *arguments: object, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end; whatever happens, a user is shown no traceback and finds no leftovers."""
+        """Runs a command to completion; in any case it shows no traceback and leaves no temporary files."""
         done = subprocess.run(
             [TEXTCLF, *map(str, arguments)],
             cwd=self.folder,
@@ -55,7 +55,7 @@ class User:
         return done
 
     def leftovers(self) -> list[Path]:
-        """What was begun and not finished."""
+        """Temporary files that were not removed."""
         found = [path for folder in (self.folder, self.prepared) if folder.is_dir() for path in folder.iterdir()]
         return [path for path in found if path.name.startswith(".")]
 
@@ -86,7 +86,7 @@ def sha256_of(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-# What a command says of itself
+# Help
 
 
 def test_the_help_shows_examples(user: User) -> None:
@@ -97,7 +97,7 @@ def test_the_help_shows_examples(user: User) -> None:
 
 
 @pytest.mark.parametrize("name", ["check", "audit", "suspects"])
-def test_without_data_a_command_says_what_to_type(user: User, name: str) -> None:
+def test_without_data_a_command_shows_what_to_type(user: User, name: str) -> None:
     done = user.types("data", name, exit_code=2)
     assert not done.stdout
     assert "--config" in done.stderr
@@ -115,7 +115,7 @@ def test_without_data_a_command_says_what_to_type(user: User, name: str) -> None
         (["show", "新版本"], ["新版本", "hexadecimal"]),
     ],
 )
-def test_a_mistake_is_told_before_the_work_begins(user: User, arguments: list[str], named: list[str]) -> None:
+def test_a_mistake_is_reported_before_any_work(user: User, arguments: list[str], named: list[str]) -> None:
     write_csv(user.folder / "reviews.csv", ("text", "label"), reviews(20, seed=1))
     done = user.types("data", *arguments, exit_code=2)
     assert [part for part in named if part not in done.stderr] == [], done.stderr
@@ -158,7 +158,7 @@ def test_a_broken_contract_is_a_page_or_json_and_a_file_with_every_broken_row(us
 
 
 def findings_of(printed: str) -> Findings:
-    """What `audit --json` printed: the findings, and beside them verdicts in words and the place of the report."""
+    """The output of `audit --json`: the findings, the verdicts in words and the path of the report."""
     content = json.loads(printed)
     assert {"severity", "sentence"} <= set(content["verdicts"][0] if content["verdicts"] else {"severity", "sentence"})
     assert Path(content.pop("report")).is_file()
@@ -166,7 +166,7 @@ def findings_of(printed: str) -> Findings:
     return Findings.model_validate(content)
 
 
-def test_a_missing_column_comes_with_the_one_that_may_be_meant(user: User) -> None:
+def test_the_message_on_a_missing_column_suggests_another(user: User) -> None:
     write_csv(user.folder / "reviews.csv", ("评论内容", "Label"), reviews(20, seed=1))
     done = user.types("data", "check", "reviews.csv", exit_code=2)
     assert re.search(r"reviews\.csv.*'text', 'label'.*'评论内容', 'Label'", done.stderr)
@@ -190,7 +190,7 @@ def test_no_command_overwrites_the_data_it_reads(user: User, arguments: list[str
 
 @pytest.fixture
 def splits(user: User) -> Path:
-    """Three files whose faults are known: two rows leak, one text is there twice, one has two labels."""
+    """Three files with known faults: two rows leak, one text is duplicated, one has two labels."""
     rows = reviews(120, seed=2)
     folder = user.folder / "我的 评论"
     held_out = reviews(40, seed=3)
@@ -233,7 +233,7 @@ def test_one_file_is_the_same_data_in_every_format(user: User) -> None:
     assert len(versions) == 1
 
 
-def test_the_summary_stands_alone_on_stdout_and_the_report_where_it_was_asked_for(user: User, splits: Path) -> None:
+def test_stdout_has_only_the_summary_and_the_report_goes_to_the_given_file(user: User, splits: Path) -> None:
     done = user.types("data", "audit", splits.name, "--output", "报告 页/report.html")
     first, *_, last = done.stdout.splitlines()
     assert "我的 评论" in first
@@ -244,14 +244,14 @@ def test_the_summary_stands_alone_on_stdout_and_the_report_where_it_was_asked_fo
     assert reviews(40, seed=3)[0][0] in page, "the report shows what leaks"
 
 
-def test_the_report_speaks_chinese(user: User, splits: Path) -> None:
+def test_the_report_can_be_in_chinese(user: User, splits: Path) -> None:
     done = user.types("data", "audit", splits.name, "--audit.report_language", "zh", "--output", "报告.html")
     assert "审计" in done.stdout.splitlines()[0]
     assert done.stdout.rstrip().endswith("：报告.html")
     assert '<html lang="zh-CN">' in (user.folder / "报告.html").read_text(encoding="utf-8")
 
 
-def test_output_that_nobody_reads_to_its_end_is_no_failure(user: User, splits: Path) -> None:
+def test_a_closed_output_pipe_is_not_a_failure(user: User, splits: Path) -> None:
     user.types("data", "audit", splits.name)
     process = subprocess.Popen(
         [TEXTCLF, "data", "audit", splits.name, "--json"],
@@ -311,7 +311,7 @@ def test_an_interrupted_command_leaves_nothing_half_written(user: User, argument
 
 
 def fill_in(table: Path, answers: Mapping[str, str]) -> Path:
-    """Does what a person does with the table: reads the row's text, and writes the right label."""
+    """Fills in the table as a person does: reads a row's text and enters the right label."""
     filled = table.with_stem(f"{table.stem} 改好")
     if table.suffix == ".csv":
         with table.open(encoding="utf-8-sig", newline="") as file:
@@ -324,7 +324,7 @@ def fill_in(table: Path, answers: Mapping[str, str]) -> Path:
     for row in rows:
         row[column] = answers.get(row[place], "")
     if table.suffix == ".csv":
-        # As a Chinese spreadsheet saves it again.
+        # As a Chinese spreadsheet program saves it.
         with filled.open("w", encoding="gb18030", newline="") as file:
             csv.writer(file).writerows([header, *rows])
     else:
@@ -430,7 +430,7 @@ def test_the_leaks_of_chnsenticorp_are_found_whatever_its_format(user: User) -> 
     assert findings.cross_split["validation"].exact == 338
     assert findings.cross_split["test"].leak_free == 812
 
-    # The name of the column is part of the contract, so it must be the same.
+    # The contract includes the column's name, so it must be the same.
     copies = user.folder / "改名"
     copies.mkdir()
     for split in ("train", "dev", "test"):

@@ -34,12 +34,12 @@ def deployments_in_file() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("flow", "model", "file"), [("train", TrainConfig, "quickstart.yaml"), ("predict", PredictConfig, "predict.yaml")]
 )
-def test_prefect_yaml_says_what_the_configuration_says(flow: str, model: Any, file: str) -> None:
+def test_prefect_yaml_repeats_the_configuration(flow: str, model: Any, file: str) -> None:
     parameters = deployments_in_file()[flow]["parameters"]
     assert model.model_validate(parameters["config"]) == load_config(model, CONFIGS / file)
 
 
-def test_prefect_yaml_names_no_path_of_a_machine() -> None:
+def test_prefect_yaml_has_no_absolute_paths() -> None:
     text = (ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8")
     assert not re.search(r"(^|[\s\"'])(/|~|[A-Z]:)\w", text)
     assert yaml.safe_load(text)["pull"] == []
@@ -69,7 +69,7 @@ class TestWorkPool:
         }
         assert len(fields) > 12
         for name, field in fields.items():
-            # The form shows what the class says where the field itself says nothing.
+            # Without a description of the field, the form shows that of the class.
             section = definitions.get(field.get("$ref", "").rpartition("/")[2], {})
             assert field.get("title") or section.get("title"), name
             assert field.get("description") or section.get("description"), name
@@ -125,7 +125,7 @@ class TestWorkPool:
             assert set(rows[name]["label"]) <= {"负面", "正面"}
             assert len(rows[name]) == len(texts)
 
-    def test_what_the_library_logs_stands_on_the_page_of_the_run(self, deployed: Any) -> None:
+    def test_the_page_of_the_run_shows_the_librarys_log(self, deployed: Any) -> None:
         lines = deployed.server.log_lines(deployed.trained["id"], "textclf.")
         assert any(re.search(r"textclf-tiny version 1\b.*champion", line) for line in lines), lines
         assert any("validation accuracy" in line for line in lines), lines
@@ -177,7 +177,7 @@ def served(deployed: Any) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
 
 @pytest.fixture(scope="module")
 def long_run(served: Any, tiny_config: Path) -> str:
-    """A training of the first `serve.py` that goes on for longer than the tests."""
+    """A training by the first `serve.py` that takes longer than the tests."""
     server, _, _ = served
     config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
     config["training"] |= {"num_train_epochs": 100, "per_device_train_batch_size": 1}
@@ -191,7 +191,7 @@ def long_run(served: Any, tiny_config: Path) -> str:
 
 
 class TestServe:
-    def test_registers_both_flows_and_says_what_runs_when(self, served: Any) -> None:
+    def test_registers_both_flows_and_prints_their_schedules(self, served: Any) -> None:
         server, _, greeting = served
         for place in (server.home, server.home / "inbox", server.home / "outbox"):
             assert str(place) in greeting
@@ -222,12 +222,12 @@ class TestServe:
         assert second.returncode == 0
         assert server.api(f"/flow_runs/{long_run}")["state"]["name"] == "Running"
 
-    def test_stops_on_sigterm_and_leaves_the_schedules_on(self, served: Any, long_run: str) -> None:
+    def test_stops_on_sigterm_and_leaves_the_schedules_active(self, served: Any, long_run: str) -> None:
         server, process, _ = served
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-        assert output.strip(), "it says what becomes of the runs"
+        assert output.strip(), "it explains what happens to the runs"
         assert "Traceback" not in errors
         assert "Warning" not in errors
         assert server.api(f"/flow_runs/{long_run}")["state"]["name"] == "AwaitingRetry"
@@ -238,10 +238,10 @@ class TestServe:
 
 
 class TestOtherPages:
-    """What a browser lets a web page of another origin do: nothing."""
+    """A browser lets a web page of another origin do nothing."""
 
     def ask(self, server: Any, origin: str, **headers: str) -> tuple[int, str | None]:
-        """The status of a POST that starts a run, and the origin that may read the answer."""
+        """Returns the status of a POST that starts a run, and the origin that may read the response."""
         deployment = server.deployment("predict")["id"]
         address = f"{server.address}/api/deployments/{deployment}/create_flow_run"
         request = Request(address, b'{"parameters": 1}', {"Content-Type": "text/plain", "Origin": origin, **headers})
@@ -264,17 +264,17 @@ class TestOtherPages:
     def test_are_refused(self, deployed: Any, origin: str) -> None:
         server = deployed.server
         assert self.preflight(server, origin) == (400, None)
-        # A form can be sent without a preflight; it has no token.
+        # A form is sent without a preflight request, but it has no token.
         assert self.ask(server, origin) == (403, None)
         token = Request(f"{server.address}/api/csrf-token?client=page", None, {"Origin": origin})
         with urlopen(token, timeout=60) as answer:
             assert answer.headers["Access-Control-Allow-Origin"] is None
 
     @pytest.mark.parametrize("origin", ["http://localhost:4200", "http://127.0.0.1:4200"])
-    def test_the_page_of_prefect_is_none_of_them(self, deployed: Any, origin: str) -> None:
+    def test_prefects_own_page_is_allowed(self, deployed: Any, origin: str) -> None:
         server = deployed.server
         assert self.preflight(server, origin) == (200, origin)
-        # The parameters are refused, the page is not.
+        # The parameters are rejected, not the page.
         assert self.ask(server, origin, **server.csrf_headers) == (422, origin)
 
 
@@ -287,7 +287,7 @@ class TestOtherPages:
         (["--predict-cron", "every night"], None, 2, ["--predict-cron", "'every night'"]),
     ],
 )
-def test_serve_says_what_is_missing(
+def test_serve_reports_what_is_missing(
     arguments: list[str],
     address: str | None,
     exit_code: int,

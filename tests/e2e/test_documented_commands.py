@@ -1,4 +1,4 @@
-"""Every command of ours that the documentation shows is one that the programs understand."""
+"""The programs understand every command of this project that the documentation shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDS_OF_COMMAND = {"&&", "||", ";", "|", "&", ">", ">>", "<"}
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of each command in the shell blocks, without variables set in front and without output."""
+    """Yields the words of each command in the shell blocks, without leading variables and without output."""
     for block in blocks(page):
         if block.language not in SHELLS:
             continue
@@ -45,7 +45,7 @@ def _split(words: list[str]) -> Iterator[list[str]]:
 
 
 def ours() -> list[tuple[Path, list[str]]]:
-    """The commands that start a program of this project."""
+    """Returns the commands that start a program of this project."""
     starts = re.compile(r"(^|/)(flows/\w+\.py|deployments/\w+\.py|textclf|make)$")
     return [(page, words) for page in PAGES for words in commands(page) if any(map(starts.search, words[:2]))]
 
@@ -55,7 +55,7 @@ COMMANDS = ours()
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current directory with the configurations, and with the one that the README shows for the user's own data."""
+    """A current directory with the configurations, including the README's for the user's own data."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(CONFIGS)
     own = [found.content for found in blocks(ROOT / "README.md") if found.content.startswith("data:")]
@@ -97,5 +97,5 @@ def test_a_documented_command_is_understood(
         else:
             assert (ROOT / program).is_file()
     except SystemExit as ended:
-        # --help and --version end the program.
+        # --help and --version exit.
         assert ended.code == 0

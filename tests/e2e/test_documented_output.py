@@ -1,4 +1,4 @@
-"""The documentation's examples, typed as they stand there: each command prints what the page shows below it."""
+"""The documentation's examples, typed as shown: each command prints what the page shows below it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training_support import shared
 PROGRAMS = Path(sys.executable).parent
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 DATA = ROOT / "docs" / "data.md"
-# What no two runs have in common, and what in its place is as good.
+# What differs from run to run, and what is accepted in its place.
 VARIABLE = re.compile(
     r"(?P<folder>…/)"
     r"|(?P<gap>…)"
@@ -50,7 +50,7 @@ class Printed:
 
 @dataclass
 class Reader:
-    """Someone who types what a page says, in a copy of the repository that was never used."""
+    """A reader who types a page's commands in a fresh copy of the repository."""
 
     folder: Path
     environment: dict[str, str]
@@ -85,13 +85,13 @@ def reader(new_user: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def squeezed(line: str) -> str:
-    """Without the widths of columns; what stands in front of a log's message is left to the gap."""
+    """Returns a line without column widths; the part before a log's message is matched by the gap."""
     line = re.sub(r"^… \| ", "…", line)
     return re.sub(r"-{3,}", "---", re.sub(r" {2,}", "  ", line.rstrip()))
 
 
 def fits(shown: str, line: str, tolerance: float) -> bool:
-    """Whether a line is what the page shows, but for what no two runs have in common."""
+    """Returns whether a line is what the page shows, apart from what differs from run to run."""
     pattern, end, scores = "", 0, []
     for found in VARIABLE.finditer(shown):
         kind = str(found.lastgroup)
@@ -106,13 +106,13 @@ def fits(shown: str, line: str, tolerance: float) -> bool:
 
 
 def compare(block: Block, output: str, *, tolerance: float, pieces: bool = False) -> None:
-    """Fails with the first shown line that was not printed, or with the first printed one that is not shown.
+    """Fails with the first shown line that was not printed, or the first printed line that is not shown.
 
     Args:
-        block: A line `…` in it stands for any lines.
+        block: A line `…` in it matches any lines.
         output: What was printed.
         tolerance: By how much scores may differ.
-        pieces: Whether lines may stand between those that are shown.
+        pieces: Whether other lines may appear between those that are shown.
     """
     printed = [squeezed(line) for line in output.strip("\n").splitlines()]
     place, gap = 0, pieces
@@ -132,7 +132,7 @@ def compare(block: Block, output: str, *, tolerance: float, pieces: bool = False
 
 @pytest.fixture(scope="module")
 def quickstart(reader: Reader) -> Printed:
-    """`make train` after its set-up: no hub, no Prefect server, nothing made before."""
+    """`make train` after its set-up: no hub, no Prefect server, an empty home."""
     (recipe,) = re.findall(r"^train:.*\n\t\$\(BIN\)/(.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     return reader.types(recipe)
 
@@ -164,7 +164,7 @@ def walk() -> list[Block]:
 
 
 def named_in_prose(block: Block) -> str | None:
-    """The command whose output a block shows a piece of, where the sentence above names one."""
+    """Returns the command whose output a block shows in part, if the sentence above names one."""
     found = re.search(r"`(textclf [^`]+)`[^`]*:\s*$", block.before)
     return found and found.group(1)
 
@@ -174,12 +174,12 @@ WALK = walk()
 
 @pytest.fixture(scope="module")
 def walked(reader: Reader) -> Reader:
-    """Does what the page says, from its top to its end: types the commands, and writes the configuration."""
+    """Follows the page from top to bottom: types the commands and writes the configuration."""
     printed = Printed(0, "", "")
     configuration = reader.folder / "my.yaml"
     for block in WALK:
         if block.language in SHELLS:
-            # One epoch instead of many: here the scores do not matter.
+            # One epoch: the scores do not matter here.
             printed = reader.types(re.sub(r"(num_train_epochs) \d+", r"\1 1", block.content))
         elif block.language == "yaml" and block.content.startswith("data:"):
             configuration.write_text(block.content, encoding="utf-8")
@@ -214,7 +214,7 @@ def test_the_example_data_is_what_the_page_shows(walked: Reader) -> None:
 
 
 @pytest.mark.parametrize(("page", "language"), [(READMES[0], "en"), (READMES[1], "zh")], ids=["en", "zh"])
-def test_the_audit_of_chnsenticorp_says_what_the_readme_shows(reader: Reader, page: Path, language: str) -> None:
+def test_the_audit_of_chnsenticorp_prints_what_the_readme_shows(reader: Reader, page: Path, language: str) -> None:
     (block,) = [found for found in blocks(page) if found.language == "text" and "812" in found.content]
     data = shared("data/chnsenticorp") / "data"
     compare(block, reader.types(f"textclf data audit {data} --audit.report_language {language}").stdout, tolerance=0)

@@ -1,4 +1,4 @@
-"""What a flow's command says before it starts anything."""
+"""What a flow's command reports before it starts anything."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(program: str, *arguments: str, environment: dict[str, str], folder: Path
         ("train_flow.py", ["--data.sources", SOURCES, "--data.text_column", "review"], "rows.csv lacks 'review'"),
     ],
 )
-def test_a_mistake_is_told_without_starting_prefect(
+def test_a_mistake_is_reported_without_starting_prefect(
     program: str, arguments: list[str], message: str, command_settings: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "rows.csv").write_text("text,label\n很好,正面\n", encoding="utf-8")

@@ -20,9 +20,9 @@ from textclf.tracking.store import TrackingStore
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
-    # MLflow, at its own import.
+    # Raised when MLflow is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    # MLflow, when it saves an input example.
+    # Raised when MLflow saves an input example.
     pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
 ]
 TEXTS = ["房间很干净，早餐也不错！", "屏幕糟糕，失望", "一般😀 <b>普通</b>"]
@@ -43,7 +43,7 @@ def address(place: Any, serve_pages: Any, tmp_path_factory: pytest.TempPathFacto
 
 @contextlib.contextmanager
 def serving(place: Any, folder: Path, serve_pages: Any) -> Iterator[str]:
-    """Serves the champion of a home, from a folder that has nothing to do with it."""
+    """Serves the champion of a home, from an unrelated folder."""
     command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve"]
     command += ["--model-uri", f"models:/{support.NAME}@champion", "--env-manager", "local", "--host", "127.0.0.1"]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": place.home.tracking_uri}

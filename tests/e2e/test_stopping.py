@@ -1,4 +1,4 @@
-"""A training that is stopped, as a terminal or an operator does it, and started again."""
+"""A training that a terminal or an operator stops, and that is started again."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def alone(command_settings: dict[str, str], tmp_path: Path) -> User:
 
 
 def stopped_in_training(user: User, command: list[str], number: int, *, beyond_step: int) -> tuple[int, str]:
-    """Starts a training alone, as a terminal does, and sends a signal to it and all that it started.
+    """Starts a training in its own process group, as a terminal does, and sends the group a signal.
 
     Returns:
-        The exit code, and what was printed.
+        The exit code and the output.
     """
     log = user.folder / "output.txt"
     with log.open("wb") as output:
@@ -52,12 +52,12 @@ def steps_on_disk(user: User) -> list[int]:
     return [int(seal.parent.name.removeprefix("checkpoint-")) for seal in seals]
 
 
-def test_a_stopped_training_ends_soon_and_the_same_command_goes_on(alone: User, tiny_config: Path) -> None:
+def test_a_stopped_training_ends_soon_and_the_same_command_resumes_it(alone: User, tiny_config: Path) -> None:
     command = [*TRAIN, "--config", str(tiny_config), "--training.num_train_epochs", "80"]
     command += ["--training.early_stopping_patience", "null", "--no-evaluation.baselines"]
     code, output = stopped_in_training(alone, command, signal.SIGINT, beyond_step=0)
     assert code == 130, output
-    assert "same command" in output, "the way on is told"
+    assert "same command" in output
     assert "Traceback" not in output
     [(run_id, state)] = alone.query("select run_uuid, status from runs")
     assert state == "KILLED"

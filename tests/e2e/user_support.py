@@ -1,4 +1,4 @@
-"""Someone who types commands, from a directory that has nothing to do with the repository."""
+"""A user who types commands in a directory outside the repository."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 400
 
 @dataclass(frozen=True)
 class User:
-    """Someone with a home, in a directory of their own."""
+    """A user with a home directory and a current directory."""
 
     folder: Path
     environment: dict[str, str]
@@ -29,7 +29,7 @@ class User:
         return Path(self.environment["TEXTCLF_HOME"])
 
     def types(self, command: list[str], *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end."""
+        """Runs a command to completion."""
         return subprocess.run(
             [*command, *map(str, arguments)],
             cwd=self.folder,

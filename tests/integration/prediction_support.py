@@ -1,4 +1,4 @@
-"""What the tests of batch prediction share: a small deterministic classifier in the model's place, and real files.
+"""What the tests of batch prediction share: a small deterministic classifier instead of a model, and real files.
 
 Run as a script, this file is the process that the tests kill, starve of disk space or start twice.
 """
@@ -40,12 +40,12 @@ def model(version: int = 3) -> ChosenModel:
 
 
 class WordClassifier:
-    """Positive if the text, or one of a pair, has 好, surer the shorter it is.
+    """Predicts "positive" if a text, or one of a pair, contains 好; shorter texts get higher scores.
 
     Args:
-        log: Every text that is computed is added to this file, one a line.
-        kill_at_call: The process kills itself in this call (from 1), after the texts were logged.
-        pairs: Whether it takes pairs of texts.
+        log: Every computed text is appended to this file, one per line.
+        kill_at_call: The process kills itself in this call (from 1), after logging the texts.
+        pairs: Whether it classifies pairs of texts.
     """
 
     labels = ("负面", "正面")
@@ -92,7 +92,7 @@ class WordClassifier:
 
 
 def main() -> None:
-    """Predicts as the tests ask on the command line: one JSON object."""
+    """Predicts according to the command-line argument, a JSON object."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     wanted = json.loads(sys.argv[1])
     if wanted.get("largest_file"):
@@ -106,7 +106,7 @@ def main() -> None:
         )
     except StorageError as error:
         sys.exit(str(error))
-    # getrusage would count the parent's memory, too, as it was when this process was forked.
+    # getrusage would include the parent's memory at the time of the fork.
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     print("peak KiB", status.split("VmHWM:")[1].split()[0])
 
@@ -137,7 +137,7 @@ def not_loaded() -> Any:
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Writes a test input in the format of its ending."""
+    """Writes a test input in the format that its ending names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
@@ -155,7 +155,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads an output whole; no row of it may be broken."""
+    """Reads all rows of an output; none may be broken."""
     rows: list[dict[str, Any]] = []
     for batch in DataFile.open(path).batches():
         assert not batch.broken

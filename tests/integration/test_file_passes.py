@@ -1,4 +1,4 @@
-"""A raw file is opened at most three times and read at most twice, whatever is done with it."""
+"""Every operation opens a raw file at most three times and reads it at most twice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# Lines that are too long to be rows: much to read, nearly nothing to write, so that the bytes that a process reads are
-# those of the file. A run over a small file comes first, so that everything is imported.
+# Lines that are too long to be rows are much to read and little to write, so the bytes that a process reads are those
+# of the file. A run over a small file comes first, so that everything is imported.
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -77,7 +77,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux tells how many bytes a process has read")
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts the bytes that a process has read")
 @pytest.mark.parametrize(("work", "passes"), [("prepared", 2), ("checked", 2), ("predicted", 2), ("done_before", 1)])
 def test_a_csv_is_opened_three_times_and_read_twice_or_once_if_it_was_predicted(
     files: list[Path], work: str, passes: int

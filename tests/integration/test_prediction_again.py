@@ -1,4 +1,4 @@
-"""What counts as predicted before: with real models of two stores, after an upgrade, and with `redo`."""
+"""When files count as predicted before: with real models of two stores, after an upgrade, and with `redo`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from textclf.tracking.store import TrackingStore
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
-    # MLflow, at its own import.
+    # Raised when MLflow is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    # MLflow, when it saves an input example.
+    # Raised when MLflow saves an input example.
     pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
 ]
 
@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> support.Place:
 
 
 def labels(source: Path, home: Home) -> tuple[set[str], bool]:
-    """Predicts with the registered champion; the labels that then stand in the output, and whether it was skipped."""
+    """Predicts with the registered champion; returns the labels in the output, and whether it was skipped."""
     config = PredictConfig(input=source, output=source.with_name("out.jsonl"), model=support.NAME)
     (file,) = predict_batch(config, home=home, run_id="run-1").files
     return {row["label"] for row in read_rows(file.output)}, file.skipped
@@ -49,7 +49,7 @@ def labels(source: Path, home: Home) -> tuple[set[str], bool]:
 # Models
 
 
-def test_the_same_version_of_another_store_predicts_anew(place: support.Place, tmp_path: Path) -> None:
+def test_the_same_version_in_another_store_predicts_again(place: support.Place, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.csv", reviews(3))
     homes = []
     for always in ("好评", "差评"):
@@ -62,7 +62,7 @@ def test_the_same_version_of_another_store_predicts_anew(place: support.Place, t
     assert labels(source, homes[0]) == ({"好评"}, False)
 
 
-def test_a_model_that_was_deleted_and_made_again_predicts_anew(
+def test_a_model_that_was_deleted_and_recreated_predicts_again(
     place: support.Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_rows(tmp_path / "in.csv", reviews(3))
@@ -76,7 +76,7 @@ def test_a_model_that_was_deleted_and_made_again_predicts_anew(
     assert f"with another version 1 of the model {support.NAME} by textclf {__version__}" in caplog.text
 
 
-def test_versions_that_were_not_made_of_a_logged_model_are_told_apart(place: support.Place, tmp_path: Path) -> None:
+def test_versions_without_a_logged_model_are_distinguished(place: support.Place, tmp_path: Path) -> None:
     place = place.in_home(tmp_path / "home")
     opened = TrackingStore.open(place.home)
     client = opened.client
@@ -95,7 +95,7 @@ def test_versions_that_were_not_made_of_a_logged_model_are_told_apart(place: sup
 # Upgrades
 
 
-def test_another_version_of_the_model_or_of_textclf_is_told(
+def test_another_version_of_the_model_or_of_textclf_is_logged(
     tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, output = write_rows(tmp_path / "in.csv", reviews(5)), tmp_path / "out.csv"
@@ -113,7 +113,7 @@ def test_another_version_of_the_model_or_of_textclf_is_told(
     assert f"{output} was predicted before with version 4 of the model textclf-reviews by textclf 0.0.9;" in caplog.text
 
 
-def test_records_and_shards_of_the_first_version_are_told_and_not_used(
+def test_records_and_shards_of_version_0_1_0_are_logged_and_not_used(
     tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, output = write_rows(tmp_path / "in.csv", reviews(5)), tmp_path / "out.csv"
@@ -154,7 +154,7 @@ def test_a_record_of_another_version_is_not_trusted(tmp_path: Path, home: Home) 
 # Redo
 
 
-def test_a_redo_that_was_killed_goes_on_and_the_next_one_starts_anew(tmp_path: Path, home: Home) -> None:
+def test_a_killed_redo_resumes_and_the_next_one_starts_from_scratch(tmp_path: Path, home: Home) -> None:
     source, output, log = write_rows(tmp_path / "in.csv", reviews(500)), tmp_path / "out.csv", tmp_path / "log"
     predict(home, source, output, rows_per_shard=100)
 
@@ -163,7 +163,9 @@ def test_a_redo_that_was_killed_goes_on_and_the_next_one_starts_anew(tmp_path: P
 
     killed = redo("first", kill_at_call=3)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert {row["run_id"] for row in read_rows(output)} == {"run-1"}, "the old output stays until the new one is whole"
+    assert {row["run_id"] for row in read_rows(output)} == {"run-1"}, (
+        "the old output stays until the new one is complete"
+    )
     finished = redo("second")
     assert "2 of the 5 shards" in finished.stdout
     assert [row["run_id"] for row in read_rows(output)] == ["first"] * 200 + ["second"] * 300
@@ -174,13 +176,13 @@ def test_a_redo_that_was_killed_goes_on_and_the_next_one_starts_anew(tmp_path: P
     assert {row["run_id"] for row in read_rows(output)} == {"third"}
     classifier = WordClassifier()
     predict(home, source, output, classifier=classifier, rows_per_shard=100)
-    assert classifier.texts == [], "what a redo has written is finished for others"
+    assert classifier.texts == [], "what a redo has written counts as done for later runs"
     assert sorted(path.name for path in home.predictions.iterdir()) == ["done", "locks", "redo"]
 
 
-def test_a_redo_of_a_folder_goes_on_after_the_files_that_it_has_finished(tmp_path: Path, home: Home) -> None:
+def test_a_redo_of_a_folder_resumes_after_the_files_that_it_finished(tmp_path: Path, home: Home) -> None:
     folder, output, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
-    # Equal content: the second file must not lose its shards to the first one.
+    # The files are equal: the first must not take the second one's shards.
     for name in ("a.csv", "b.csv"):
         write_rows(folder / name, reviews(300))
     predict(home, folder, output, rows_per_shard=100)
@@ -205,7 +207,7 @@ def test_equal_files_keep_their_shards_when_the_second_one_is_killed(tmp_path: P
     assert classifier.texts == [row["text"] for row in reviews(300)[200:]]
 
 
-def test_a_redo_with_a_file_that_cannot_be_used_has_ended(tmp_path: Path, home: Home) -> None:
+def test_a_redo_with_an_unusable_file_is_finished(tmp_path: Path, home: Home) -> None:
     folder, output, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
     write_rows(folder / "a.csv", reviews(3))
     (folder / "b.csv").touch()

@@ -1,4 +1,4 @@
-"""What a batch prediction does with inputs of every encoding, and with those that cannot be read."""
+"""How a batch prediction handles inputs of every encoding, and inputs that cannot be read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Home:
     ],
 )
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
-def test_utf16_and_big5_come_out_as_utf8_that_excel_knows(
+def test_utf16_and_big5_become_utf8_that_excel_recognizes(
     tmp_path: Path, home: Home, codec: str, mark: bytes, file_encoding: str, ending: str
 ) -> None:
     text = write_rows(tmp_path / f"rows.{ending}", [{"id": 1, "text": "房間很好"}, {"id": 2, "text": "太差"}])
@@ -75,9 +75,9 @@ def test_files_that_cannot_be_read_are_named_and_the_others_are_predicted(tmp_pa
     write_rows(folder / "a.csv", reviews(3))
     (folder / "gone.csv").symlink_to("nowhere.csv")
     (folder / "loop.csv").symlink_to("loop.csv")
-    # It opens, and every read fails.
+    # Opens, but every read fails.
     (folder / "memory.csv").symlink_to("/proc/self/mem")
-    # Whoever opens it waits for a writer.
+    # Opening it would wait for a writer.
     os.mkfifo(folder / "pipe.csv")
     write_rows(folder / "z.csv", reviews(3))
     with pytest.raises(DataError, match=r"(?s)3 of 5 files.*gone\.csv.*loop\.csv.*levels.*memory\.csv: .* error"):
@@ -100,7 +100,7 @@ def test_an_input_that_disappears_is_named_and_the_others_are_predicted(tmp_path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.csv", "c.csv"]
 
 
-def test_a_name_that_leaves_no_room_for_the_quarantine_file_concerns_its_file_only(tmp_path: Path, home: Home) -> None:
+def test_a_name_too_long_for_the_quarantine_file_affects_only_its_file(tmp_path: Path, home: Home) -> None:
     folder = tmp_path / "in"
     long = "长" * 78 + ".csv"
     write_rows(folder / long, [*reviews(2), {"id": "bad", "text": ""}])
@@ -128,9 +128,7 @@ def test_a_full_disk_stops_a_folder_and_keeps_what_was_done(tmp_path: Path, home
     assert classifier.texts == [row["text"] for row in reviews(20)]
 
 
-def test_quarantined_rows_name_the_input_file_also_where_another_name_was_predicted_first(
-    tmp_path: Path, home: Home
-) -> None:
+def test_quarantined_rows_have_the_new_name_of_an_input_that_was_renamed(tmp_path: Path, home: Home) -> None:
     rows = [*reviews(250), {"id": "bad", "text": ""}]
     source, log = write_rows(tmp_path / "in.csv", [rows[-1], *rows]), tmp_path / "log"
     start(home, source, tmp_path / "out.csv", log, kill_at_call=2)
@@ -143,7 +141,7 @@ def test_quarantined_rows_name_the_input_file_also_where_another_name_was_predic
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
-def test_a_missing_column_is_told_before_anything_starts(tmp_path: Path, ending: str) -> None:
+def test_a_missing_column_is_reported_before_anything_starts(tmp_path: Path, ending: str) -> None:
     source = write_rows(tmp_path / f"in.{ending}", [{"评论": "好", "店": "甲"}])
     paths = {"input": source, "output": tmp_path / "out.csv"}
     with pytest.raises(DataError, match="text_column 'text' and id_column 'nr'; its columns are '评论', '店'"):
@@ -153,7 +151,7 @@ def test_a_missing_column_is_told_before_anything_starts(tmp_path: Path, ending:
         check_inputs(PredictConfig.model_validate({**paths, "column_names": ("text", "shop")}))
 
 
-def test_what_the_first_bytes_tell_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_mistakes_in_paths_and_first_bytes_are_reported_before_anything_starts(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     with pytest.raises(ConfigError, match="does not exist"):
         check_inputs(PredictConfig(input=tmp_path / "in.csv", output=output))
@@ -168,10 +166,10 @@ def test_what_the_first_bytes_tell_is_told_before_anything_starts(tmp_path: Path
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "gb18030", "utf-16"])
-def test_only_the_first_bytes_are_looked_at(tmp_path: Path, codec: str) -> None:
+def test_only_the_first_bytes_are_checked(tmp_path: Path, codec: str) -> None:
     source = tmp_path / "in.csv"
     rows = "text\n" + "房间很好\n" * 20_000
-    # Whoever reads it all finds that it is no text.
+    # The rest of the file is not text.
     source.write_bytes(rows.encode(codec) + b"\xff\xff\xff\n" * 100_000)
     check_inputs(PredictConfig(input=source, output=tmp_path / "out.csv"))
     with pytest.raises(DataError, match="text_column 'no'; its columns are 'text'"):

@@ -1,4 +1,4 @@
-"""Batch prediction of real files, with a small deterministic classifier in the model's place."""
+"""Batch prediction of real files, with a small deterministic classifier instead of a model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ FORMATS = ["csv", "tsv", "jsonl", "parquet"]
 
 @pytest.mark.parametrize("output_ending", FORMATS)
 @pytest.mark.parametrize("input_ending", FORMATS)
-def test_every_format_goes_into_every_format(tmp_path: Path, home: Home, input_ending: str, output_ending: str) -> None:
+def test_every_format_can_be_written_as_every_format(
+    tmp_path: Path, home: Home, input_ending: str, output_ending: str
+) -> None:
     source = write_rows(tmp_path / f"in.{input_ending}", reviews(25))
     output = tmp_path / "out" / f"predicted.{output_ending}"
     (file,) = predict(home, source, output, rows_per_shard=10, probabilities=True)
@@ -106,7 +108,7 @@ def test_nul_bytes_wrong_fields_and_open_quotes_in_csv_are_quarantined(tmp_path:
     assert [row["id"] for row in read_rows(tmp_path / "out.csv")] == ["4"]
 
 
-def test_pairs_of_texts_come_out_in_order_and_each_is_computed_once(tmp_path: Path, home: Home) -> None:
+def test_pairs_of_texts_stay_in_order_and_each_is_computed_once(tmp_path: Path, home: Home) -> None:
     rows = [{"问": "好", "答": "一"}, {"问": "差", "答": "一"}, {"问": "差", "答": "好"}, {"问": " 好", "答": "一"}]
     source = write_rows(tmp_path / "in.csv", rows)
     classifier = WordClassifier(pairs=True)
@@ -157,14 +159,14 @@ def test_a_missing_second_column_is_named_with_the_field_to_set(tmp_path: Path, 
     source = write_rows(tmp_path / "in.csv", [{"text": "好", "答": "一"}])
     with pytest.raises(DataError, match=r"(?s)text_pair_column 'text_pair'; its columns are 'text', '答'.*pairs"):
         predict(home, source, tmp_path / "out.csv", classifier=WordClassifier(pairs=True))
-    with pytest.raises(ConfigError, match="both are to be read from the column 'text'"):
+    with pytest.raises(ConfigError, match="text_column and text_pair_column are both 'text'"):
         predict(home, source, tmp_path / "out.csv", classifier=WordClassifier(pairs=True), text_pair_column="text")
     assert predict(home, source, tmp_path / "out.csv", classifier=WordClassifier(pairs=True), text_pair_column="答")[
         0
     ].rows_predicted
 
 
-def test_a_second_column_for_a_model_of_single_texts_is_refused_before_any_work(tmp_path: Path, home: Home) -> None:
+def test_a_second_column_for_a_model_for_single_texts_is_refused_before_any_work(tmp_path: Path, home: Home) -> None:
     source = write_rows(tmp_path / "in.csv", [{"text": "好", "答": "一"}])
     classifier = WordClassifier()
     with pytest.raises(ConfigError, match=r"text_pair_column is '答', but the model textclf-reviews version 3"):
@@ -183,7 +185,7 @@ def test_another_second_column_is_another_job(tmp_path: Path, home: Home) -> Non
     assert labels == ["正面", "负面"]
 
 
-def test_a_row_of_one_megabyte_is_predicted_if_the_model_takes_it(tmp_path: Path, home: Home) -> None:
+def test_a_row_of_one_megabyte_is_predicted_if_the_model_allows_it(tmp_path: Path, home: Home) -> None:
     source = write_rows(tmp_path / "in.csv", [{"text": "好" * 350_000}, {"text": "差"}])
     classifier = WordClassifier(cleaning=CleaningConfig(max_characters=1_000_000))
     (file,) = predict(home, source, tmp_path / "out.parquet", classifier=classifier)
@@ -191,7 +193,7 @@ def test_a_row_of_one_megabyte_is_predicted_if_the_model_takes_it(tmp_path: Path
     assert read_rows(tmp_path / "out.parquet")[0]["text"] == "好" * 350_000
 
 
-def test_a_stale_quarantine_file_goes_when_no_row_is_bad(tmp_path: Path, home: Home) -> None:
+def test_a_stale_quarantine_file_is_removed_when_no_row_is_bad(tmp_path: Path, home: Home) -> None:
     source = write_rows(tmp_path / "in.csv", [{"text": "好", "n": "1"}, {"text": "", "n": "2"}])
     (file,) = predict(home, source, tmp_path / "out.csv")
     assert file.quarantine is not None and file.quarantine.exists()
@@ -229,7 +231,7 @@ def test_a_gold_label_in_the_input_stays(tmp_path: Path, home: Home) -> None:
     assert (last["label"], last["predicted_label"]) == ("负面", "正面")
 
 
-def test_the_same_text_is_computed_once_a_shard(tmp_path: Path, home: Home) -> None:
+def test_the_same_text_is_computed_once_per_shard(tmp_path: Path, home: Home) -> None:
     source = write_rows(tmp_path / "in.csv", [{"text": text} for text in ["好", "差", "好", " 好 "] * 5])
     classifier = WordClassifier()
     predict(home, source, tmp_path / "out.csv", classifier=classifier)
@@ -238,7 +240,7 @@ def test_the_same_text_is_computed_once_a_shard(tmp_path: Path, home: Home) -> N
 
 
 @pytest.mark.parametrize("file_encoding", ["auto", "gb18030"])
-def test_gb18030_comes_out_as_utf8_that_excel_knows(tmp_path: Path, home: Home, file_encoding: str) -> None:
+def test_gb18030_becomes_utf8_that_excel_recognizes(tmp_path: Path, home: Home, file_encoding: str) -> None:
     source = tmp_path / "in.csv"
     source.write_bytes("编号,评论\n1,房间很好\n2,服务很差\n".encode("gb18030"))
     predict(home, source, tmp_path / "out.csv", text_column="评论", id_column="编号", file_encoding=file_encoding)
@@ -330,7 +332,7 @@ def test_a_folder_gives_a_folder_with_files_of_the_same_names(tmp_path: Path, ho
     assert sorted(path.name for path in output.iterdir()) == sorted([*names, "a.csv.quarantine.jsonl"])
 
 
-def test_the_next_run_takes_only_new_and_changed_files(tmp_path: Path, home: Home) -> None:
+def test_the_next_run_predicts_only_new_and_changed_files(tmp_path: Path, home: Home) -> None:
     folder, output = tmp_path / "in", tmp_path / "out"
     write_rows(folder / "monday.csv", [{"text": "好一"}])
     write_rows(folder / "tuesday.csv", [{"text": "好二"}])
@@ -367,7 +369,7 @@ def test_an_empty_folder_has_nothing_to_predict(tmp_path: Path, home: Home) -> N
     assert predict(home, tmp_path / "in", tmp_path / "out") == ()
 
 
-def test_a_file_done_before_is_not_done_again_unless_something_changed(tmp_path: Path, home: Home) -> None:
+def test_a_file_is_predicted_again_only_if_something_changed(tmp_path: Path, home: Home) -> None:
     source = write_rows(tmp_path / "in.csv", [*reviews(5), {"id": "bad", "text": ""}])
     output = tmp_path / "out.csv"
 
@@ -383,7 +385,7 @@ def test_a_file_done_before_is_not_done_again_unless_something_changed(tmp_path:
     assert not computed(batch_size=7)
     assert computed(redo=True)
     assert computed(version=4)
-    assert computed(), "version 4's output stands there now"
+    assert computed(), "the output is version 4's now"
     assert computed(probabilities=True)
     assert computed()
     with output.open("a") as file:
@@ -397,7 +399,7 @@ def test_a_file_done_before_is_not_done_again_unless_something_changed(tmp_path:
     assert not computed(), "the same content under another name"
 
 
-def test_a_damaged_record_means_that_the_file_is_done_again(tmp_path: Path, home: Home) -> None:
+def test_a_file_with_a_damaged_record_is_predicted_again(tmp_path: Path, home: Home) -> None:
     source = write_rows(tmp_path / "in.csv", reviews(5))
     predict(home, source, tmp_path / "out.csv")
     (record,) = (home.predictions / "done").iterdir()
@@ -414,7 +416,7 @@ def test_two_files_with_the_same_content_are_two_outputs(tmp_path: Path, home: H
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, home: Home, ending: str) -> None:
+def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path, home: Home, ending: str) -> None:
     source = write_rows(tmp_path / f"in.{ending}", [*reviews(450), {"id": "bad", "text": ""}, *reviews(510)[450:]])
     output, log = tmp_path / f"out.{ending}", tmp_path / "log"
     for _ in range(2):
@@ -435,7 +437,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, home: Home, endin
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.soak)])
-def test_a_run_killed_at_any_moment_leaves_a_whole_output_or_none(tmp_path: Path, home: Home, kills: int) -> None:
+def test_a_run_killed_at_any_moment_leaves_a_complete_output_or_none(tmp_path: Path, home: Home, kills: int) -> None:
     rows = reviews(1000 * kills)
     source, output, log = write_rows(tmp_path / "in.csv", rows), tmp_path / "out.csv", tmp_path / "log"
     request = {
@@ -458,7 +460,7 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_output_or_none(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "in.csv", "log", "out.csv"]
 
 
-def test_a_damaged_shard_is_made_again(tmp_path: Path, home: Home) -> None:
+def test_a_damaged_shard_is_predicted_again(tmp_path: Path, home: Home) -> None:
     source, output, log = write_rows(tmp_path / "in.csv", reviews(300)), tmp_path / "out.csv", tmp_path / "log"
     start(home, source, output, log, kill_at_call=3)
     part = next(home.predictions.glob("*/00000/rows"))
@@ -495,7 +497,7 @@ def test_a_full_disk_keeps_what_was_predicted(
     assert [row["id"] for row in read_rows(output)] == [row["id"] for row in rows]
 
 
-def test_two_processes_share_one_file_without_doing_it_twice(tmp_path: Path, home: Home) -> None:
+def test_two_processes_do_not_predict_the_same_file_twice(tmp_path: Path, home: Home) -> None:
     source, output, log = write_rows(tmp_path / "in.csv", reviews(1000)), tmp_path / "out.csv", tmp_path / "log"
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(start, home, source, output, log) for _ in range(2)]
@@ -505,7 +507,7 @@ def test_two_processes_share_one_file_without_doing_it_twice(tmp_path: Path, hom
     assert len(read_rows(output)) == 1000
 
 
-def test_the_second_process_says_whom_it_waits_for(
+def test_the_second_process_logs_which_process_it_waits_for(
     tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, output = write_rows(tmp_path / "in.csv", reviews(10)), tmp_path / "out.csv"
@@ -547,7 +549,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, home: H
     assert predict(home, source, tmp_path / "out.csv")[0].rows_read == 31
 
 
-def test_probabilities_that_are_no_numbers_are_not_written(tmp_path: Path, home: Home) -> None:
+def test_nan_probabilities_are_not_written(tmp_path: Path, home: Home) -> None:
     class Broken(WordClassifier):
         def predict(self, *texts: Any, **settings: Any) -> Any:
             return super().predict(*texts, **settings) * np.float32("nan")
@@ -568,7 +570,7 @@ def test_a_home_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_memory_does_not_grow_with_the_length_of_the_file(tmp_path: Path, home: Home, ending: str) -> None:
     peaks = []
-    # The shorter file is long enough for Arrow's memory pools to have grown to their size.
+    # With the shorter file, Arrow's memory pools have already reached their full size.
     for count in (24_000, 64_000):
         rows = [{**row, "note": "备注" * 100} for row in reviews(count)]
         source = write_rows(tmp_path / f"in{count}.{ending}", rows)
@@ -576,11 +578,11 @@ def test_memory_does_not_grow_with_the_length_of_the_file(tmp_path: Path, home: 
         done = start(home, source, tmp_path, tmp_path / "log", config=settings)
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout.rsplit(maxsplit=1)[-1]))
-    # Held in memory, the 40,000 rows more would be over 60 MB.
+    # The additional 40,000 rows would take over 60 MB in memory.
     assert peaks[1] - peaks[0] < 30_000
 
 
-def test_the_log_says_what_was_done(tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_summarizes_a_file(tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture) -> None:
     rows = [*[{"text": "好"}] * 3, {"text": "差"}, {"text": None}, {"text": "一\n行"}]
     source = write_rows(tmp_path / "in.jsonl", rows)
     caplog.set_level(logging.INFO)

@@ -1,4 +1,4 @@
-"""The audit's report in a real browser: wide and narrow, light and dark, in both languages."""
+"""The audit report in a real browser: wide and narrow, light and dark, in both languages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
-# A character that the font lacks is drawn as a box: the same picture for every one.
+# Characters that the font lacks are all drawn as the same box.
 PICTURES = """async texts => {
     await document.fonts.ready;
     const draw = text => {
@@ -55,7 +55,7 @@ def test_the_report_can_be_read(browser: Browser, tmp_path: Path, language: Lang
     page.close()
 
 
-def test_chinese_that_was_drawn_before_the_font_was_ready_leaves_no_boxes(browser: Browser, tmp_path: Path) -> None:
+def test_chinese_drawn_before_the_font_is_ready_leaves_no_boxes(browser: Browser, tmp_path: Path) -> None:
     report = write_html(support.bad_findings(), tmp_path / "report.html", language="zh")
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto(report.as_uri())

@@ -1,4 +1,4 @@
-"""The pages that people look at, in a real browser: runs, artifacts and forms in Prefect, runs and models in MLflow."""
+"""Pages in a real browser: runs, artifacts and forms in Prefect, runs and models in MLflow."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TestPrefect:
         for key in ("download", "data-report", "data-audit", "tokens", "training", "metrics", "decision"):
             page.get_by_text(key.upper(), exact=True).or_(page.get_by_text(key, exact=True)).first.wait_for()
 
-    def test_the_metrics_stand_beside_the_baselines_with_label_names(self, page: Page, deployed: Any) -> None:
+    def test_the_metrics_appear_next_to_the_baselines_with_label_names(self, page: Page, deployed: Any) -> None:
         artifact = deployed.server.artifacts(deployed.trained["id"])["metrics"]["id"]
         page.goto(f"{deployed.server.address}/artifacts/artifact/{artifact}")
         for text in ("fine-tuned", "majority", "tfidf-logistic-regression", "负面", "正面"):
@@ -47,7 +47,7 @@ class TestPrefect:
         page.goto(f"{deployed.server.address}/runs/flow-run/{deployed.failed['id']}")
         page.get_by_text(re.compile(r"'review' \(data\.text_column\)")).first.wait_for()
 
-    def test_the_form_helps_and_keeps_to_the_limits(self, page: Page, deployed: Any) -> None:
+    def test_the_form_has_help_and_enforces_limits(self, page: Page, deployed: Any) -> None:
         deployment = deployed.deployments["predict"]["id"]
         field = PredictConfig.model_fields["batch_size"]
         page.goto(f"{deployed.server.address}/deployments/deployment/{deployment}/run")
@@ -60,11 +60,11 @@ class TestPrefect:
 
 @pytest.fixture(scope="module")
 def mlflow_address(deployed: Any, serve_pages: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bare `mlflow ui` in the home directory, as people start it."""
+    """Plain `mlflow ui` in the home directory, as users start it."""
     home = deployed.server.home
     command = [str(Path(sys.executable).with_name("mlflow")), "ui", "--workers", "1"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    # Jobs on traces of language models: seven processes that nothing here uses.
+    # Jobs for traces of language models: seven processes that nothing here uses.
     environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     log = tmp_path_factory.mktemp("mlflow") / "log"
     with serve_pages(command, folder=home, environment=environment, log=log, health="/health") as address:
@@ -88,7 +88,7 @@ class TestMlflow:
         page.get_by_role("link", name=re.compile(r"^tiny-\d+")).first.click()
         page.get_by_role("link", name="test/f1_macro", exact=True).wait_for()
 
-    def test_the_report_of_the_audit_stands_among_the_artifacts_of_a_run(
+    def test_the_audit_report_is_among_the_artifacts_of_a_run(
         self, page: Page, deployed: Any, mlflow_address: str
     ) -> None:
         folder = next((deployed.server.home / "mlruns" / "textclf-tiny").glob("*/artifacts/data"))

@@ -1,4 +1,4 @@
-"""What each output format looks like, and that values survive it."""
+"""What each output format looks like, and whether values survive it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textclf.prediction.outputs import AddedColumn, Sink, added_columns, make_sink, to_json
+from textclf.prediction.outputs import Sink, added_columns, make_sink, to_json
 from textclf.reading.data_file import DataFile
 
-ADDED = [AddedColumn("label", "text"), AddedColumn("score", "number"), AddedColumn("at", "time")]
+ADDED = pa.schema([("label", pa.string()), ("score", pa.float32()), ("at", pa.timestamp("us", tz="UTC"))])
 AT = datetime.datetime(2026, 11, 5, 8, 15, tzinfo=datetime.UTC)
 TEXT_SCHEMA = pa.schema([("text", pa.string()), ("shop", pa.string())])
 
 
 def written(sink: Sink, folder: Path, *shards: list[dict[str, Any]]) -> tuple[bytes, int]:
-    """The assembled file of some shards, and how many rows were escaped."""
+    """Returns the file assembled from some shards, and how many rows were escaped."""
     parts = []
     escaped = 0
     for index, rows in enumerate(shards):
@@ -36,9 +36,9 @@ def written(sink: Sink, folder: Path, *shards: list[dict[str, Any]]) -> tuple[by
     return stream_out.getvalue(), escaped
 
 
-def test_added_columns_come_in_a_fixed_order() -> None:
+def test_added_columns_have_a_fixed_order() -> None:
     columns = added_columns(["text"], with_row=True, probability_labels=["负面", "正面"])
-    assert [column.name for column in columns] == [
+    assert columns.names == [
         "row",
         "label",
         "score",
@@ -59,13 +59,13 @@ def test_added_columns_come_in_a_fixed_order() -> None:
         (["text", "label", "predicted_label"], "predicted_predicted_label"),
     ],
 )
-def test_an_added_column_gives_way_to_the_inputs_column(input_columns: list[str], name: str) -> None:
-    columns = [column.name for column in added_columns(input_columns, with_row=False, probability_labels=[])]
+def test_an_added_column_gives_way_to_a_column_of_the_input(input_columns: list[str], name: str) -> None:
+    columns = added_columns(input_columns, with_row=False, probability_labels=[]).names
     assert columns[0] == name
     assert not set(columns) & set(input_columns)
 
 
-def test_csv_is_quoted_so_that_every_value_comes_back(tmp_path: Path) -> None:
+def test_csv_is_quoted_so_that_every_value_survives(tmp_path: Path) -> None:
     values = ['逗号,引号"换行\n回车\r两者\r\n完', " 空格 ", "", "制表\t符", '"', "'=1+1"]
     rows = [{"text": value, "shop": "店"} for value in values]
     content, escaped = written(make_sink("csv", TEXT_SCHEMA, ADDED, byte_order_mark=False), tmp_path, rows)
@@ -112,12 +112,12 @@ def test_json_lines_keep_each_rows_own_keys_and_types(tmp_path: Path) -> None:
     assert "好" in content.decode()
 
 
-def test_json_has_null_for_what_json_cannot_say() -> None:
+def test_json_has_null_for_what_json_cannot_express() -> None:
     value = {"a": float("nan"), "b": [float("inf"), 1.5], "c": b"\x00\xff", "d": decimal.Decimal("1.10")}
     assert json.loads(to_json(value)) == {"a": None, "b": [None, 1.5], "c": "AP8=", "d": "1.10"}
 
 
-def test_parquet_keeps_the_types_of_the_input_and_has_a_row_group_a_shard(tmp_path: Path) -> None:
+def test_parquet_keeps_the_types_of_the_input_and_has_one_row_group_per_shard(tmp_path: Path) -> None:
     table = pa.table(
         {
             "text": pa.array(["好", "差"]),

@@ -1,4 +1,4 @@
-"""Names that the data brought show as they are on the pages that people read."""
+"""Names from the data appear literally on the pages that people read."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
-"""Batch prediction of files with a registered model: shard by shard, so that a killed run goes on where it stopped.
+"""Batch prediction of files with a registered model, shard by shard, so that a killed run resumes where it stopped.
 
 A file is read in shards of `rows_per_shard` rows. Each shard is checked, predicted and committed as a unit
-(`textclf.prediction.ledger`); the output is put together from the shards and takes its place at once. What is
-committed is never computed again. Rows that cannot be predicted go to the quarantine file beside the output, one
-JSON object a line with `source` (name of the input file), `row` (number in it, from 1, a header line not counted),
-`reason` and `content` (the row's values, or its text where it could not be read); there is no such file if there is no
-such row.
+(`textclf.prediction.ledger`) and never computed again; the output is assembled from the shards and replaced atomically.
+Rows that cannot be predicted go to the quarantine file next to the output, which exists only if there are such rows:
+one JSON object per line with `source` (the input file's name), `row` (from 1, not counting a header line), `reason` and
+`content` (the row's values, or its text if it could not be parsed).
 
-Ids are not looked at: two rows with the same id, or with none, are two predicted rows.
+Ids are not interpreted: rows that share an id, or have none, are all predicted.
 """
 
 from __future__ import annotations
@@ -42,18 +41,10 @@ logger = logging.getLogger(__name__)
 def predict_batch(config: PredictConfig, *, home: Home, run_id: str) -> PredictionSummary:
     """Predicts a file, or each new file of a folder, with the registered model behind an alias.
 
-    Args:
-        config: What to predict, with which model, to where.
-        home: Where MLflow's store and the record of finished files lie.
-        run_id: This run, written to each row.
-
-    Returns:
-        What was done, file by file; files that were done before are marked.
-
     Raises:
-        ModelNotFoundError: There is no model behind the alias.
+        ModelNotFoundError: The alias refers to no model.
         TrackingError: MLflow's store failed.
-        TextclfError: As `predict_files`.
+        TextclfError: As for `predict_files`.
     """
     started = time.monotonic()
     store = TrackingStore.open(home)
@@ -67,39 +58,35 @@ def predict_batch(config: PredictConfig, *, home: Home, run_id: str) -> Predicti
 def predict_files(
     config: PredictConfig, model: ChosenModel, load: Callable[[], Classifier], *, run_id: str, folder: Path
 ) -> tuple[PredictedFile, ...]:
-    """Predicts a file, or each supported file of a folder, that was not done before.
+    """Predicts a file, or each supported file of a folder, unless it was predicted before.
 
     Args:
         config: What to predict and how.
-        model: The registered model; its name and version are written to each row.
-        load: Loads it; called only if there is something to predict.
-        run_id: This run, written to each row that it predicts. Rows that an earlier, killed run committed keep that
-            run's id and time.
-        folder: Where shards and records are kept; they must outlive the process to be of use.
+        model: Its name and version are written to each row.
+        load: Loads the model; called only if there is something to predict.
+        run_id: Written to each row that this run predicts; rows that a killed run committed keep its id and time.
+        folder: Holds shards and records; must outlive the process.
 
     Returns:
-        One record for each file, in the order of `list_inputs`; `skipped` where the file was done before and `redo` is
-        off.
+        One record per file, in the order of `list_inputs`; `skipped` if it was predicted before and `redo` is off.
 
     Raises:
-        ConfigError: The paths cannot be used, or the text columns do not suit the model.
-        DataError: A file cannot be used: empty, damaged, of another format than its ending says, without the text
-            columns, or changed while it was read. In a folder the other files are predicted first, and all files that
-            cannot be used or read are named.
-        ModelError: The model cannot be loaded, or returns something other than one finite probability for each text
-            and label.
+        ConfigError: The paths cannot be used, or the text columns do not fit the model.
+        DataError: A file is empty, damaged, not in the format of its ending, lacks a column, or changed while it was
+            read. The other files of a folder are predicted first, and all failed files are listed.
+        ModelError: The model cannot be loaded or does not return one finite probability per text and label.
         StorageError: The input file cannot be read, the disk is full, an output cannot be written, or rows are lost.
-            Committed shards stay.
+            Committed shards are kept.
     """
     pairs = list_inputs(config)
     if not pairs:
         logger.info("Nothing to predict: %s has no file that ends in %s.", config.input, ", ".join(FORMATS))
-    failures = _Failures(of_folder=config.input.expanduser().is_dir())
+    failures: list[str] | None = [] if config.input.expanduser().is_dir() else None
     done: dict[Path, PredictedFile] = {}
     pending: list[tuple[DataFile, Ledger]] = []
     with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:
         for path, output in pairs:
-            with failures.collected(path):
+            with _collected(failures, path):
                 source = open_input(path, config)
                 ledger = Ledger(folder, job_key(source, output, config, model), output, redo)
                 if file := ledger.finished(path):
@@ -112,13 +99,14 @@ def predict_files(
             column = _text_pair_column(config, classifier, model)
             run = Run(config, model, classifier, column, run_id, predicted_at=datetime.now(UTC).replace(microsecond=0))
             for source, ledger in pending:
-                with failures.collected(source.path), ledger.locked():
+                with _collected(failures, source.path), ledger.locked():
                     # Another process may have finished it while this one waited.
                     done[source.path] = ledger.finished(source.path) or FileJob(run, source, ledger).predict()
-    if failures.messages:
+    if failures:
         raise DataError(
-            f"{len(failures.messages)} of {len(pairs)} files in {config.input} could not be predicted; the others are "
-            f"done.\n{first_lines(sorted(failures.messages))}\nFix these files or move them away, and start again."
+            f"{len(failures)} of {len(pairs)} files in {config.input} could not be predicted; the others are "
+            f"done.\n{first_lines(sorted(failures))}\nFix these files or move them out of the folder, and run "
+            "the same command again: files that are done are skipped."
         )
     return tuple(done[path] for path, _ in pairs)
 
@@ -128,31 +116,25 @@ def _text_pair_column(config: PredictConfig, classifier: Classifier, model: Chos
         if config.text_pair_column is not None:
             raise ConfigError(
                 f"text_pair_column is {config.text_pair_column!r}, but the model {model.name} version {model.version} "
-                "classifies single texts.\nLeave text_pair_column out, or choose a model of pairs."
+                "classifies single texts.\nLeave text_pair_column out, or choose a model for pairs."
             )
         return None
     column = config.text_pair_column or "text_pair"
     if column == config.text_column:
         raise ConfigError(
-            f"The model {model.name} version {model.version} classifies pairs of texts, but both are to be read from "
-            f"the column {column!r}.\nSet text_column and text_pair_column to two columns."
+            f"The model {model.name} version {model.version} classifies pairs of texts, but text_column and "
+            f"text_pair_column are both {column!r}.\nSet them to two different columns."
         )
     return column
 
 
-class _Failures:
-    """What is wrong with single files of a folder; the failure of a file that was named itself is raised at once."""
-
-    def __init__(self, *, of_folder: bool) -> None:
-        self.messages: list[str] = []
-        self._of_folder = of_folder
-
-    @contextmanager
-    def collected(self, path: Path) -> Iterator[None]:
-        try:
-            yield
-        except (DataError, InputError) as error:
-            if not self._of_folder:
-                raise
-            logger.error("%s was not predicted: %s", printable(path), error)
-            self.messages.append(f"{printable(path.name)}: {error}")
+@contextmanager
+def _collected(failures: list[str] | None, path: Path) -> Iterator[None]:
+    """Collects a file's failure; without a list (the input is a single file) it is raised immediately."""
+    try:
+        yield
+    except (DataError, InputError) as error:
+        if failures is None:
+            raise
+        logger.error("%s was not predicted: %s", printable(path), error)
+        failures.append(f"{printable(path.name)}: {error}".replace("\n", "\n    "))

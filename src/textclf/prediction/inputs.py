@@ -1,4 +1,4 @@
-"""Which files a batch prediction reads and writes, and what a source file looks like."""
+"""Which files a batch prediction reads and writes, and which columns its inputs have."""
 
 from __future__ import annotations
 
@@ -25,22 +25,17 @@ QUARANTINE_ENDING = ".quarantine.jsonl"
 
 
 def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
-    """Pairs each input file with the file that its predictions go to, and checks the paths before any work.
+    """Pairs each input file with its output file, and checks all paths before any work begins.
 
-    Of a folder, the files directly in it are taken that end in .csv, .tsv, .jsonl, .ndjson or .parquet; hidden files,
-    Office's lock files (`~$…`) and quarantine files of an earlier prediction are not.
-
-    Args:
-        config: Its `input` is a file and its `output` a file; or both are folders, and each output file has the
-            name of its input file.
+    `input` and `output` are both files, or both folders; in folders an output has its input's name. Only files directly
+    in the folder that end in .csv, .tsv, .jsonl, .ndjson or .parquet are read, except hidden files, Office's lock files
+    (`~$…`) and quarantine files.
 
     Returns:
-        Absolute paths (input, output), by name; none for a folder without such files.
+        Absolute paths (input, output), by name; empty for a folder without such files.
 
     Raises:
-        ConfigError: Paths that cannot be used, all of them in one message: the input does not exist, the output's
-            ending names no format, the output is the input or lies inside the input folder, a file stands where a
-            folder is needed or the other way round, the output must not be written to.
+        ConfigError: Lists every path that cannot be used and why.
         StorageError: The input folder cannot be listed.
     """
     try:
@@ -53,15 +48,15 @@ def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
 
 
 def check_inputs(config: PredictConfig) -> None:
-    """Finds what paths and the first bytes of a single input file can tell of a prediction that cannot work.
+    """Checks the paths and, for a single input file, its first bytes, before anything is started.
 
-    The files of a folder are left to the prediction, which does the others when one cannot be used.
+    Files of a folder are left to the prediction itself, which skips those that cannot be used.
 
     Raises:
         ConfigError: The paths cannot be used.
-        DataError: The input file is of another format than its ending says, its header line cannot be read, or it has
-            no column of a configured name. The columns of JSON lines are not looked at: each row may have others.
-        StorageError: It cannot be read.
+        DataError: The input file is not in the format of its ending, its header line cannot be read, or it lacks a
+            configured column (not checked for JSON lines, where each row may have other columns).
+        StorageError: The input file cannot be read.
     """
     pairs = list_inputs(config)
     if config.input.expanduser().is_dir():
@@ -73,17 +68,17 @@ def check_inputs(config: PredictConfig) -> None:
 
 
 def printable(name: str | Path) -> str:
-    r"""Writes a name so that it can be logged and stored: its bytes that are not UTF-8 as `\xNN`."""
+    r"""Makes a name safe to log and store: bytes that are not UTF-8 become `\xNN`."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
 class InputError(StorageError):
-    """An input file cannot be read, which concerns no other file."""
+    """One input file cannot be read; other files are not affected."""
 
 
 @contextmanager
 def reading_input() -> Iterator[None]:
-    """Turns a failure to read, inside the block, into an `InputError`."""
+    """Turns a `StorageError` of the block into an `InputError`."""
     try:
         yield
     except StorageError as error:
@@ -91,13 +86,8 @@ def reading_input() -> Iterator[None]:
 
 
 def quarantine_path(output: Path) -> Path:
-    """The file beside an output that holds the rows that could not be predicted.
-
-    Example:
-        >>> quarantine_path(Path("out/reviews.csv")).name
-        'reviews.csv.quarantine.jsonl'
-    """
-    # The whole name, ending included: reviews.csv and reviews.jsonl of one folder must not share it.
+    """Returns the file next to an output that holds the rows that could not be predicted."""
+    # The ending stays in the name: reviews.csv and reviews.jsonl in one folder must not share a quarantine file.
     return output.with_name(output.name + QUARANTINE_ENDING)
 
 
@@ -105,8 +95,8 @@ def open_input(path: Path, config: PredictConfig) -> DataFile:
     """Opens an input file.
 
     Raises:
-        DataError: It cannot be used as what its ending says, its name is not UTF-8, or it was changed meanwhile.
-        InputError: It cannot be read.
+        DataError: The file is not in the format of its ending, its name is not UTF-8, or it changed meanwhile.
+        InputError: The file cannot be read.
     """
     if not _is_utf8(path):
         raise DataError(f"The name of the input file {printable(path)} is not valid UTF-8.\nRename it.")
@@ -119,54 +109,44 @@ def _options(config: PredictConfig) -> ReadingOptions:
 
 
 def check_columns(path: Path, columns: Sequence[str], config: PredictConfig, text_pair_column: str | None) -> None:
-    """Makes sure that an input has the columns that are to be read.
+    """Makes sure that an input has the configured columns.
 
     Raises:
-        DataError: It lacks one; the message names the field to set and the columns that there are.
+        DataError: Names the missing columns, the fields to set, and the columns found.
     """
-    wanted = {
-        "text_column": config.text_column,
-        "text_pair_column": text_pair_column,
-        "id_column": config.id_column,
-    }
+    wanted = {"text_column": config.text_column, "text_pair_column": text_pair_column, "id_column": config.id_column}
     missing = [f"{field} '{name}'" for field, name in wanted.items() if name is not None and name not in columns]
     if missing:
         raise DataError(
             f"{path} does not have the configured {' and '.join(missing)}; its columns are "
             f"{', '.join(map(repr, columns)) or 'none'}.\n"
             f"{'The model classifies pairs of texts. ' if text_pair_column else ''}"
-            "Name the right column in the configuration, or, for a CSV or TSV file without a header line, give "
-            "column_names."
+            "Set the name of the right column, or column_names for a CSV or TSV file without a header line."
         )
 
 
 def wants_byte_order_mark(file: DataFile) -> bool:
-    """Tells whether a CSV or TSV output begins with U+FEFF.
+    """Returns whether a CSV or TSV output begins with U+FEFF.
 
-    True if the input does, and for an input in another encoding than UTF-8: whoever works in a program that writes it
-    (Excel on a Chinese system) could not read UTF-8 there without the mark.
+    It does if the input does, or if the input is not UTF-8: the program that wrote such a file (Excel on a Chinese
+    system) recognizes UTF-8 only by the mark.
     """
     return file.has_byte_order_mark or file.encoding in ("gb18030", "big5", "utf-16")
 
 
 def output_schema(file: DataFile) -> pa.Schema:
-    """Names and types of an input's columns in the output.
+    """Returns the names and types that an input's columns have in the output.
 
-    Returns:
-        Parquet's own types; text for CSV and TSV; for JSON lines, of which all rows are read because any may bring new
-        keys, a column's type if all its values are of one (null aside), else text, into which other values go as JSON.
+    Parquet keeps its types; CSV and TSV have text. JSON lines are read completely, because any row may add keys: a
+    column whose values (null aside) all have one type gets that type, any other is text that holds JSON.
 
     Raises:
-        DataError: The file cannot be read as what it is.
-        StorageError: It cannot be read.
+        DataError: The file is damaged.
+        StorageError: The file cannot be read.
     """
     if file.format == "parquet":
-        return pa.schema(
-            [
-                pa.field(column.name, getattr(column.type, "storage_type", column.type), column.nullable)
-                for column in parquet_schema(file.path)
-            ]
-        )
+        columns = [(column, getattr(column.type, "storage_type", column.type)) for column in parquet_schema(file.path)]
+        return pa.schema([pa.field(column.name, kind, column.nullable) for column, kind in columns])
     if file.format != "jsonl":
         return pa.schema([pa.field(name, pa.string()) for name in file.columns])
     kinds: dict[str, set[Kind | None]] = {}
@@ -178,10 +158,9 @@ def output_schema(file: DataFile) -> pa.Schema:
 
 
 def row_count(file: DataFile) -> int | None:
-    """The number of rows where the file says so (Parquet), else None."""
+    """Returns the number of rows if the file states it (Parquet), else None."""
     if file.format != "parquet":
         return None
-
     with reading(file.path):
         return int(pq.read_metadata(file.path).num_rows)
 
@@ -211,7 +190,9 @@ def _pair_paths(config: PredictConfig) -> tuple[list[tuple[Path, Path]], list[st
         elif target.suffix.lower() not in FORMATS:
             problems.append(f"output {target} has the ending '{target.suffix}': expected one of {endings}")
         elif target.name.endswith(QUARANTINE_ENDING):
-            problems.append(f"output {target} has the ending {QUARANTINE_ENDING}, which is kept for quarantine files")
+            problems.append(
+                f"output {target} has the ending {QUARANTINE_ENDING}, which is reserved for quarantine files"
+            )
         pairs = [(source, target)]
     else:
         problems.append(f"input {source} does not exist")
@@ -223,7 +204,7 @@ def _pair_paths(config: PredictConfig) -> tuple[list[tuple[Path, Path]], list[st
     folder = target if source.is_dir() else target.parent
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not problems and not existing.is_dir():
-        problems.append(f"output {target} cannot be made: {existing} is a file")
+        problems.append(f"output {target} cannot be created: {existing} is a file")
     if not problems and not os.access(existing, os.W_OK | os.X_OK):
         problems.append(f"output {target} cannot be written: no permission to write to {existing}")
     return pairs, problems
@@ -246,7 +227,7 @@ def _files_in(folder: Path) -> list[Path]:
         else:
             others += 1
     if others:
-        logger.info("%d files in %s are left alone: other endings than %s.", others, folder, ", ".join(FORMATS))
+        logger.info("%d files in %s are ignored: their endings are not %s.", others, folder, ", ".join(FORMATS))
     return found
 
 
@@ -254,7 +235,7 @@ def _is_file_or_unknown(path: Path) -> bool:
     try:
         return path.is_file() or (path.is_symlink() and not path.exists())
     except OSError:
-        # That it cannot be read is told when its turn comes.
+        # Reported when the file is opened.
         return True
 
 
@@ -262,5 +243,5 @@ def _same_file(path: Path, output: Path) -> bool:
     try:
         return path.samefile(output)
     except OSError:
-        # One of them is not there, or cannot be read, which is told when its turn comes.
+        # One does not exist, or cannot be read, which is reported when it is opened.
         return False

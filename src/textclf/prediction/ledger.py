@@ -1,16 +1,13 @@
-"""What a batch prediction remembers between runs: committed shards, finished files, and who is at work.
+"""What a batch prediction remembers between runs, in `<home>/predictions/`.
 
-All of it lies under `<home>/predictions/`:
+    <job key>/00000/   a committed shard: `rows`, `quarantine` and a manifest with their sha256
+    done/              one record per finished output
+    redo/              one id per unfinished `redo`
+    locks/             one file per job and per output that was ever locked
 
-    <job key>/00000/   a committed shard: `rows`, `quarantine` and the manifest with their sha256
-    done/              one record for each finished output
-    redo/              one id for each `redo` that has not ended
-    locks/             one file for each job and each output that was ever locked
-
-The job key digests everything that the predicted rows depend on, so that a shard is used again only where it would
-come out the same. A redo has job folders of its own, so that it resumes its own shards and no others. A job's folder
-goes when its file is finished; one whose input changed after a killed run stays and may be deleted by hand whenever
-nothing runs.
+The job key digests everything that the predicted rows depend on, so a shard is reused only if predicting it again would
+give the same rows. A redo has its own job folders and resumes only those. A job's folder is removed when its file is
+finished; a folder whose input changed after a killed run stays, and may be deleted while no prediction runs.
 """
 
 from __future__ import annotations
@@ -37,8 +34,10 @@ from textclf.registry.versions import ChosenModel
 
 logger = logging.getLogger(__name__)
 
-# Raised when the same input and model would give other part files than before.
+# Increased when the same input and model give different part files than before.
 _PART_FORMAT = 2
+# Every other setting changes the rows, or how they are divided into shards.
+_WITHOUT_EFFECT = {"input", "output", "model", "alias", "batch_size", "redo"}
 _MEGABYTE = 1e6
 
 
@@ -46,21 +45,21 @@ class ShardRecord(Record):
     """One committed shard."""
 
     first_row: int
-    """Number of its first row in the input, from 1."""
+    """In the input, from 1."""
     rows_read: int
     rows_predicted: int
     rows_escaped: int
-    """Rows in which a tab or line break had to be written as two characters (TSV)."""
+    """Rows in which a tab or line break was written as two characters (TSV)."""
     label_counts: dict[str, int]
     reasons: dict[str, int]
-    """How many rows were quarantined, by reason."""
+    """Quarantined rows by reason."""
 
 
 class FinishedRecord(Record):
-    """One finished output, and how to tell that it still is what was written."""
+    """One finished output, with the digests that show whether it has changed since."""
 
     key: str
-    """Of the job; any other job writes the output anew."""
+    """The job's key; any other job writes the output again."""
     file: PredictedFile
     output_sha256: str
     quarantine_sha256: str | None
@@ -75,58 +74,44 @@ class FinishedRecord(Record):
 
 
 def job_key(source: DataFile, output: Path, config: PredictConfig, model: ChosenModel) -> str:
-    """Digests what the predicted rows depend on: content, not place, of the input; model; settings; code."""
-    return store.digest_of(
-        source.sha256,
-        source.format,
-        FORMATS[output.suffix.lower()],
-        model.name,
-        model.version,
-        model.model_id,
-        config.text_column,
-        config.text_pair_column,
-        config.id_column,
-        config.column_names,
-        config.file_encoding,
-        config.probabilities,
-        config.rows_per_shard,
-        config.mixed_precision,
-        __version__,
-        _PART_FORMAT,
-    )
+    """Digests what the predicted rows depend on: the input's content (not its path), model, settings and code."""
+    settings = config.model_dump(exclude=_WITHOUT_EFFECT)
+    formats = (source.format, FORMATS[output.suffix.lower()], _PART_FORMAT)
+    chosen = (model.name, model.version, model.model_id)
+    return store.digest_of(source.sha256, formats, chosen, settings, __version__)
 
 
 @contextmanager
 def redoing(folder: Path, source: Path, output: Path) -> Iterator[str]:
-    """Gives the id of a redo: that of an earlier one of the same paths which did not come to its end, else a new one.
+    """Yields the id of the unfinished redo of the same paths, or a new one.
 
-    The redo ends when the block ends without an error.
+    The redo is finished when the block ends without an error.
 
     Raises:
         StorageError: The folder cannot be read or written to.
     """
     marker = folder / "redo" / store.digest_of(os.path.realpath(source), os.path.realpath(output))
-    with _told(marker):
+    with _as_storage_error(marker):
         if marker.exists():
             redo = marker.read_text(encoding="utf-8")
-            logger.info("The redo that was interrupted goes on; files that it had finished are left alone.")
+            logger.info("Resuming the interrupted redo; the files that it finished are skipped.")
         else:
             redo = uuid.uuid4().hex
             marker.parent.mkdir(parents=True, exist_ok=True)
             store.write_text(marker, redo)
     yield redo
-    with _told(marker):
+    with _as_storage_error(marker):
         marker.unlink(missing_ok=True)
 
 
 class Ledger:
-    """The memory of one job, that is of one input with one model and one output.
+    """The record of one job: one input, one model, one output.
 
     Args:
-        folder: Holds the memory of all jobs.
-        key: The job's key.
-        output: The file to be written.
-        redo: The redo that the job belongs to; what was finished before it does not count.
+        folder: Holds the records of all jobs.
+        key: From `job_key`.
+        output: The file to write.
+        redo: Id of the redo that the job belongs to; files finished before that redo are predicted again.
     """
 
     def __init__(self, folder: Path, key: str, output: Path, redo: str | None) -> None:
@@ -137,28 +122,24 @@ class Ledger:
         self._locks = folder / "locks"
         self._output_key = store.digest_of(str(output))
         self._done = folder / "done" / f"{self._output_key}.json"
-        # Another home that writes to the same output must not use the same temporary file.
+        # Two homes that write to one output must not share a temporary file.
         self._suffix = f".{store.digest_of(str(folder))[:8]}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes from the job and from its output; waits while one is at work on either.
+        """Holds the job and its output exclusively; waits while another process holds either.
 
         Raises:
             StorageError: The home cannot be written to.
         """
-        # Whoever holds an output waits for nothing else, so two processes cannot wait for each other.
+        # A process that holds an output waits for nothing else, so there is no deadlock.
         with self._lock(f"job-{self.key}"), self._lock(f"output-{self._output_key}"):
             yield
 
     def finished(self, path: Path) -> PredictedFile | None:
-        """Finds the record of the output, if it and its quarantine file still are what this job wrote.
+        """Returns the record of the input at `path`, with `skipped` set, if this job finished it.
 
-        Args:
-            path: Where the input lies now.
-
-        Returns:
-            The record with `skipped` set; None if the job never finished the output, or it is gone or was changed.
+        None if the output or its quarantine file is missing or has changed since.
         """
         record = self._record()
         if record is None or record.key != self.key or (self.redo and record.redo != self.redo):
@@ -166,32 +147,26 @@ class Ledger:
         files = ((record.file.output, record.output_sha256), (record.file.quarantine, record.quarantine_sha256))
         for written, sha256 in files:
             if written is not None and not (written.is_file() and store.file_sha256(written) == sha256):
-                logger.info("%s was predicted before, but is gone or was changed since.", written)
+                logger.info("%s was predicted before, but is missing or has changed since.", written)
                 return None
-        logger.info("%s was done before with the same model and settings: %s stays.", path, self.output)
+        logger.info("%s was done before with the same model and settings; %s is kept.", path, self.output)
         return record.file.model_copy(update={"input": path, "skipped": True})
 
     def explain(self, model: ChosenModel) -> None:
-        """Logs why an output that another model or another version of textclf has written is made again."""
-        record = self._record()
-        if record is None:
-            # Version 0.1.0 named its records after the job and the output.
-            if self.output.exists() and any(self._done.parent.glob(f"*-{self._output_key[:16]}.json")):
-                logger.info(
-                    "%s was predicted before by an earlier version of textclf; it is predicted again.", self.output
-                )
-            return
-        before = (record.model_name, record.model_version, record.model_id, record.textclf_version)
-        if before != (model.name, model.version, model.model_id, __version__):
+        """Logs why an output that another model or version of textclf wrote is predicted again."""
+        if record := self._record():
+            before = (record.model_name, record.model_version, record.model_id, record.textclf_version)
+            if before == (model.name, model.version, model.model_id, __version__):
+                return
             same_name = before[:2] == (model.name, model.version) and record.model_id != model.model_id
-            logger.info(
-                "%s was predicted before with %sversion %d of the model %s by textclf %s; it is predicted again.",
-                self.output,
-                "another " if same_name else "",
-                record.model_version,
-                record.model_name,
-                record.textclf_version,
-            )
+            version = f"{'another ' if same_name else ''}version {record.model_version}"
+            how = f"with {version} of the model {record.model_name} by textclf {record.textclf_version}"
+        # Version 0.1.0 named records after both job and output.
+        elif self.output.exists() and any(self._done.parent.glob(f"*-{self._output_key[:16]}.json")):
+            how = "by an earlier version of textclf"
+        else:
+            return
+        logger.info("%s was predicted before %s; it is predicted again.", self.output, how)
 
     def _record(self) -> FinishedRecord | None:
         try:
@@ -203,7 +178,7 @@ class Ledger:
             return None
 
     def finish(self, file: PredictedFile, model: ChosenModel, run_id: str) -> None:
-        """Records that the output is complete, and forgets the shards.
+        """Records that the output is complete, and removes the shards.
 
         Raises:
             StorageError: The home cannot be written to.
@@ -221,17 +196,17 @@ class Ledger:
             redo=self.redo,
             finished_at=datetime.now(UTC),
         )
-        with _told(self._done):
+        with _as_storage_error(self._done):
             self._done.parent.mkdir(parents=True, exist_ok=True)
             store.write_text(self._done, record.model_dump_json(indent=1))
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def shard_folder(self, index: int) -> Path:
-        """Where the shard of this index (from 0) lies when it is committed."""
+        """Returns where the shard with this index (from 0) is committed."""
         return self._folder / f"{index:05d}"
 
     def committed(self, index: int, first_row: int, rows_read: int) -> ShardRecord | None:
-        """Finds a committed shard; one that is damaged or holds other rows is made again."""
+        """Returns a committed shard; None if it is missing, damaged, or has other rows."""
         record = store.find(self.shard_folder(index), ShardRecord)
         if record and (record.first_row, record.rows_read) != (first_row, rows_read):
             shutil.rmtree(self.shard_folder(index))
@@ -239,14 +214,10 @@ class Ledger:
         return record
 
     def commit(self, index: int, write: Callable[[BinaryIO, BinaryIO], ShardRecord]) -> ShardRecord:
-        """Writes a shard as a unit: all of it or nothing.
-
-        Args:
-            index: From 0.
-            write: Writes the rows to the first stream and the quarantined rows to the second.
+        """Commits a shard completely or not at all; `write` gets a stream for rows and one for quarantined rows.
 
         Raises:
-            StorageError: The disk is full or the home cannot be written to; the shards before stay committed.
+            StorageError: The disk is full or the home cannot be written to; earlier shards stay committed.
         """
         folder = self.shard_folder(index)
         with store.building(folder) as draft:
@@ -256,12 +227,12 @@ class Ledger:
 
     @contextmanager
     def replacing(self, path: Path, *, size_bytes: int) -> Iterator[BinaryIO]:
-        """Gives a stream whose content takes the place of a file at once when the block ends without an error.
+        """Yields a stream whose content replaces a file atomically when the block ends without an error.
 
-        `size_bytes` is about how large it will be, for the message when the disk is full.
+        `size_bytes` is the approximate size, for the message if the disk is full.
 
         Raises:
-            StorageError: The disk is full or the folder cannot be written to. Nothing half-written stays.
+            StorageError: The disk is full or the folder cannot be written to; no partial file is left.
             DataError: The name is too long.
         """
         try:
@@ -272,10 +243,10 @@ class Ledger:
             raise _output_error(path, size_bytes, error) from error
 
     def remove(self, path: Path) -> None:
-        """Removes the quarantine file of an earlier run, if there is one.
+        """Removes the quarantine file of an earlier run, if any.
 
         Raises:
-            StorageError: It cannot be removed.
+            StorageError: The file cannot be removed.
         """
         try:
             path.unlink(missing_ok=True)
@@ -290,7 +261,7 @@ class Ledger:
         holder = path.with_suffix(".holder")
         lock = FileLock(path)
         try:
-            with _told(path):
+            with _as_storage_error(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     lock.acquire(timeout=0)
@@ -305,7 +276,7 @@ class Ledger:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _as_storage_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -320,5 +291,5 @@ def _output_error(path: Path, size_bytes: int, error: OSError) -> DataError | St
     return StorageError(
         f"Writing {path} failed: {error.strerror or error}. About {size_bytes / _MEGABYTE:,.1f} MB are needed and "
         f"{free / _MEGABYTE:,.1f} MB are free there.\n"
-        "Free some space or name another output, and start the same command again: what was predicted is kept."
+        "Free some space or choose another output, and run the same command again: committed shards are reused."
     )

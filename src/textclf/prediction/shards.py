@@ -1,4 +1,4 @@
-"""One input file of a batch prediction: its shards, and the output that is put together from them."""
+"""One input file of a batch prediction: its shards, and the output assembled from them."""
 
 from __future__ import annotations
 
@@ -45,28 +45,21 @@ _PARTS = ("rows", "quarantine")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What all files of one batch prediction share.
-
-    Attributes:
-        config: What to predict and how.
-        model: The registered model.
-        classifier: The same, loaded.
-        text_pair_column: For a model of pairs, the column that holds the second text.
-        run_id: Written to each row that this run predicts.
-        predicted_at: Likewise; in UTC.
-    """
+    """What all files of one batch prediction share; run id and time are written to each row."""
 
     config: PredictConfig
     model: ChosenModel
     classifier: Classifier
     text_pair_column: str | None
+    """The column of the second text, for a model for pairs."""
     run_id: str
     predicted_at: datetime
+    """In UTC."""
 
 
 @dataclass(slots=True)
 class _Totals:
-    """What the committed shards of a file add up to."""
+    """The sum of a file's committed shards."""
 
     label_counts: Counter[str]
     reasons: Counter[str] = field(default_factory=Counter)
@@ -87,14 +80,9 @@ class _Totals:
 class FileJob:
     """The prediction of one file; its ledger must be locked.
 
-    Args:
-        run: What the files of the run share.
-        source: The input.
-        ledger: The memory of this job.
-
     Raises:
-        DataError: The input lacks a column that the configuration names, or cannot be read as what it is.
-        InputError: It cannot be read.
+        DataError: The input is damaged or lacks a configured column.
+        InputError: The input cannot be read.
     """
 
     def __init__(self, run: Run, source: DataFile, ledger: Ledger) -> None:
@@ -107,25 +95,19 @@ class FileJob:
             self._row_count = row_count(source)
         check_columns(source.path, schema.names, config, run.text_pair_column)
         self._with_row = config.id_column is None and "id" not in schema.names
-        self._sink = make_sink(
-            FORMATS[ledger.output.suffix.lower()],
-            schema,
-            added_columns(
-                schema.names,
-                with_row=self._with_row,
-                probability_labels=run.classifier.labels if config.probabilities else (),
-            ),
-            byte_order_mark=wants_byte_order_mark(source),
-        )
+        labels = run.classifier.labels if config.probabilities else ()
+        added = added_columns(schema.names, with_row=self._with_row, probability_labels=labels)
+        output_format = FORMATS[ledger.output.suffix.lower()]
+        self._sink = make_sink(output_format, schema, added, byte_order_mark=wants_byte_order_mark(source))
 
     def predict(self) -> PredictedFile:
-        """Commits every shard that an earlier run has not committed, and puts the output together from them.
+        """Commits every shard that no earlier run has committed, and assembles the output.
 
         Raises:
-            DataError: The input is damaged or was changed while it was read.
-            InputError: It cannot be read.
+            DataError: The input is damaged or changed while it was read.
+            InputError: The input cannot be read.
             ModelError: The model's probabilities cannot be used.
-            StorageError: The disk is full, the output cannot be written, or rows are missing.
+            StorageError: The disk is full, the output cannot be written, or rows were lost.
         """
         totals = self._predict_shards()
         file = self._write_output(totals)
@@ -145,7 +127,7 @@ class FileJob:
                 record = self._ledger.committed(index, first_row, _size(batch))
                 reused += record is not None
                 totals.add(record or self._predict_shard(index, first_row, batch, progress))
-                # Rows that were broken, repeated or committed before never reached the model.
+                # The model counts only the rows that reach it: not broken, repeated or committed ones.
                 progress.update(totals.rows_read - progress.n)
         self._check_unchanged()
         if reused:
@@ -170,19 +152,19 @@ class FileJob:
             self._source.check_unchanged()
 
     def _write_output(self, totals: _Totals) -> PredictedFile:
-        """The output takes its place last: once it is there, everything is."""
+        """Writes the output last: if it exists, everything else does."""
         run, ledger, source, output = self._run, self._ledger, self._source.path, self._ledger.output
         rows_quarantined = totals.reasons.total()
         if totals.rows_read != totals.rows_predicted + rows_quarantined:
             raise StorageError(
                 f"Rows of {source} were lost: {totals.rows_read:,} were read, but {totals.rows_predicted:,} predicted "
-                f"and {rows_quarantined:,} quarantined. No output was written; start again with redo."
+                f"and {rows_quarantined:,} quarantined. No output was written.\nRun the same command with --redo."
             )
         quarantine = quarantine_path(output) if rows_quarantined else None
         parts = {name: [ledger.shard_folder(index) / name for index in range(totals.shards)] for name in _PARTS}
         sizes = {name: sum(part.stat().st_size for part in paths) for name, paths in parts.items()}
         if quarantine:
-            # The same shards may serve a file of another name, so they do not know it.
+            # Shards do not contain the file's name, because a renamed file reuses them.
             start = to_json({"source": source.name}).removesuffix("}").encode() + b", "
             with ledger.replacing(quarantine, size_bytes=sizes["quarantine"]) as stream:
                 for part in parts["quarantine"]:
@@ -220,7 +202,7 @@ class FileJob:
                 texts.append(cleaned)
         bad.sort(key=lambda entry: entry[0])
         labels, values = self._predict_texts(numbers, texts, progress)
-        # The rows were read from the file whose digest the shard is kept under, or they must not be kept.
+        # A shard may be committed only if its rows come from the file whose digest is in the job key.
         self._check_unchanged()
 
         def write(row_stream: BinaryIO, quarantine_stream: BinaryIO) -> ShardRecord:
@@ -240,7 +222,7 @@ class FileJob:
         return self._ledger.commit(index, write)
 
     def _clean(self, row: Row) -> tuple[str, ...] | str:
-        """The text of a row, or the pair of its texts; or why there is none."""
+        """Returns the row's text or pair of texts, or the reason why it cannot be predicted."""
         run = self._run
         columns = [name for name in (run.config.text_column, run.text_pair_column) if name is not None]
         return clean_texts([row.get(name) for name in columns], run.classifier.cleaning)
@@ -248,11 +230,11 @@ class FileJob:
     def _predict_texts(
         self, numbers: list[int], texts: list[tuple[str, ...]], progress: tqdm[Any]
     ) -> tuple[list[str], list[list[object]]]:
-        """The label of each text or pair, and the values of the added columns."""
+        """Returns the label of each text or pair, and the values of the added columns."""
         run = self._run
         if not texts:
             return [], []
-        # A text that occurs many times in a shard is predicted once.
+        # A text that is repeated in a shard is predicted once.
         position = {text: index for index, text in enumerate(dict.fromkeys(texts))}
         probabilities = run.classifier.predict(
             *map(list, zip(*position, strict=True)), batch_size=run.config.batch_size, progress=progress
@@ -260,23 +242,22 @@ class FileJob:
         _check_probabilities(probabilities, len(position), run)
         decisions = run.classifier.head.decide(probabilities)
         constants = (run.model.name, run.model.version, run.predicted_at, run.run_id)
-        values: list[list[object]] = []
-        for number, text in zip(numbers, texts, strict=True):
-            at = position[text]
-            values.append(
-                [
-                    *([number] if self._with_row else []),
-                    decisions.labels[at],
-                    _shortest(decisions.scores[at]),
-                    *(map(_shortest, probabilities[at]) if run.config.probabilities else []),
-                    *constants,
-                ]
-            )
-        return [decisions.labels[position[text]] for text in texts], values
+        places = [position[text] for text in texts]
+        values: list[list[object]] = [
+            [
+                *([number] if self._with_row else []),
+                decisions.labels[at],
+                _shortest(decisions.scores[at]),
+                *(map(_shortest, probabilities[at]) if run.config.probabilities else []),
+                *constants,
+            ]
+            for number, at in zip(numbers, places, strict=True)
+        ]
+        return [decisions.labels[at] for at in places], values
 
 
 def _shortest(value: np.float32) -> float:
-    """The shortest digits that give back the same float32, instead of float64's long tail."""
+    """Returns the shortest number that rounds to the same float32."""
     return float(str(value))
 
 
@@ -290,40 +271,27 @@ def _check_probabilities(probabilities: NDArray[np.float32], count: int, run: Ru
         raise ModelError(
             f"The model {run.model.name} version {run.model.version} cannot be used: for {count:,} texts, finite "
             f"probabilities of shape {expected} were expected, found shape {probabilities.shape} with "
-            f"{int((~np.isfinite(probabilities)).sum()):,} that are infinite or no number."
+            f"{int((~np.isfinite(probabilities)).sum()):,} values that are infinite or NaN."
         )
 
 
 def _short(reason: str) -> str:
-    """A reason without its details, to be counted."""
+    """Returns a reason without its details, for counting."""
     kind = re.split(r": | \(| at column ", reason, maxsplit=1)[0]
     return f"{kind}{_SECOND_TEXT}" if reason.endswith(_SECOND_TEXT) else kind
 
 
 def _log(file: PredictedFile, totals: _Totals) -> None:
-    shares = ", ".join(
-        f"{label} {count / file.rows_predicted:.1%}"
-        for label, count in Counter(file.label_counts).most_common(_NAMED_IN_LOG)
-        if count
-    )
-    logger.info(
-        "%s: %s rows read, %s predicted (%s). Output: %s",
-        file.input,
-        f"{file.rows_read:,}",
-        f"{file.rows_predicted:,}",
-        shares or "none",
-        file.output,
-    )
+    labels = totals.label_counts.most_common(_NAMED_IN_LOG)
+    shares = ", ".join(f"{label} {count / totals.rows_predicted:.1%}" for label, count in labels if count) or "none"
+    counts = f"{totals.rows_read:,} rows read, {totals.rows_predicted:,} predicted ({shares})"
+    logger.info("%s: %s. Output: %s", file.input, counts, file.output)
     if file.quarantine:
-        reasons = "; ".join(
-            f"{reason} ({count:,})" for reason, count in Counter(totals.reasons).most_common(_NAMED_IN_LOG)
-        )
-        logger.info(
-            "%s rows were quarantined: %s. They are in %s", f"{file.rows_quarantined:,}", reasons, file.quarantine
-        )
+        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in totals.reasons.most_common(_NAMED_IN_LOG))
+        logger.info("%d rows were quarantined: %s. They are in %s", file.rows_quarantined, reasons, file.quarantine)
     if totals.rows_escaped:
         logger.warning(
-            "In %s rows of %s a tab or line break was written as \\t, \\n or \\r, because TSV cannot hold it.",
-            f"{totals.rows_escaped:,}",
+            "In %d rows of %s a tab or line break was written as \\t, \\n or \\r, because TSV has no quoting.",
+            totals.rows_escaped,
             file.output,
         )
