@@ -90,7 +90,7 @@ class TestVerdicts:
         assert (first.severity, first.section) == ("serious", "leaks")
         sentence = first.sentence(Words("en"))
         assert sentence.startswith("331 of 1,200 test rows (27.6%) also appear in train")
-        assert sentence.endswith("`test_leakfree/…` is measured on 812 rows.")
+        assert sentence.endswith("`test_leakfree/…` is measured on the 812 leak-free rows.")
 
     def test_the_worst_come_first(self) -> None:
         severities = [verdict.severity for verdict in verdicts(support.bad_findings())]
@@ -100,10 +100,10 @@ class TestVerdicts:
     @pytest.mark.parametrize("choice", ["drop", "drop_near"])
     def test_leaks_that_the_policy_removed_are_no_alarm(self, choice: str) -> None:
         found = verdicts(support.bad_findings(**support.leak_policy(choice, 600)))
-        leaks = [verdict for verdict in found if verdict.key.startswith("leak")]
+        leaks = [verdict for verdict in found if verdict.keys[0] == "leak"]
         assert [verdict.severity for verdict in leaks] == ["handled", "handled"]
         assert "inflated" not in " ".join(verdict.sentence(Words("en")) for verdict in found)
-        near = {verdict.severity for verdict in found if verdict.key.startswith("near_leak")}
+        near = {verdict.severity for verdict in found if verdict.keys[0] == "near_leak"}
         assert near == ({"handled"} if choice == "drop_near" else {"warning"})
 
     @pytest.mark.parametrize(("long", "warned"), [(90.0, False), (91.0, True)])

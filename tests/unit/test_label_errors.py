@@ -189,7 +189,7 @@ def test_pairs_are_judged_together(tmp_path: Path) -> None:
 
 
 def test_too_few_rows_are_refused_with_the_number_that_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"4 different texts.*at least 10"):
+    with pytest.raises(DataError, match=r"4 distinct texts.*at least 10"):
         suspects_in(tmp_path, {"train": reviews(4)})
 
 

@@ -361,8 +361,8 @@ def test_a_table_of_other_data_is_refused_with_every_row(data: Data, tmp_path: P
         other.with_table(table)
     message = str(caught.value)
     assert "3 rows" in message
-    assert "row 2: train.csv, row 3 has another text or label now" in message
-    assert "row 3: train.csv has no row 5 that can be read" in message
+    assert "row 2: train.csv, row 3 now has another text or label" in message
+    assert "row 3: train.csv has no readable row 5" in message
     assert "row 4: the data has no file 'other.csv'" in message
     assert data.prepared.version in message and other.prepared.version in message
     assert not (tmp_path / "other" / "corrected").exists()
@@ -372,12 +372,12 @@ def test_a_row_whose_label_has_changed_since_is_refused(data: Data) -> None:
     table = data.table({("train.csv", 3): "好评"})
     file = data.folder / "train.csv"
     file.write_text(file.read_text(encoding="utf-8").replace("早餐很差,0", "早餐很差,1"), encoding="utf-8")
-    with pytest.raises(DataError, match=r"row 2: train\.csv, row 3 has another text or label now"):
+    with pytest.raises(DataError, match=r"row 2: train\.csv, row 3 now has another text or label"):
         Data(data.folder).with_table(table)
 
 
 def test_answers_that_contradict_each_other_are_refused(data: Data) -> None:
-    with pytest.raises(DataError, match="row 3: row 2 says otherwise about the same text and label"):
+    with pytest.raises(DataError, match="row 3: row 2 contradicts it"):
         data.relabel({("train.csv", 1): "好评", ("train.csv", 21): "删除"})
 
 

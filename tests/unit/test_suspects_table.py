@@ -140,7 +140,7 @@ def test_a_workbook_offers_the_labels_and_says_in_two_languages_what_to_do(tmp_p
     assert book.sheet_names == ["suspects", "说明 Help"]
     page = book.get_sheet_by_index(1).to_python()
     assert [row[2] for row in page[1:5]] == ["差评", "好评", "删除", "delete"]
-    assert {"怎样填写", "How to fill it in"} <= {row[0] for row in page}
+    assert {"填写说明", "How to fill it in"} <= {row[0] for row in page}
     assert "'说明 Help'!$C$2:$C$5" in sheet
 
 
@@ -210,7 +210,7 @@ def test_every_bad_row_is_named_with_what_may_be_meant(tmp_path: Path) -> None:
     assert "16 rows" in message
     assert "row 2: unknown label '好坪', did you mean '好评'?" in message
     assert "row 3: row_digest '1.23E+15' is damaged" in message
-    assert "row 4: row '三' is no row number" in message
+    assert "row 4: row '三' is not a row number" in message
     assert "row 6: source is empty" in message
     assert all(f"row {number}: unknown label '错'" in message for number in range(7, 19))
     assert "row 5:" not in message

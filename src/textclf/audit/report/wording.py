@@ -1,8 +1,7 @@
 """Every sentence and heading of the audit's report, in English and Chinese.
 
-A text is a format string. In English `[row|rows]` stands for the first word where `count` is 1, for the second
-elsewhere; `[row|rows|removed]` goes by `removed`. Words between backticks are names from the configuration or the
-metrics.
+Texts are format strings. In English, `[row|rows]` becomes the first word if `count` is 1, else the second;
+`[row|rows|removed]` depends on `removed` instead. Backticks mark names from the configuration or the metrics.
 """
 
 from __future__ import annotations
@@ -43,50 +42,37 @@ _TEXTS: dict[str, tuple[str, str]] = {
     # Verdicts
     "leak": (
         "{count:,} of {total:,} {split} rows ({share:.1%}) also [appears|appear] in train, {exact:,} of them word for "
-        "word: scores on these rows are inflated.",
-        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）也出现在训练集里，其中 {exact:,} 条逐字相同："
-        "在这些数据上测得的分数偏高。",
+        "word.",
+        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）也出现在训练集里，其中 {exact:,} 条逐字相同。",
     ),
-    "leak_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) also [appears|appear] in train, {exact:,} of them word for "
-        "word: a model trained on them would score too high on {split}. The training copies are excluded from "
-        "training.",
-        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）也出现在训练集里，其中 {exact:,} 条逐字相同："
-        "模型若学过这些数据，{split}分数会偏高。训练时已去除这些行。",
+    "leak_kept": ("Scores on these rows are inflated.", "在这些数据上测得的分数偏高。"),
+    "leak_handled": ("Their copies in train are excluded from training.", "训练时已去除训练集中的这些文本。"),
+    "leak_free": (
+        "`test_leakfree/…` is measured on the {leak_free:,} leak-free rows.",
+        "`test_leakfree/…` 只用无泄漏的 {leak_free:,} 条计算。",
     ),
-    "leak_free": ("`test_leakfree/…` is measured on {rows:,} rows.", "`test_leakfree/…` 只用其余 {rows:,} 条计算。"),
     "near_leak": (
         "{count:,} of {total:,} {split} rows ({share:.1%}) [is|are] nearly the same as a training row.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与训练集的某条近似重复。",
     ),
-    "near_leak_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) [is|are] nearly the same as a training row. Those training "
-        "rows are excluded from training.",
-        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与训练集的某条近似重复；训练集中的这些行已删除。",
-    ),
+    "near_leak_handled": ("Those training rows are excluded from training.", "训练时已去除训练集中的这些近似文本。"),
     "other_label": (
         "{count:,} {split} [row has|rows have] a text that appears in train only with another label: one of the two "
         "is wrong.",
         "{split}有 {count:,} 条文本在训练集里只出现过别的标签：两边必有一边标错。",
     ),
     "conflict": (
-        "{texts:,} [text|texts] in {split} [has|have] conflicting labels ({rows:,} rows, {share:.1%}): no model can "
-        "get them all right.",
-        "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）：任何模型都不可能全部判对。",
+        "{texts:,} [text|texts] in {split} [has|have] conflicting labels ({rows:,} rows, {share:.1%}).",
+        "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）。",
     ),
-    "conflict_handled": (
-        "{texts:,} [text|texts] in {split} [has|have] conflicting labels ({rows:,} rows, {share:.1%}); {removed:,} "
-        "[row is|rows are|removed] excluded from training.",
-        "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）；已删除其中 {removed:,} 行。",
+    "conflict_kept": ("No model can get them all right.", "任何模型都不可能全部判对。"),
+    "removed": (
+        "{removed:,} [row is|rows are|removed] excluded from training.",
+        "训练时已去除其中 {removed:,} 行。",
     ),
     "duplicate": (
         "{count:,} of {total:,} {split} rows ({share:.1%}) [repeats|repeat] the text of an earlier row.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条重复。",
-    ),
-    "duplicate_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) [repeats|repeat] the text of an earlier row; {removed:,} "
-        "[row is|rows are|removed] excluded from training.",
-        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条重复；作为重复删除了 {removed:,} 行。",
     ),
     "quarantined_row": ("{source}, row {row}: {shown}", "{source}，第 {row} 行：{shown}"),
     "near_duplicate": (
@@ -98,9 +84,9 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "读入的 {total:,} 行中有 {count:,} 行（{share:.1%}）不符合数据约定，已隔离（quarantine）。",
     ),
     "shift": (
-        "Labels in {split} are distributed differently from those in train (total variation {distance:.2f}): compare "
+        "Labels in {split} are distributed differently from those in train (total variation {share:.2f}): compare "
         "scores label by label.",
-        "{split}的标签分布与训练集不同（总变差距离 {distance:.2f}）：请按标签逐个比较分数。",
+        "{split}的标签分布与训练集不同（总变差距离 {share:.2f}）：请按标签逐个比较分数。",
     ),
     "absent": (
         "{count:,} [label has|labels have] no {split} rows, so {split} scores say nothing about [it|them].",
