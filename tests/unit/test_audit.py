@@ -204,7 +204,7 @@ class TestPolicy:
             ("conflicts", "train.tsv", 302),
             ("conflicts", "train.tsv", 303),
         ]
-        assert removed(audited)[0]["reason"] == "its text stands in test, test.tsv, row 61"
+        assert removed(audited)[0]["reason"] == "its text appears in test, test.tsv, row 61"
         assert removed(audited)[0]["text"] == rows[0][0]
         assert len(train_rows(audited)) + len(removed(audited)) == 305
 

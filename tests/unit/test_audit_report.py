@@ -166,7 +166,7 @@ class TestPageInParticular:
         findings = support.clean_findings(tokenizer=None, unknown_token_share=None, near_duplicates=None)
         text = read(page_of(findings, tmp_path)).text
         assert "tokens were not counted" in text
-        assert "Near duplicates were not looked for" in text
+        assert "search for near duplicates is turned off" in text
 
     def test_half_a_surrogate_pair_in_a_text_does_not_stop_it(self, tmp_path: Path) -> None:
         assert "Data audit: a?b" in page_of(support.clean_findings(name="a\ud83db"), tmp_path)

@@ -41,11 +41,7 @@ def apply_policy(splits: dict[Split, SplitRows], near: NearTexts | None, audit: 
     removed: dict[str, NDArray[np.int64]] = {}
     decisions = []
     weights = None
-    for finding, choice in (
-        ("leaks", audit.leaks),
-        ("conflicts", audit.conflicts),
-        ("duplicates", audit.duplicates),
-    ):
+    for finding, choice in (("leaks", audit.leaks), ("conflicts", audit.conflicts), ("duplicates", audit.duplicates)):
         gone = np.zeros(len(train), dtype=bool)
         if choice != "keep":
             if finding == "leaks":

@@ -158,11 +158,7 @@ def deal(labels: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.int64]:
 
 
 def _ratio_probabilities(
-    baseline: Baseline,
-    train_texts: list[str],
-    train_labels: NDArray[np.int64],
-    texts: list[str],
-    seed: int,
+    baseline: Baseline, train_texts: list[str], train_labels: NDArray[np.int64], texts: list[str], seed: int
 ) -> NDArray[np.float64]:
     """Fits one regression per label on the baseline's n-grams, weighted by the log-count ratios of naive Bayes.
 

@@ -59,17 +59,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "other_label": (
         "{count:,} {split} [row has|rows have] a text that appears in train only with another label: one of the two "
         "is wrong.",
-        "{split}有 {count:,} 条文本在训练集里只出现过别的标签：两边必有一边标错。",
+        "{split}有 {count:,} 条文本在训练集里只带有其他标签：两者必有一个标错。",
     ),
     "conflict": (
         "{texts:,} [text|texts] in {split} [has|have] conflicting labels ({rows:,} rows, {share:.1%}).",
         "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）。",
     ),
     "conflict_kept": ("No model can get them all right.", "任何模型都不可能全部判对。"),
-    "removed": (
-        "{removed:,} [row is|rows are|removed] excluded from training.",
-        "训练时已去除其中 {removed:,} 行。",
-    ),
+    "removed": ("{removed:,} [row is|rows are|removed] excluded from training.", "训练时已去除其中 {removed:,} 行。"),
     "duplicate": (
         "{count:,} of {total:,} {split} rows ({share:.1%}) [repeats|repeat] the text of an earlier row.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条重复。",
@@ -94,7 +91,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "few": (
         "{count:,} [label has|labels have] fewer than {least} training rows: [it is|they are] hard to learn.",
-        "有 {count:,} 个标签的训练数据不足 {least} 条：很难学好。",
+        "有 {count:,} 个标签的训练数据不足 {least} 条：难以学好。",
     ),
     "imbalance": (
         "The most frequent label has {ratio:,.0f} times as many training rows as the rarest: judge by macro F1, not "
@@ -103,7 +100,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "length_by_label": (
         "Training texts of “{long}” are {ratio:.1f} times as long as those of “{short}” (medians {longest:,.0f} and "
-        "{shortest:,.0f} characters): a model may go by length alone.",
+        "{shortest:,.0f} characters): a model may rely on length alone.",
         "训练集里“{long}”的文本长度是“{short}”的 {ratio:.1f} 倍（中位数 {longest:,.0f} 字与 {shortest:,.0f} 字）："
         "模型可能只凭长度判断。",
     ),
@@ -182,7 +179,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "conflict_texts": ("conflicting texts", "冲突文本"),
     "conflict_rows": ("rows in conflict", "冲突行"),
     "duplicates_intro": (
-        "Repeated rows: the text also stands in an earlier row of the same split, ignoring character width and white "
+        "Repeated rows: the text also appears in an earlier row of the same split, ignoring character width and white "
         "space. Rows in conflict: equal texts with different labels in the same split.",
         "重复行：忽略全角半角和空白后，文本与同一数据集前面的某行相同。冲突：同一数据集内文本相同而标签不同。",
     ),
@@ -214,7 +211,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "按 {size} 字 n-gram 计算，Jaccard 相似度不低于 {threshold:.0%} 的不同文本共 {count:,} 对。",
     ),
     "near_off": (
-        "Near duplicates were not looked for (`audit.near_duplicates: false`).",
+        "The search for near duplicates is turned off (`audit.near_duplicates: false`).",
         "没有检查近似重复（`audit.near_duplicates: false`）。",
     ),
     "near_rows": ("near copies of earlier rows", "近似重复行"),
@@ -231,8 +228,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "meaning": ("Compared with train", "与训练集相比"),
     "shift_intro": (
         "How the labels of each split differ from those of train. Total variation is 0 for equal distributions and 1 "
-        "for disjoint ones; a small p-value means that chance alone would rarely make such a difference.",
-        "各数据集的标签分布与训练集的差异。总变差距离 0 表示分布相同，1 表示完全不同；p 值很小说明差异很难用偶然解释。",
+        "for disjoint ones; a small p-value means that chance alone rarely explains the difference.",
+        "各数据集的标签分布与训练集的差异。总变差距离 0 表示分布相同，1 表示完全不同；p 值很小说明差异并非偶然。",
     ),
     "shift.none": ("no difference beyond chance", "没有超出随机波动的差异"),
     "shift.small": ("a real but small difference", "差异真实存在，但很小"),
@@ -244,16 +241,16 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "characters_table": ("Characters", "字数"),
     "tokens_table": ("Tokens, cut at {length:,}", "token 数（超过 {length:,} 被截断）"),
     "tokens_of": ("Tokens are counted with the vocabulary of {tokenizer}.", "token 数按 {tokenizer} 的词表计算。"),
-    "minimum": ("least", "最小"),
+    "minimum": ("shortest", "最小"),
     "median": ("median", "中位数"),
     "mean": ("mean", "平均"),
     "p95": ("95%", "95%"),
     "p99": ("99%", "99%"),
-    "maximum": ("most", "最大"),
+    "maximum": ("longest", "最大"),
     "cut_head": ("over {length:,} tokens", "超过 {length:,} 被截断"),
     "cut_rows": ("cut", "被截断"),
     "unknown_share": ("unknown tokens", "未登录词占比"),
-    "no_vocabulary": ("No vocabulary was at hand: tokens were not counted.", "没有可用的词表，未统计 token 数。"),
+    "no_vocabulary": ("No vocabulary was available: tokens were not counted.", "没有可用的词表，未统计 token 数。"),
     # Personal data, damage, dates
     "kind": ("Kind", "类型"),
     "kind.mobile_phone": ("mobile phone", "手机号"),
@@ -296,12 +293,7 @@ _NUMBER = re.compile(r"\[([^\[\]|]+)\|([^\[\]|]+)(?:\|(\w+))?\]")
 
 
 class Words:
-    """The texts of one language.
-
-    Args:
-        language: Which.
-        quote: Makes a name that the user chose safe for where the text goes, e.g. for Markdown.
-    """
+    """The texts of one language; `quote` escapes names from the data, e.g. for Markdown."""
 
     def __init__(self, language: Language, quote: Callable[[str], str] = str) -> None:
         self.language = language
@@ -309,15 +301,7 @@ class Words:
         self._quote = quote
 
     def __call__(self, key: str, **values: str | float) -> str:
-        """Fills in a text.
-
-        Args:
-            key: Which text.
-            **values: Its placeholders. `split` is a split's name; `count` (else `texts`) decides singular and plural.
-
-        Raises:
-            KeyError: There is no such text, or a placeholder has no value.
-        """
+        """Fills in the placeholders of a text; `count` (else `texts`) decides singular and plural."""
         number = values.get("count", values.get("texts"))
 
         def agreeing(match: re.Match[str]) -> str:
@@ -327,7 +311,7 @@ class Words:
         return template.format(**{name: self._value(name, value) for name, value in values.items()})
 
     def known(self, key: str, otherwise: str) -> str:
-        """Gives a text, or something else if there is no such text: for names that other versions may bring."""
+        """Returns a text, or `otherwise` if the key is unknown: for names that other versions may add."""
         return self._texts.get(key, otherwise)
 
     def _value(self, name: str, value: str | float) -> str | float:
