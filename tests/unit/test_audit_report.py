@@ -60,7 +60,8 @@ def read(page: str) -> Reader:
 
 
 def page_of(findings: Any, folder: Path, language: Language = "en") -> str:
-    return write_html(findings, folder / "report.html", language=language).read_text(encoding="utf-8")
+    write_html(findings, folder / "report.html", language=language)
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 class TestWording:

@@ -180,8 +180,8 @@ def suspects(arguments: Sequence[str]) -> int:
     table = shlex.quote(str(given.output))
     paths = "".join(f" {shlex.quote(path)}" for path in given.paths)
     print(
-        f"{found.texts:,} distinct texts in data version {found.version}: {found.conflicts:,} have copies with "
-        f"different labels, and {found.issues:,} others have a doubtful label.\n{advice}"
+        f"Checked {found.texts:,} distinct texts of data version {found.version}. Texts whose copies have "
+        f"different labels: {found.conflicts:,}. Other doubtful labels: {found.issues:,}.\n{advice}"
         f"The {len(found.suspects):,} most suspicious rows are in {given.output}. Fill in the column correct_label "
         f"where a label is wrong, then run:\n  textclf data relabel {table}{paths}{_same_flags(arguments)}"
     )

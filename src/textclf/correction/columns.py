@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from textclf.reading.column_types import Kind, column_type, kind_of, kind_of_type
 
@@ -64,16 +61,6 @@ class ColumnTypes:
                 values = [_typed(value, field.type) if isinstance(value, str) else value for value in values]
             columns.append(pa.array(values, field.type))
         return pa.table(columns, schema=schema)
-
-    @contextmanager
-    def writer(self, path: Path) -> Iterator[pq.ParquetWriter]:
-        """Opens a new Parquet file with these columns.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        with pq.ParquetWriter(path, self.schema(), compression="zstd") as writer:
-            yield writer
 
     def _type(self, name: str) -> pa.DataType:
         kinds, declared = self._kinds.get(name, set()), self._declared.get(name, set())

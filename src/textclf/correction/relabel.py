@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import textclf
@@ -315,7 +316,11 @@ class _Writer:
         types = self._types(split)
         rows: dict[Split, int] = dict.fromkeys([split, *(self._cut.splits if split == "train" else ())], 0)
         with ExitStack() as stack, tqdm(desc=f"writing {split}", unit=" rows", disable=None, delay=2) as progress:
-            writers = {name: stack.enter_context(types.writer(draft / f"{name}.parquet")) for name in rows}
+            schema = types.schema()
+            writers = {
+                name: stack.enter_context(pq.ParquetWriter(draft / f"{name}.parquet", schema, compression="zstd"))
+                for name in rows
+            }
             for source in self._raw.splits[split]:
                 for batch in self._raw.files[source].batches():
                     for broken in batch.broken:

@@ -18,19 +18,15 @@ if TYPE_CHECKING:
 _CODE = re.compile(r"`([^`]+)`")
 
 
-def write_html(findings: Findings, path: Path, *, language: Language) -> Path:
+def write_html(findings: Findings, path: Path, *, language: Language) -> None:
     """Writes findings as a page that loads nothing: it opens from the file system and in MLflow's artifact viewer.
 
     A font with its Chinese characters is embedded. The same findings give the same bytes.
-
-    Returns:
-        The path.
 
     Raises:
         StorageError: The file cannot be written; no partial file remains.
     """
     write_output(path, _render(findings, language).encode())
-    return path
 
 
 def _render(findings: Findings, language: Language) -> str:
