@@ -1,4 +1,4 @@
-"""Looking for wrong labels with the model that a configuration names."""
+"""The configured model finds wrong labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHORT = {"num_train_epochs": 2, "evaluations_per_epoch": 1, "per_device_train_ba
 
 
 def with_planted_errors(folder: Path, lines: tuple[int, ...]) -> set[int]:
-    """Turns the labels of some training rows around; returns their row numbers."""
+    """Swaps the labels of some training rows; returns their row numbers."""
     path = folder / "train.tsv"
     rows = path.read_text(encoding="utf-8").split("\n")
     for number in lines:

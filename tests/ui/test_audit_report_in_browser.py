@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
-# A character that the font lacks is drawn as a box: the same picture for every one.
+# Every character that the font lacks is drawn as the same box.
 PICTURES = """async texts => {
     await document.fonts.ready;
     const draw = text => {

@@ -1,4 +1,4 @@
-"""The audit's report says what matters, worst first, in both languages, whatever the texts contain."""
+"""The audit's report shows what matters, worst first, in both languages, whatever the texts contain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["'](?!#|data:)|@import|url\((?!data
 
 
 class Reader(HTMLParser):
-    """Collects the tags and the text of a page, and insists that every tag is closed."""
+    """Collects the tags and the text of a page, and checks that every tag is closed."""
 
     def __init__(self) -> None:
         super().__init__()
