@@ -260,7 +260,7 @@ class TestPolicy:
         rows = [(text, "好") for text, _ in reviews(20, seed=1)] + reviews(2, seed=9)[:1]
         write_split(folder, "train", rows)
         write_split(folder, "test", [*reviews(60, seed=3), rows[-1]])
-        with pytest.raises(DataError, match=r"leave labels without any training row:\n  - '坏': 1 rows, all removed"):
+        with pytest.raises(DataError, match=r"remove all training rows of some labels:\n  - '坏': 1 rows"):
             audit_folder(folder, home)
 
 

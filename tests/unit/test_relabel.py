@@ -204,7 +204,7 @@ def test_the_summary_says_what_was_changed_and_where_it_is(data: Data) -> None:
     record = data.relabel({("train.csv", 1): "好评", ("train.csv", 2): "删除"})
     summary = relabelled_summary(record)
     first = f"Corrected 3 labels and removed 1 row of data version {data.prepared.version}"
-    assert summary.startswith(f"{first}; copies among them that table.csv does not name: 2.\n")
+    assert summary.startswith(f"{first}; 2 of them are copies that table.csv does not name.\n")
     assert "  差评 -> 好评: 3\n  好评 -> (removed): 1\n" in summary
     assert summary.endswith(f"(train 20, validation 3, test 2 rows) is in {record.folder}.")
 

@@ -261,7 +261,7 @@ def _decide(
     if problems:
         versions = ", ".join(sorted({item.data_version for item in corrections} - {""})) or "an unknown one"
         raise DataError(
-            f"{table} does not match this data: {len(problems):,} of its rows differ.\n{first_lines(problems)}\n"
+            f"{table} does not match this data: {len(problems):,} rows differ.\n{first_lines(problems)}\n"
             f"The table was made from data version {versions}; this data has version {prepared.version}. Pass the data "
             "and the configuration that the table was made from, or create a new table."
         )
