@@ -1,4 +1,4 @@
-"""`textclf data` as users type it in a directory outside the repository."""
+"""`textclf data` as a user runs it, from a directory outside the repository."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER_LABEL = {"好评": "差评", "差评": "好评"}
 
 @dataclass(frozen=True)
 class User:
-    """A user with a home directory and a current directory."""
+    """A user with a home and a working directory."""
 
     folder: Path
     environment: dict[str, str]
@@ -40,7 +40,7 @@ class User:
         return Path(self.environment["TEXTCLF_HOME"]) / "data" / "prepared"
 
     def types(self, *arguments: object, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
-        """Runs a command to completion; in any case it shows no traceback and leaves no temporary files."""
+        """Runs a command, and checks that it shows no traceback and leaves no temporary files."""
         done = subprocess.run(
             [TEXTCLF, *map(str, arguments)],
             cwd=self.folder,
@@ -55,7 +55,7 @@ class User:
         return done
 
     def leftovers(self) -> list[Path]:
-        """Temporary files that were not removed."""
+        """Unfinished results."""
         found = [path for folder in (self.folder, self.prepared) if folder.is_dir() for path in folder.iterdir()]
         return [path for path in found if path.name.startswith(".")]
 
@@ -86,7 +86,7 @@ def sha256_of(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-# Help
+# Help and errors
 
 
 def test_the_help_shows_examples(user: User) -> None:
@@ -115,7 +115,7 @@ def test_without_data_a_command_shows_what_to_type(user: User, name: str) -> Non
         (["show", "新版本"], ["新版本", "hexadecimal"]),
     ],
 )
-def test_a_mistake_is_reported_before_any_work(user: User, arguments: list[str], named: list[str]) -> None:
+def test_a_mistake_is_reported_before_the_work_begins(user: User, arguments: list[str], named: list[str]) -> None:
     write_csv(user.folder / "reviews.csv", ("text", "label"), reviews(20, seed=1))
     done = user.types("data", *arguments, exit_code=2)
     assert [part for part in named if part not in done.stderr] == [], done.stderr
@@ -126,7 +126,7 @@ def test_a_mistake_is_reported_before_any_work(user: User, arguments: list[str],
 # Check
 
 
-def test_a_contract_that_holds_is_no_failure(user: User) -> None:
+def test_data_that_meets_its_contract_exits_with_zero(user: User) -> None:
     write_csv(user.folder / "评论 一.csv", ("text", "label"), reviews(40, seed=1))
     done = user.types("data", "check", "评论 一.csv")
     assert re.search(r"评论 一\.csv: CSV.*utf-8.*comma.*text, label", done.stdout)
@@ -158,7 +158,7 @@ def test_a_broken_contract_is_a_page_or_json_and_a_file_with_every_broken_row(us
 
 
 def findings_of(printed: str) -> Findings:
-    """The output of `audit --json`: the findings, the verdicts in words and the path of the report."""
+    """The findings in the output of `audit --json`, which adds verdicts and the path of the report."""
     content = json.loads(printed)
     assert {"severity", "sentence"} <= set(content["verdicts"][0] if content["verdicts"] else {"severity", "sentence"})
     assert Path(content.pop("report")).is_file()
@@ -190,7 +190,7 @@ def test_no_command_overwrites_the_data_it_reads(user: User, arguments: list[str
 
 @pytest.fixture
 def splits(user: User) -> Path:
-    """Three files with known faults: two rows leak, one text is duplicated, one has two labels."""
+    """Three files with known faults: two rows leak, one text appears twice, one has two labels."""
     rows = reviews(120, seed=2)
     folder = user.folder / "我的 评论"
     held_out = reviews(40, seed=3)
@@ -233,7 +233,7 @@ def test_one_file_is_the_same_data_in_every_format(user: User) -> None:
     assert len(versions) == 1
 
 
-def test_stdout_has_only_the_summary_and_the_report_goes_to_the_given_file(user: User, splits: Path) -> None:
+def test_only_the_summary_is_on_stdout_and_the_report_is_in_the_named_file(user: User, splits: Path) -> None:
     done = user.types("data", "audit", splits.name, "--output", "报告 页/report.html")
     first, *_, last = done.stdout.splitlines()
     assert "我的 评论" in first
@@ -311,7 +311,7 @@ def test_an_interrupted_command_leaves_nothing_half_written(user: User, argument
 
 
 def fill_in(table: Path, answers: Mapping[str, str]) -> Path:
-    """Fills in the table as a person does: reads a row's text and enters the right label."""
+    """Fills in the table as a person does: reads the row's text and writes the right label."""
     filled = table.with_stem(f"{table.stem} 改好")
     if table.suffix == ".csv":
         with table.open(encoding="utf-8-sig", newline="") as file:
@@ -324,7 +324,7 @@ def fill_in(table: Path, answers: Mapping[str, str]) -> Path:
     for row in rows:
         row[column] = answers.get(row[place], "")
     if table.suffix == ".csv":
-        # As a Chinese spreadsheet program saves it.
+        # As a Chinese spreadsheet saves it.
         with filled.open("w", encoding="gb18030", newline="") as file:
             csv.writer(file).writerows([header, *rows])
     else:
@@ -430,7 +430,7 @@ def test_the_leaks_of_chnsenticorp_are_found_whatever_its_format(user: User) -> 
     assert findings.cross_split["validation"].exact == 338
     assert findings.cross_split["test"].leak_free == 812
 
-    # The contract includes the column's name, so it must be the same.
+    # Part of the contract.
     copies = user.folder / "改名"
     copies.mkdir()
     for split in ("train", "dev", "test"):

@@ -1,4 +1,4 @@
-"""Looking for wrong labels with the model that a configuration names."""
+"""The configured model finds wrong labels."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 from training_support import make_config, make_data, make_home, make_pretrained, write_reviews
 
+from textclf.config import TrainConfig
 from textclf.correction.cross_fitting import model_probabilities
-from textclf.correction.suspects import find_suspects
+from textclf.correction.suspects import Estimate, find_suspects
 from textclf.errors import StorageError
+from textclf.model.classifier import ClassifierSettings
+from textclf.records import FetchedModel, PreparedData
 
 SHORT = {"num_train_epochs": 2, "evaluations_per_epoch": 1, "per_device_train_batch_size": 8}
 
 
 def with_planted_errors(folder: Path, lines: tuple[int, ...]) -> set[int]:
-    """Turns the labels of some training rows around; returns their row numbers."""
+    """Swaps the labels of some training rows; returns their row numbers."""
     path = folder / "train.tsv"
     rows = path.read_text(encoding="utf-8").split("\n")
     for number in lines:
@@ -26,6 +29,19 @@ def with_planted_errors(folder: Path, lines: tuple[int, ...]) -> set[int]:
     return set(lines)
 
 
+def estimator(prepared: PreparedData, fetched: FetchedModel | None, config: TrainConfig, *, folder: Path) -> Estimate:
+    return partial(
+        model_probabilities,
+        prepared=prepared,
+        fetched=fetched,
+        settings=ClassifierSettings.of(config, prepared.labels),
+        model=config.model,
+        encoding=config.encoding,
+        training=config.training,
+        folder=folder,
+    )
+
+
 def test_a_new_model_finds_planted_errors_and_leaves_nothing_behind(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     folder = write_reviews(tmp_path / "data", {"train": 120, "validation": 20, "test": 20})
@@ -33,7 +49,7 @@ def test_a_new_model_finds_planted_errors_and_leaves_nothing_behind(tmp_path: Pa
     config = make_config(folder, training=SHORT)
     prepared, model = make_data(config, home)
     before = {path: path.stat().st_mtime_ns for path in home.root.rglob("*")}
-    estimate = partial(model_probabilities, prepared=prepared, config=config, model=model, seed=1, folder=home.root)
+    estimate = estimator(prepared, model, config, folder=home.root)
     found = find_suspects(prepared, estimate=estimate, limit=10)
     assert {(suspect.split, suspect.row) for suspect in found.suspects[:3]} == {("train", row) for row in planted}
     assert all(0 <= suspect.quality < suspect.suggested_probability <= 1 for suspect in found.suspects)
@@ -47,7 +63,7 @@ def test_it_starts_from_the_configured_model(tmp_path: Path) -> None:
     pretrained = make_pretrained(tmp_path / "model", texts)
     config = make_config(folder, pretrained=pretrained, training={**SHORT, "max_steps": 2})
     prepared, model = make_data(config, home)
-    estimate = partial(model_probabilities, prepared=prepared, config=config, model=model, seed=1, folder=home.root)
+    estimate = estimator(prepared, model, config, folder=home.root)
     first = find_suspects(prepared, estimate=estimate)
     assert first == find_suspects(prepared, estimate=estimate)
     assert first.texts == 60
@@ -60,6 +76,6 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     prepared, model = make_data(config, home)
     (tmp_path / "in the way").write_text("", encoding="utf-8")
     blocked = tmp_path / "in the way"
-    estimate = partial(model_probabilities, prepared=prepared, config=config, model=model, seed=1, folder=blocked)
+    estimate = estimator(prepared, model, config, folder=blocked)
     with pytest.raises(StorageError, match="in the way"):
         find_suspects(prepared, estimate=estimate)

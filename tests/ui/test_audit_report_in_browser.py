@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
-# Characters that the font lacks are all drawn as the same box.
+# Every character that the font lacks is drawn as the same box.
 PICTURES = """async texts => {
     await document.fonts.ready;
     const draw = text => {
@@ -34,7 +34,8 @@ PICTURES = """async texts => {
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_report_can_be_read(browser: Browser, tmp_path: Path, language: Language, width: int, scheme: Any) -> None:
-    report = write_html(support.bad_findings(), tmp_path / "report.html", language=language)
+    report = tmp_path / "report.html"
+    write_html(support.bad_findings(), report, language=language)
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     problems: list[str] = []
     requests: list[str] = []
@@ -55,8 +56,9 @@ def test_the_report_can_be_read(browser: Browser, tmp_path: Path, language: Lang
     page.close()
 
 
-def test_chinese_drawn_before_the_font_is_ready_leaves_no_boxes(browser: Browser, tmp_path: Path) -> None:
-    report = write_html(support.bad_findings(), tmp_path / "report.html", language="zh")
+def test_chinese_that_was_drawn_before_the_font_was_ready_leaves_no_boxes(browser: Browser, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    write_html(support.bad_findings(), report, language="zh")
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto(report.as_uri())
     page.evaluate("document.fonts.ready.then(() => true)")
@@ -67,7 +69,8 @@ def test_chinese_drawn_before_the_font_is_ready_leaves_no_boxes(browser: Browser
 
 
 def test_a_verdict_leads_to_its_section_in_a_sandboxed_frame(browser: Browser, tmp_path: Path) -> None:
-    report = write_html(support.bad_findings(), tmp_path / "report.html", language="en")
+    report = tmp_path / "report.html"
+    write_html(support.bad_findings(), report, language="en")
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_content('<iframe sandbox="allow-scripts" style="width:1200px;height:800px;border:0"></iframe>')
     # As MLflow shows an HTML artifact.

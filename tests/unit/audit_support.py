@@ -1,4 +1,4 @@
-"""What the tests of the audit share: clean reviews, files of them, and an audit of a folder."""
+"""Shared by the tests of the audit: clean reviews, files of them, and an audit of a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = tuple[str, str]
 
 
 def reviews(count: int, *, seed: int, length: int = 40) -> list[Row]:
-    """Texts that have nothing in common, with labels in turn."""
+    """Unrelated texts with alternating labels."""
     chance = random.Random(seed)
     return [("".join(chance.choices(CHARACTERS, k=length)), "好" if index % 2 else "坏") for index in range(count)]
 

@@ -35,7 +35,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def clean_findings(**changes: object) -> Findings:
-    """Of data in which nothing is wrong."""
+    """Findings of flawless data."""
     rows: dict[Split, int] = {"train": 9600, "validation": 1200, "test": 1200}
     findings = Findings(
         version="0f3a5c7e9b1d2f4a",
@@ -72,7 +72,7 @@ def clean_findings(**changes: object) -> Findings:
 
 
 def bad_findings(**changes: object) -> Findings:
-    """Of data in which everything is wrong, with hostile names and texts."""
+    """Findings of data in which everything is wrong, with hostile names and texts."""
     clean = clean_findings()
     labels = [
         "正面",
@@ -160,14 +160,14 @@ def bad_findings(**changes: object) -> Findings:
 
 
 def many_labels(number: int) -> Findings:
-    """Of clean data with many labels, the later ones rarer."""
+    """Findings of clean data with many labels, the later ones rarer."""
     counts = {f"类别{index:04d}": 20_000 - 10 * index for index in range(number)}
     labels = Labels(counts=dict.fromkeys(SPLITS, counts), shift={}, median_characters=dict.fromkeys(counts, 60.0))
     return clean_findings(labels=labels)
 
 
 def leak_policy(choice: str, rows: int) -> dict[str, object]:
-    """The changes to findings that another decision about leaks makes."""
+    """How findings change with the decision about leaks."""
     return {"decisions": tuple(_decisions(choice, "majority", "keep", rows=(rows, 0, 0)))}
 
 

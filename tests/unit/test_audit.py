@@ -163,7 +163,7 @@ def test_quarantined_rows_are_in_the_findings(folder: Path, home: Path) -> None:
 
 class TestPolicy:
     def plant(self, folder: Path) -> list[tuple[str, str]]:
-        """Two leaks, a 2:1 conflict, a 1:1 conflict, a text three times; in 300 + 7 rows."""
+        """Two leaks, a 2:1 conflict, a 1:1 conflict and a text that appears three times, in 300 + 7 rows."""
         rows = reviews(300, seed=1)
         other = {"好": "坏", "坏": "好"}
         (conflict, conflict_label), (tie, tie_label), thrice = rows[10], rows[11], rows[12]
@@ -204,7 +204,7 @@ class TestPolicy:
             ("conflicts", "train.tsv", 302),
             ("conflicts", "train.tsv", 303),
         ]
-        assert removed(audited)[0]["reason"] == "its text stands in test, test.tsv, row 61"
+        assert removed(audited)[0]["reason"] == "its text appears in test, test.tsv, row 61"
         assert removed(audited)[0]["text"] == rows[0][0]
         assert len(train_rows(audited)) + len(removed(audited)) == 305
 
@@ -234,7 +234,7 @@ class TestPolicy:
         dropped, _ = audit_folder(folder, home, audit={"duplicates": "drop"})
         assert dropped.version != audited.version
 
-    def test_near_duplicates_of_test_rows_can_be_dropped_too(self, folder: Path, home: Path) -> None:
+    def test_near_duplicates_of_test_rows_can_be_dropped(self, folder: Path, home: Path) -> None:
         train = reviews(300, seed=1)
         write_split(folder, "test", [*reviews(60, seed=3), (f"{train[5][0][:-1]}新", train[5][1])])
         audited, findings = audit_folder(folder, home, audit={"leaks": "drop_near"})
@@ -260,11 +260,11 @@ class TestPolicy:
         rows = [(text, "好") for text, _ in reviews(20, seed=1)] + reviews(2, seed=9)[:1]
         write_split(folder, "train", rows)
         write_split(folder, "test", [*reviews(60, seed=3), rows[-1]])
-        with pytest.raises(DataError, match=r"leave labels without any training row:\n  - '坏': 1 rows, all removed"):
+        with pytest.raises(DataError, match=r"remove all training rows of some labels:\n  - '坏': 1 rows"):
             audit_folder(folder, home)
 
 
-def test_an_audit_is_found_again(folder: Path, home: Path) -> None:
+def test_an_audit_is_reused(folder: Path, home: Path) -> None:
     first, _ = audit_folder(folder, home)
     again, _ = audit_folder(folder, home)
     assert not first.cached

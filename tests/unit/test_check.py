@@ -128,7 +128,7 @@ from textclf.config.data import CleaningConfig, ContractConfig, DataConfig
 from textclf.config.home import Home
 from textclf.data.check import check_data
 from textclf.fetching.local import local_files
-data = DataConfig(id_column=next(iter(sys.argv[2:]), None))
+data = DataConfig(id_column="id")
 checked = check_data(local_files([sys.argv[1]]), data=data, cleaning=CleaningConfig())
 # getrusage would include the parent's memory, as it was when this process was forked.
 peak = int(Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024
@@ -154,7 +154,7 @@ def write_large(file: Path, size_bytes: int) -> int:
 def test_five_gigabytes_are_checked_with_less_than_one_gigabyte_of_memory(tmp_path: Path) -> None:
     rows = write_large(tmp_path / "large.csv", 5_000_000_000)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "large.csv"), "id"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "large.csv")], capture_output=True, text=True, check=True
     )
     read, broken, peak = map(int, done.stdout.split())
     assert (read, broken) == (rows, rows // 100_000)
@@ -171,5 +171,5 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         read, _, peak = map(int, done.stdout.split())
         assert read == rows
         peaks.append(peak)
-    # 350,000 more rows; anything kept for each would take more than this. (Ids, up to a million, are kept: above.)
+    # 350,000 more rows; an id kept in memory for each would take more than this.
     assert peaks[1] - peaks[0] < 25_000_000

@@ -1,4 +1,4 @@
-"""Texts that a wrong conversion damaged are told from texts that merely look odd."""
+"""Texts damaged by a wrong conversion are distinguished from texts that merely look odd."""
 
 from __future__ import annotations
 

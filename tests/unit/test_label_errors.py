@@ -94,7 +94,7 @@ def test_planted_errors_of_all_splits_come_first(tmp_path: Path) -> None:
     assert (found.texts, found.conflicts, found.version) == (240, 0, "0123456789ab")
 
 
-def test_the_list_goes_from_bad_to_better_and_ends_where_the_own_label_fits_best(tmp_path: Path) -> None:
+def test_the_list_starts_with_the_worst_and_omits_labels_that_fit_best(tmp_path: Path) -> None:
     rows = [(text, 1 - label if index % 13 == 0 else label) for index, (text, label) in enumerate(reviews(200))]
     found = suspects_in(tmp_path, {"train": rows}).suspects
     qualities = [suspect.quality for suspect in found]
@@ -130,7 +130,7 @@ def test_a_copy_does_not_vouch_for_its_own_wrong_label(tmp_path: Path) -> None:
     assert found.suspects[0].copies == 29
 
 
-def test_copies_with_different_labels_stand_first_next_to_each_other(tmp_path: Path) -> None:
+def test_copies_with_different_labels_come_first_and_are_adjacent(tmp_path: Path) -> None:
     rows = reviews(100)
     wrong = [(text, 1 - label if index == 40 else label) for index, (text, label) in enumerate(rows)]
     text, label = rows[8]
@@ -176,7 +176,7 @@ def test_pairs_are_judged_together(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         path = prepared.folder / f"{split}.parquet"
         table = pq.read_table(path)
-        # The first texts say nothing: the second ones do.
+        # Only the second texts are informative.
         pairs = pa.array(table["text"].to_pylist(), pa.string())
         same = pa.array(["这句话怎么样"] * table.num_rows, pa.string())
         table = table.set_column(table.schema.get_field_index("text"), "text", same).append_column("text_pair", pairs)
@@ -189,7 +189,7 @@ def test_pairs_are_judged_together(tmp_path: Path) -> None:
 
 
 def test_too_few_rows_are_refused_with_the_number_that_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"4 different texts.*at least 10"):
+    with pytest.raises(DataError, match=r"4 distinct texts.*at least 10"):
         suspects_in(tmp_path, {"train": reviews(4)})
 
 

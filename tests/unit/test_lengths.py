@@ -72,7 +72,7 @@ def test_without_a_tokenizer_tokens_are_not_counted() -> None:
 
 
 @pytest.mark.parametrize("longest", [1, 3, 24, 500, 20_000])
-def test_the_histogram_holds_every_text_and_reads_well(longest: int) -> None:
+def test_the_histogram_counts_every_text_in_round_bins(longest: int) -> None:
     chance = random.Random(5)
     texts = ["好" * min(longest, int(chance.expovariate(6 / longest)) + 1) for _ in range(400)] + ["好" * longest]
     histogram = measure(texts, max_length=10, tokenizer=None)[0].histogram

@@ -1,4 +1,4 @@
-"""Near duplicates: what is found is near, nearly everything near is found, and large families end fast."""
+"""Near duplicates: every match is near, nearly every near text is found, and large groups finish fast."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENDINGS = ("好评!谢谢", "(转载)", "以上是我的真实感受,仅供参�
 
 
 def character(source: random.Random) -> str:
-    """One of 3,500 characters, some far more frequent than others."""
+    """One of 3,500 characters, with very uneven frequencies."""
     return chr(0x4E00 + int(3500 * source.random() ** 2))
 
 
@@ -59,7 +59,7 @@ def listed(found: NearPairs) -> dict[tuple[int, int], float]:
 
 
 def with_copies(texts: list[str], copies: int, seed: int) -> tuple[list[str], dict[tuple[int, int], float]]:
-    """Distinct texts with edited copies behind them, and the similarity of each copy."""
+    """Distinct texts followed by edited copies, and the similarity of each copy."""
     source = random.Random(seed)
     together, planted, known = list(texts), {}, set(texts)
     for index in source.sample(range(len(texts)), copies):

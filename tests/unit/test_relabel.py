@@ -31,7 +31,7 @@ NAMES = {"0": "差评", "1": "好评"}
 
 
 class Data:
-    """Raw data in a folder, its configuration, and what was prepared from it."""
+    """Raw data in a folder, its configuration, and the data prepared from it."""
 
     def __init__(self, folder: Path, cleaning: str = "standard", **fields: Any) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ class Data:
         }
 
     def table(self, answers: Mapping[tuple[str, int], str], name: str = "table.csv") -> Path:
-        """A table whose rows are filled in with answers, by file and row number."""
+        """A table filled in with answers, by file and row number."""
         names = self.prepared.labels
         rows = self.rows()
         listed = tuple(
@@ -175,7 +175,7 @@ def test_rows_are_removed_with_their_copies(data: Data) -> None:
     assert changes == {("差评", None): 3, ("好评", None): 1, ("差评", "好评"): 1}
 
 
-def test_the_result_is_data_that_is_prepared_again_and_knows_its_parent(data: Data) -> None:
+def test_the_result_can_be_prepared_and_knows_its_parent(data: Data) -> None:
     record = data.relabel({("train.csv", 3): "好评", ("train.csv", 1): "删除"})
     again = Data(record.folder)
     assert again.prepared.relabelled_from == data.prepared.version == record.version
@@ -185,7 +185,7 @@ def test_the_result_is_data_that_is_prepared_again_and_knows_its_parent(data: Da
     assert again.prepared.label_counts["train"] == {"差评": counts["差评"] - 3, "好评": counts["好评"] + 1}
 
 
-def test_correcting_back_gives_the_first_data_version_again(data: Data) -> None:
+def test_undoing_corrections_restores_the_first_data_version(data: Data) -> None:
     there = Data(data.relabel({("train.csv", 3): "好评"}).folder)
     back = Data(there.relabel({("train.parquet", 3): "差评"}).folder)
     assert back.prepared.version == data.prepared.version != there.prepared.version
@@ -204,7 +204,7 @@ def test_the_summary_says_what_was_changed_and_where_it_is(data: Data) -> None:
     record = data.relabel({("train.csv", 1): "好评", ("train.csv", 2): "删除"})
     summary = relabelled_summary(record)
     first = f"Corrected 3 labels and removed 1 row of data version {data.prepared.version}"
-    assert summary.startswith(f"{first}; copies among them that table.csv does not name: 2.\n")
+    assert summary.startswith(f"{first}; 2 of them are copies that table.csv does not name.\n")
     assert "  差评 -> 好评: 3\n  好评 -> (removed): 1\n" in summary
     assert summary.endswith(f"(train 20, validation 3, test 2 rows) is in {record.folder}.")
 
@@ -234,7 +234,7 @@ def test_rows_of_cut_splits_stay_where_they_were_cut(tmp_path: Path) -> None:
     write_csv(tmp_path / "raw" / "train.csv", rows)
     data = Data(tmp_path / "raw", contract={"max_quarantined_share": 0.1})
     before = texts_by_split(data)
-    # Four of each split: without them, the cut by label would be another one.
+    # Four of each split: without them, the cut by label would differ.
     chosen = [
         place
         for texts in before.values()
@@ -252,7 +252,7 @@ def test_rows_of_cut_splits_stay_where_they_were_cut(tmp_path: Path) -> None:
     }
 
 
-def test_labels_of_cut_splits_corrected_back_give_the_first_data_version_again(tmp_path: Path) -> None:
+def test_undoing_corrections_of_cut_splits_restores_the_first_data_version(tmp_path: Path) -> None:
     write_csv(tmp_path / "raw" / "train.csv", list(many_reviews()))
     data = Data(tmp_path / "raw")
     tested = next(row for row in pq.read_table(data.prepared.folder / "test.parquet").to_pylist() if row["label"] == 0)
@@ -264,7 +264,7 @@ def test_labels_of_cut_splits_corrected_back_give_the_first_data_version_again(t
     assert back.prepared.version == data.prepared.version != there.prepared.version
 
 
-def test_a_split_with_a_file_of_its_own_stays_whole_beside_one_that_was_cut(tmp_path: Path) -> None:
+def test_a_split_with_its_own_file_stays_complete_next_to_one_that_was_cut(tmp_path: Path) -> None:
     write_csv(tmp_path / "raw" / "train.csv", list(many_reviews()))
     write_csv(tmp_path / "raw" / "test.csv", [("非常满意", 1), ("", 0), ("太吵了", 0)])
     data = Data(tmp_path / "raw", contract={"max_quarantined_share": 0.5})
@@ -330,9 +330,7 @@ def starred(folder: Path) -> Data:
 
 
 @pytest.mark.parametrize(("answer", "written"), [("好评", "4"), ("5", "5"), ("4", "4"), ("中评", "3")])
-def test_of_merged_labels_a_name_is_the_first_value_and_a_value_itself(
-    tmp_path: Path, answer: str, written: str
-) -> None:
+def test_with_merged_labels_a_name_means_the_first_value(tmp_path: Path, answer: str, written: str) -> None:
     record = starred(tmp_path / "raw").relabel({("train.csv", 1): answer})
     assert read(record)[0]["label"] == read(record)[-1]["label"] == written
     assert (record.corrected, record.copies) == (2, 1)
@@ -361,8 +359,8 @@ def test_a_table_of_other_data_is_refused_with_every_row(data: Data, tmp_path: P
         other.with_table(table)
     message = str(caught.value)
     assert "3 rows" in message
-    assert "row 2: train.csv, row 3 has another text or label now" in message
-    assert "row 3: train.csv has no row 5 that can be read" in message
+    assert "row 2: train.csv, row 3 now has another text or label" in message
+    assert "row 3: train.csv has no readable row 5" in message
     assert "row 4: the data has no file 'other.csv'" in message
     assert data.prepared.version in message and other.prepared.version in message
     assert not (tmp_path / "other" / "corrected").exists()
@@ -372,12 +370,12 @@ def test_a_row_whose_label_has_changed_since_is_refused(data: Data) -> None:
     table = data.table({("train.csv", 3): "好评"})
     file = data.folder / "train.csv"
     file.write_text(file.read_text(encoding="utf-8").replace("早餐很差,0", "早餐很差,1"), encoding="utf-8")
-    with pytest.raises(DataError, match=r"row 2: train\.csv, row 3 has another text or label now"):
+    with pytest.raises(DataError, match=r"row 2: train\.csv, row 3 now has another text or label"):
         Data(data.folder).with_table(table)
 
 
 def test_answers_that_contradict_each_other_are_refused(data: Data) -> None:
-    with pytest.raises(DataError, match="row 3: row 2 says otherwise about the same text and label"):
+    with pytest.raises(DataError, match="row 3: row 2 contradicts it"):
         data.relabel({("train.csv", 1): "好评", ("train.csv", 21): "删除"})
 
 
@@ -454,7 +452,7 @@ def test_json_lines_keep_numbers_and_turn_nested_values_into_text(tmp_path: Path
     assert fourth["number"] == 2**60
 
 
-def test_a_label_that_the_column_cannot_hold_makes_it_text(tmp_path: Path) -> None:
+def test_a_label_of_another_type_turns_the_column_into_text(tmp_path: Path) -> None:
     lines = [json.dumps({"text": text, "label": label}) for text, label in REVIEWS]
     write_held_out(tmp_path / "raw")
     (tmp_path / "raw" / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -468,7 +466,7 @@ def test_a_label_that_the_column_cannot_hold_makes_it_text(tmp_path: Path) -> No
     assert [row["label"] for row in read(record)][:3] == ["other", "1", "0"]
 
 
-def test_a_workbook_is_corrected_too(tmp_path: Path) -> None:
+def test_a_workbook_is_corrected(tmp_path: Path) -> None:
     write_held_out(tmp_path / "raw")
     with xlsxwriter.Workbook(tmp_path / "raw" / "train.xlsx") as book:
         sheet = book.add_worksheet()

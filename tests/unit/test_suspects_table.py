@@ -50,7 +50,7 @@ def suspects(texts: Sequence[str], *, pairs: bool = False) -> Suspects:
 
 
 def cells(path: Path) -> Table:
-    """What a person sees in a spreadsheet."""
+    """The cells that a person sees in a spreadsheet."""
     if path.suffix == ".csv":
         return list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"))))
     header, *rows = python_calamine.CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python()
@@ -68,7 +68,7 @@ def save(path: Path, rows: Table, *, encoding: str = "utf-8-sig", delimiter: str
 
 
 def filled_in(folder: Path, words: Sequence[str]) -> Table:
-    """A table of as many rows as words, which stand in `correct_label`."""
+    """A table with one row per word, which fills `correct_label`."""
     path = folder / "written.csv"
     write_suspects(suspects([f"第{number}条，很好" for number in range(len(words))]), path)
     return [{**row, "correct_label": word} for row, word in zip(cells(path), words, strict=True)]
@@ -140,7 +140,7 @@ def test_a_workbook_offers_the_labels_and_says_in_two_languages_what_to_do(tmp_p
     assert book.sheet_names == ["suspects", "说明 Help"]
     page = book.get_sheet_by_index(1).to_python()
     assert [row[2] for row in page[1:5]] == ["差评", "好评", "删除", "delete"]
-    assert {"怎样填写", "How to fill it in"} <= {row[0] for row in page}
+    assert {"填写说明", "How to fill it in"} <= {row[0] for row in page}
     assert "'说明 Help'!$C$2:$C$5" in sheet
 
 
@@ -157,7 +157,9 @@ def test_what_is_filled_in_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("encoding", "delimiter"), [("gb18030", ","), ("utf-8", ";"), ("utf-8-sig", "\t")])
-def test_a_csv_file_may_be_saved_again_in_another_way(tmp_path: Path, encoding: str, delimiter: str) -> None:
+def test_a_csv_file_may_be_saved_with_another_encoding_or_delimiter(
+    tmp_path: Path, encoding: str, delimiter: str
+) -> None:
     rows = filled_in(tmp_path, ["好评", "", "删除"])
     path = save(tmp_path / "again.csv", rows, encoding=encoding, delimiter=delimiter)
     assert [(item.row, item.label) for item in read_corrections(path, LABELS)] == [(1, "1"), (3, None)]
@@ -174,7 +176,7 @@ def test_rows_may_be_sorted_and_deleted_and_columns_moved_and_added(tmp_path: Pa
     assert [(item.place, item.row, item.label) for item in found] == [("row 2", 3, None), ("row 5", 1, "1")]
 
 
-def test_a_workbook_may_hold_numbers_where_a_person_typed_them(tmp_path: Path) -> None:
+def test_a_workbook_may_contain_typed_numbers(tmp_path: Path) -> None:
     (row,) = filled_in(tmp_path, [""])
     path = tmp_path / "typed.xlsx"
     with xlsxwriter.Workbook(path) as book:
@@ -186,13 +188,13 @@ def test_a_workbook_may_hold_numbers_where_a_person_typed_them(tmp_path: Path) -
     assert (found.row, found.label) == (1, "1")
 
 
-def test_a_name_goes_before_a_value_and_before_the_word_for_removing(tmp_path: Path) -> None:
+def test_a_name_takes_precedence_over_a_value_and_the_word_for_removal(tmp_path: Path) -> None:
     path = save(tmp_path / "filled.csv", filled_in(tmp_path, ["1", "0", "delete", "a", "A"]))
     labels = {"0": "1", "1": "0", "2": "delete", "3": "a", "4": "A"}
     assert [item.label for item in read_corrections(path, labels)] == ["0", "1", "2", "3", "4"]
 
 
-def test_a_name_of_several_values_stands_for_the_first(tmp_path: Path) -> None:
+def test_a_name_of_several_values_means_the_first(tmp_path: Path) -> None:
     path = save(tmp_path / "filled.csv", filled_in(tmp_path, ["好评", "差评", "5", "2", "Good"]))
     labels = {"1": "差评", "2": "差评", "4": "好评", "5": "好评", "6": "good", "7": "good"}
     assert [item.label for item in read_corrections(path, labels)] == ["4", "1", "5", "2", "6"]
@@ -210,7 +212,7 @@ def test_every_bad_row_is_named_with_what_may_be_meant(tmp_path: Path) -> None:
     assert "16 rows" in message
     assert "row 2: unknown label '好坪', did you mean '好评'?" in message
     assert "row 3: row_digest '1.23E+15' is damaged" in message
-    assert "row 4: row '三' is no row number" in message
+    assert "row 4: row '三' is not a row number" in message
     assert "row 6: source is empty" in message
     assert all(f"row {number}: unknown label '错'" in message for number in range(7, 19))
     assert "row 5:" not in message

@@ -1,4 +1,4 @@
-"""Audit a prepared data set: what is in it that should not be, and what is done about it before training."""
+"""Audits a prepared data set, and applies the policy to its training rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,10 @@ from textclf.audit.duplicates import (
     duplicate_examples,
     example,
     find_near,
-    later_copies,
     leak_examples,
     near_examples,
 )
-from textclf.audit.findings import Example, ExamplePair, Examples, Findings, Labels, LabelShift
+from textclf.audit.findings import Example, Examples, Findings, Labels, LabelShift
 from textclf.audit.lengths import measure_lengths
 from textclf.audit.policy import Outcome, apply_policy
 from textclf.audit.report.html import write_html
@@ -50,7 +49,7 @@ from textclf.store import building, digest_of, find, publish, write_text
 
 logger = logging.getLogger(__name__)
 
-# Part of the digest: raise it when the same data would be audited in another way.
+# Part of the digest: increase it when the same data would give another result.
 AUDIT_VERSION = 3
 FINDINGS_FILE = "findings.json"
 REPORT_FILE = "report.html"
@@ -60,35 +59,35 @@ REMOVED_FILE = "removed.jsonl"
 def audit(
     prepared: PreparedData, model: FetchedModel | None, *, settings: AuditConfig, max_length: int, folder: Path
 ) -> PreparedData:
-    """Looks through a prepared data set and applies the policy to its training rows.
+    """Audits a prepared data set and applies the policy to its training rows.
 
-    The result stands in `<folder>/<digest>`: the three Parquet files as `prepare` writes them, without
-    the training rows that the policy removed and, with `audit.duplicates: weight`, with weight (float32) in
-    train.parquet; `findings.json` (`Findings`), `report.html`, `removed.jsonl` with every removed row and why,
-    `quarantine.jsonl`. It is found again by its digest.
+    `<folder>/<digest>` receives the three Parquet files as `prepare` writes them, without the training rows that the
+    policy removed and, with `audit.duplicates: weight`, with a column weight (float32) in train.parquet;
+    `findings.json` (`Findings`), `report.html`, `removed.jsonl` with every removed row and the reason, and
+    `quarantine.jsonl`. An existing result is reused.
 
     Args:
         prepared: The data set.
-        model: The model whose vocabulary counts the tokens; None leaves them uncounted.
+        model: The model whose vocabulary counts the tokens; None skips them.
         settings: The policy, and how near duplicates are found.
         max_length: Tokens at which training cuts texts.
-        folder: Where the result is put, under its digest.
+        folder: Parent folder of the result.
 
     Returns:
-        The record of the data set that training gets.
+        The record of the data set for training.
 
     Raises:
         DataError: The policy would remove all training rows of a label.
         ModelError: The model's tokenizer cannot be loaded.
-        StorageError: A file could not be read or written; nothing half-written remains.
+        StorageError: A file could not be read or written; no partial result remains.
     """
     policy = settings.model_dump(mode="json", exclude={"report_language"})
     digest = digest_of(textclf.__version__, AUDIT_VERSION, prepared.digest, policy)
-    # The rows depend on less than the report does: another language must not have them tokenised again.
+    # The rows depend on less than the report: another language must not cause new tokenisation.
     page = [prepared.name, prepared.origin, settings.report_language, max_length]
     target = folder / digest_of(digest, page, model.digest if model else None)
     if record := find(target, PreparedData):
-        logger.info("The data was audited before with the same settings: %s.", target / REPORT_FILE)
+        logger.info("Reusing the audit of the same data with the same settings: %s", target / REPORT_FILE)
         fields = ("uri", "revision", "files", "relabelled_from")
         return record.model_copy(update={field: getattr(prepared, field) for field in fields})
     started = time.monotonic()
@@ -113,10 +112,7 @@ def audit(
 
 
 def read_findings(audited: PreparedData) -> Findings:
-    """Reads what an audit found.
-
-    Args:
-        audited: What `audit` returned.
+    """Reads the findings of an audit, given the record that `audit` returned.
 
     Raises:
         StorageError: The file cannot be read.
@@ -126,7 +122,7 @@ def read_findings(audited: PreparedData) -> Findings:
         return Findings.model_validate_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"The findings in {file} cannot be read: {error}\nRemove {file.parent} to make it again."
+            f"The findings in {file} cannot be read: {error}\nRemove {file.parent} to have it rebuilt."
         ) from error
 
 
@@ -174,8 +170,8 @@ def _findings(
         version_after=record.version,
         seconds=round(time.monotonic() - started, 1),
         examples=Examples(
-            duplicates=tuple(_duplicate_examples(splits)),
-            conflicts=tuple(islice((pair for rows in splits.values() for pair in conflict_examples(rows)), EXAMPLES)),
+            duplicates=tuple(islice(chain.from_iterable(map(duplicate_examples, splits.values())), EXAMPLES)),
+            conflicts=tuple(islice(chain.from_iterable(map(conflict_examples, splits.values())), EXAMPLES)),
             leaks=tuple(pair for rows in held_out.values() for pair in leak_examples(rows, train)),
             near_duplicates=() if near is None else tuple(near_examples(splits, near)),
             personal_data=personal_examples,
@@ -184,15 +180,10 @@ def _findings(
     )
 
 
-def _duplicate_examples(splits: dict[Split, SplitRows]) -> list[ExamplePair]:
-    pairs = (pair for rows in splits.values() for pair in duplicate_examples(rows, later_copies(rows.fingerprints)))
-    return list(islice(pairs, EXAMPLES))
-
-
 def _look_through(
     splits: dict[Split, SplitRows],
 ) -> tuple[dict[Split, dict[str, int]], dict[str, tuple[Example, ...]], dict[Split, int], tuple[Example, ...]]:
-    """Looks into every text for personal data and for damage."""
+    """Searches every text for personal data and damage."""
     personal: dict[Split, dict[str, int]] = {}
     examples: dict[str, list[Example]] = {}
     damaged: dict[Split, int] = {}
@@ -235,18 +226,13 @@ def _labels(prepared: PreparedData, splits: dict[Split, SplitRows]) -> Labels:
 
 
 def label_shift(train: dict[str, int], other: dict[str, int]) -> LabelShift:
-    """Compares the labels of a split with those of train.
-
-    Args:
-        train: Rows by label.
-        other: Rows by label, of the same labels.
-    """
+    """Compares the rows by label of a split with those of train; both have the same labels."""
     from scipy.stats import chi2_contingency
 
     counts = np.array([[train[name], other[name]] for name in train], dtype=float).T
     shares = counts / counts.sum(axis=1, keepdims=True)
     present = counts[:, counts.sum(axis=0) > 0]
-    # Without Yates' correction: it is meant for tables of two by two and makes the test depend on the label count.
+    # Without Yates' correction, which only applies to 2×2 tables and would make the test depend on the label count.
     p_value = float(chi2_contingency(present, correction=False).pvalue) if present.shape[1] > 1 else 1.0
     return LabelShift(total_variation=float(np.abs(shares[0] - shares[1]).sum() / 2), p_value=p_value)
 
@@ -268,7 +254,7 @@ def _read_quarantine(path: Path) -> tuple[Quarantined, ...]:
 
 
 def _write_rows(prepared: PreparedData, splits: dict[Split, SplitRows], outcome: Outcome, draft: Path) -> PreparedData:
-    """Writes the rows that stay, and those that go; returns the record but for its place."""
+    """Writes the kept and the removed rows; returns the record without its place."""
     train = splits["train"]
     table: pa.Table = train.table.filter(pa.array(outcome.kept))
     if outcome.weights is not None:
@@ -321,8 +307,8 @@ def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Ou
                 if text in leaking and text not in places:
                     places[text] = f"{split}, {rows.sources[index]}, row {rows.numbers[index]}"
     reasons = {
-        "conflicts": "its text stands in train with another label, too",
-        "duplicates": "its text stands in an earlier row of train with the same label",
+        "conflicts": "its text also has another label in train",
+        "duplicates": "its text appears in an earlier row of train with the same label",
     }
     columns = [name for name in ("source", "row", "id", "text", "text_pair") if name in train.table.column_names]
     with path.open("w", encoding="utf-8") as file:
@@ -331,7 +317,7 @@ def _write_removed(train: SplitRows, splits: dict[Split, SplitRows], outcome: Ou
             for index, row in zip(indices.tolist(), rows, strict=True):
                 place = places.get(int(train.fingerprints[index]))
                 reason = reasons.get(finding) or (
-                    f"its text stands in {place}" if place else "a near duplicate stands in validation or test"
+                    f"its text appears in {place}" if place else "a near duplicate appears in validation or test"
                 )
                 label = train.label_names[train.labels[index]]
                 line = {"finding": finding, "reason": reason, "label": label, **row}

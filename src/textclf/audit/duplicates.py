@@ -1,4 +1,4 @@
-"""Equal and nearly equal texts: inside a split, with different labels, and across splits."""
+"""Finds equal and nearly equal texts: within a split, with different labels, and across splits."""
 
 from __future__ import annotations
 
@@ -19,39 +19,32 @@ from textclf.tables import shorten
 
 EXAMPLES = 10
 _EXAMPLE_COLUMNS = 600
-# Any odd 64-bit number: it spreads a label id over all bits before it is joined with a digest.
+# Any odd 64-bit number: spreads a label id over all bits before it is combined with a digest.
 _SPREAD = 0x9E3779B97F4A7C15 - (1 << 64)
 
 
 def later_copies(digests: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Marks the rows whose digest stands in an earlier row.
-
-    Args:
-        digests: int64[rows].
-
-    Returns:
-        bool[rows].
-    """
+    """Marks the rows whose digest appears in an earlier row: bool[rows]."""
     copies = np.ones(len(digests), dtype=bool)
     copies[np.unique(digests, return_index=True)[1]] = False
     return copies
 
 
 def with_label(fingerprints: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Digests text and label of each row together: int64[rows]."""
+    """Combines text and label of each row into one digest: int64[rows]."""
     with np.errstate(over="ignore"):
         return fingerprints ^ ((labels + 1) * np.int64(_SPREAD))
 
 
 def conflicting(fingerprints: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Marks the rows whose text stands among them with more than one label: bool[rows]."""
+    """Marks the rows whose text has more than one label: bool[rows]."""
     first_of_label = ~later_copies(with_label(fingerprints, labels))
     texts, counts = np.unique(fingerprints[first_of_label], return_counts=True)
     return np.isin(fingerprints, texts[counts > 1])
 
 
 def count_duplicates(rows: SplitRows) -> Duplicates:
-    """Counts equal texts inside a split."""
+    """Counts equal texts within a split."""
     _, counts = np.unique(rows.fingerprints, return_counts=True)
     return Duplicates(
         exact=int(later_copies(rows.originals).sum()),
@@ -61,39 +54,24 @@ def count_duplicates(rows: SplitRows) -> Duplicates:
 
 
 def count_conflicts(rows: SplitRows) -> Conflicts:
-    """Counts equal texts with different labels inside a split."""
+    """Counts equal texts with different labels within a split."""
     marked = conflicting(rows.fingerprints, rows.labels)
     return Conflicts(texts=len(np.unique(rows.fingerprints[marked])), rows=int(marked.sum()))
 
 
 @dataclass(frozen=True)
 class NearTexts:
-    """Pairs of different texts that are nearly the same, and in which splits they stand.
-
-    Attributes:
-        texts: Digest of each different text, sorted: int64[texts].
-        left: Positions in `texts`, int64[pairs].
-        right: The same for the other text of each pair.
-        similarity: float32[pairs].
-        complete: Whether these are all pairs; not so if many texts are nearly the same as each other.
-    """
+    """Pairs of near duplicates, as positions in `texts`; see `near_duplicates.NearPairs`."""
 
     texts: NDArray[np.int64]
+    """Digests of the distinct texts, sorted."""
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     similarity: NDArray[np.float32]
     complete: bool
 
     def near(self, rows: SplitRows, others: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Marks the rows that have a near duplicate among other texts.
-
-        Args:
-            rows: A split.
-            others: Digests of the other texts.
-
-        Returns:
-            bool[rows]; a row whose own text is among the others is marked only for another, nearly equal one.
-        """
+        """Marks the rows that have a near duplicate (not an equal text) among the digests `others`: bool[rows]."""
         among = np.isin(self.texts, others)
         marked = np.zeros(len(self.texts), dtype=bool)
         marked[self.right[among[self.left]]] = True
@@ -102,18 +80,13 @@ class NearTexts:
 
 
 def find_near(splits: dict[Split, SplitRows], audit: AuditConfig) -> NearTexts | None:
-    """Finds the near duplicates among the different texts of all splits; None if the configuration wants none.
-
-    Args:
-        splits: The rows of all splits, train first.
-        audit: Threshold and n-gram size.
-    """
+    """Finds near duplicates among all splits, train first; None if the configuration turns the search off."""
     if not audit.near_duplicates:
         return None
     fingerprints = np.concatenate([rows.fingerprints for rows in splits.values()])
     texts, first = np.unique(fingerprints, return_index=True)
     whole = [text for rows in splits.values() for text in _whole_texts(rows)]
-    # The training texts come first: in a large family of texts, the first ones are compared with all the others.
+    # Training texts first: in a large group of similar texts, the first ones are compared with all others.
     order = np.argsort(first)
     found = find_near_duplicates(
         ["\x1f".join(map(normalize, whole[index])) for index in first[order]],
@@ -128,7 +101,7 @@ def _whole_texts(rows: SplitRows) -> Iterator[tuple[str, ...]]:
 
 
 def count_near(splits: dict[Split, SplitRows], near: NearTexts, audit: AuditConfig) -> NearDuplicates:
-    """Counts near duplicates, by split."""
+    """Counts near duplicates by split."""
     return NearDuplicates(
         threshold=audit.near_duplicate_threshold,
         ngram_size=audit.near_duplicate_ngram_size,
@@ -151,14 +124,7 @@ def _later_near(rows: SplitRows, near: NearTexts) -> int:
 
 
 def compare_with_train(rows: SplitRows, train: SplitRows, near: NearTexts | None, leak_free: int) -> CrossSplit:
-    """Counts what a split shares with the training rows.
-
-    Args:
-        rows: Validation or test.
-        train: The training rows.
-        near: The near duplicates, if they were looked for.
-        leak_free: Rows of the split that are no copies of earlier ones.
-    """
+    """Counts what a split shares with train; `leak_free` is passed through."""
     shared = np.isin(rows.fingerprints, train.fingerprints)
     same_label = np.isin(with_label(rows.fingerprints, rows.labels), with_label(train.fingerprints, train.labels))
     return CrossSplit(
@@ -171,33 +137,28 @@ def compare_with_train(rows: SplitRows, train: SplitRows, near: NearTexts | None
 
 
 def example(rows: SplitRows, index: int) -> Example:
-    """Shows the row at a position, its personal data behind asterisks."""
+    """Shows the row at a position, with personal data masked."""
     text = rows.texts[index] if rows.pairs is None else f"{rows.texts[index]} ‖ {rows.pairs[index]}"
     return Example(
         split=rows.split,
         source=rows.sources[index],
         row=int(rows.numbers[index]),
         label=rows.label_names[rows.labels[index]],
-        # Hidden before it is cut: a number that is cut would not be recognised.
+        # Masked before truncation: a truncated number would not be recognised.
         text=shorten(hide_personal_data(text), _EXAMPLE_COLUMNS),
     )
 
 
-def duplicate_examples(rows: SplitRows, wanted: NDArray[np.bool_]) -> Iterator[ExamplePair]:
-    """Pairs rows with the first row of their text.
-
-    Args:
-        rows: A split.
-        wanted: The rows to show, bool[rows]; each has an earlier copy.
-    """
+def duplicate_examples(rows: SplitRows) -> Iterator[ExamplePair]:
+    """Pairs rows with the first row of the same text."""
     texts, first = np.unique(rows.fingerprints, return_index=True)
-    for index in np.flatnonzero(wanted)[:EXAMPLES]:
+    for index in np.flatnonzero(later_copies(rows.fingerprints))[:EXAMPLES]:
         earlier = first[np.searchsorted(texts, rows.fingerprints[index])]
         yield ExamplePair(first=example(rows, int(earlier)), second=example(rows, int(index)), similarity=1.0)
 
 
 def conflict_examples(rows: SplitRows) -> Iterator[ExamplePair]:
-    """Pairs rows with an earlier row of the same text and another label."""
+    """Pairs rows with an earlier row of the same text but another label."""
     marked = np.flatnonzero(conflicting(rows.fingerprints, rows.labels))
     earlier: dict[int, int] = {}
     shown: set[int] = set()

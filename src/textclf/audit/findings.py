@@ -1,7 +1,7 @@
-"""What an audit found: the records behind its JSON, its report and its summaries.
+"""The findings of an audit: the records behind its JSON, its report and its summaries.
 
-The field names are the keys of `textclf data audit --json`. Counts are of rows unless they say otherwise; `by split`
-means one entry for each of train, validation and test.
+The field names are the keys of `textclf data audit --json`. Counts are of rows unless stated otherwise. "Equal" texts
+differ at most in character width and white space.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from textclf.records import Quarantined, Record
 
 
 class Example(Record):
-    """One row, to look at."""
+    """One row."""
 
     split: Split
     source: str
-    """The file it stands in."""
     row: int
-    """Its number in that file, from 1."""
+    """Number in the file `source`, from 1."""
     label: str
     text: str
-    """Cleaned, and cut at 300 Chinese characters."""
+    """Cleaned, truncated to 300 Chinese characters, with personal data masked."""
 
 
 class ExamplePair(Record):
@@ -29,22 +28,22 @@ class ExamplePair(Record):
     first: Example
     second: Example
     similarity: float
-    """1 for equal texts, else the share of n-grams in common (Jaccard)."""
+    """1 for equal texts, else the share of common n-grams (Jaccard)."""
 
 
 class Duplicates(Record):
-    """Equal texts inside one split."""
+    """Equal texts within a split."""
 
     exact: int
-    """Rows whose original text stands in an earlier row."""
+    """Rows whose original text also appears in an earlier row."""
     normalized: int
-    """Rows whose text stands in an earlier row, width and white space aside; includes the exact ones."""
+    """Rows with an equal text in an earlier row; includes the exact ones."""
     texts: int
-    """Different texts (normalised) that stand in more than one row."""
+    """Distinct texts that appear in several rows."""
 
 
 class Conflicts(Record):
-    """Equal texts with different labels inside one split."""
+    """Equal texts with different labels within a split."""
 
     texts: int
     rows: int
@@ -54,37 +53,37 @@ class CrossSplit(Record):
     """What a split shares with earlier ones."""
 
     exact: int
-    """Rows whose original text also stands in train."""
+    """Rows whose original text also appears in train."""
     normalized: int
-    """Rows whose text also stands in train, width and white space aside; includes the exact ones."""
+    """Rows with an equal text in train; includes the exact ones."""
     near: int | None
-    """Rows with a near duplicate in train and no equal text there; null if near duplicates were not looked for."""
+    """Rows with a near duplicate but no equal text in train; null if the search is turned off."""
     other_label: int
-    """Rows counted in `normalized` whose text stands in train with another label only."""
+    """Rows counted in `normalized` whose text has only other labels in train."""
     leak_free: int
-    """Rows whose text stands in no earlier split and in no earlier row of the same split."""
+    """Rows without an equal text in an earlier split or earlier in the same split."""
 
 
 class NearDuplicates(Record):
-    """Texts that are nearly the same: pairs of different normalised texts, whatever their splits."""
+    """Texts that are nearly the same, in any split."""
 
     threshold: float
     ngram_size: int
     pairs: int
-    """Pairs of different texts whose similarity reaches the threshold."""
+    """Pairs of distinct texts whose similarity reaches the threshold."""
     complete: bool = True
-    """False if many texts are nearly the same as each other: then not every pair of them is listed."""
+    """False if not every pair is listed, because a large group of texts is nearly the same."""
     rows: dict[Split, int]
-    """By split: rows whose text has a near duplicate in an earlier text of the same split."""
+    """Rows with a near duplicate earlier in the same split."""
 
 
 class LabelShift(Record):
     """How the labels of a split differ from those of train."""
 
     total_variation: float
-    """Half the sum of the differences of the shares: 0 for equal distributions, 1 for disjoint ones."""
+    """Half the sum of the absolute differences of the shares: 0 for equal distributions, 1 for disjoint ones."""
     p_value: float
-    """Of Pearson's chi-squared test that both splits have the same distribution."""
+    """Of Pearson's chi-squared test for equal distributions."""
 
 
 class Labels(Record):
@@ -94,11 +93,11 @@ class Labels(Record):
     shift: dict[Split, LabelShift]
     """For validation and test."""
     median_characters: dict[str, float]
-    """Median length of the training texts, by label: where it differs much, length gives the label away."""
+    """Median length of the training texts by label; large differences mean that length gives the label away."""
 
 
 class Distribution(Record):
-    """How a length is distributed."""
+    """Distribution of a length."""
 
     minimum: int
     median: float
@@ -109,27 +108,27 @@ class Distribution(Record):
 
 
 class Lengths(Record):
-    """How long the texts of a split are."""
+    """Lengths of the texts of a split."""
 
     characters: Distribution
     tokens: Distribution | None
-    """Special tokens included; null if no vocabulary was at hand."""
+    """With special tokens; null without a vocabulary."""
     max_length: int
     cut: int | None
-    """Rows longer than `max_length` tokens, scaled up from a sample where there are very many; null like `tokens`."""
+    """Rows longer than `max_length` tokens, estimated from a sample of a large split; null without a vocabulary."""
     histogram: tuple[tuple[int, int], ...]
-    """Character lengths: upper bound (inclusive) of each bin, and rows in it."""
+    """Upper bound (inclusive, in characters) and rows of each bin."""
 
 
 class Decision(Record):
-    """What the policy did with one kind of finding."""
+    """What the policy did about one kind of finding."""
 
     finding: str
     """`leaks`, `conflicts` or `duplicates`, as in the configuration."""
     choice: str
-    """What the configuration says, e.g. `drop`."""
+    """The configured value, e.g. `drop`."""
     rows: int
-    """Training rows that this removed."""
+    """Training rows removed."""
 
 
 class Examples(Record):
@@ -138,18 +137,18 @@ class Examples(Record):
     duplicates: tuple[ExamplePair, ...]
     conflicts: tuple[ExamplePair, ...]
     leaks: tuple[ExamplePair, ...]
-    """The first row of a pair stands in train, the second in validation or test."""
+    """The first row of a pair is in train, the second in validation or test."""
     near_duplicates: tuple[ExamplePair, ...]
     personal_data: dict[str, tuple[Example, ...]]
-    """By kind. In all examples the data themselves are hidden behind asterisks."""
+    """By kind."""
     damaged: tuple[Example, ...]
 
 
 class Findings(Record):
-    """All that an audit found, before the policy was applied, and what the policy did."""
+    """All findings, before the policy was applied, and what the policy did."""
 
     version: str
-    """The data version that was audited."""
+    """The audited data version."""
     name: str
     origin: str
     rows: dict[Split, int]
@@ -162,19 +161,16 @@ class Findings(Record):
     labels: Labels
     lengths: dict[Split, Lengths]
     tokenizer: str | None
-    """Whose vocabulary the tokens were counted with; null if none was at hand."""
+    """Source of the vocabulary that counted the tokens."""
     unknown_token_share: dict[Split, float] | None
-    """Share of tokens that the vocabulary does not have."""
     personal_data: dict[Split, dict[str, int]]
-    """Rows with at least one, by kind: `mobile_phone`, `landline_phone`, `email`, `identity_card`."""
+    """Rows with at least one occurrence, by kind: `mobile_phone`, `landline_phone`, `email`, `identity_card`."""
     damaged: dict[Split, int]
-    """Rows whose characters look lost in a wrong conversion of encodings."""
+    """Rows that look damaged by a wrong encoding conversion."""
     dates: dict[Split, tuple[str, str]] | None
-    """First and last day of each split; null if the contract names no date column."""
+    """First and last day; null if the contract names no date column."""
     decisions: tuple[Decision, ...]
     rows_after: dict[Split, int]
-    """Rows that training and evaluation get."""
     version_after: str
-    """The data version after the policy was applied."""
     seconds: float
     examples: Examples

@@ -1,4 +1,4 @@
-"""How long texts are, in characters and in tokens, and how many a length limit cuts."""
+"""Lengths of texts in characters and tokens, and how many texts a length limit cuts."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TOKENIZED_TEXTS = 20_000
-"""Of more texts than these only an evenly spaced sample of this size is tokenised."""
+"""Of more texts, only an evenly spaced sample of this size is tokenised."""
 BINS = 24
-"""Most bins of the histogram; what is beyond the 99th percentile is in the last one."""
+"""Maximum number of histogram bins; the last one includes everything beyond the 99th percentile."""
 _TEXTS_PER_BATCH = 1_000
 
 
 def measure_lengths(
     rows: SplitRows, *, max_length: int, tokenizer: PreTrainedTokenizerBase | None
 ) -> tuple[Lengths, float | None]:
-    """Measures how long the texts of a split are; the two texts of a pair count together.
+    """Measures the texts of a split (at least one); the two texts of a pair count together.
 
-    Characters are those of all texts. Tokens are counted with special tokens and nothing cut: for all texts up to
-    20,000, else for 20,000 of them, evenly spaced, and `cut` is scaled up.
+    Tokens include special tokens and are counted without truncation. Of more than 20,000 texts, a sample is tokenised,
+    and `cut` is scaled up.
 
     Args:
-        rows: At least one.
+        rows: The split.
         max_length: Limit in tokens, special tokens included.
-        tokenizer: A fast tokenizer; None leaves the tokens uncounted.
+        tokenizer: A fast tokenizer; None skips the tokens.
 
     Returns:
-        The lengths, and the share of the tokens, special ones aside, that the vocabulary does not have (None without
-        a tokenizer).
+        The lengths, and the share of unknown tokens, special tokens aside (None without a tokenizer).
     """
     characters = np.fromiter(map(len, rows.texts), dtype=np.int64, count=len(rows))
     if rows.pairs is not None:

@@ -1,7 +1,7 @@
-"""MinHash: short signatures of texts that agree in as many places as the texts have n-grams in common.
+"""MinHash: short signatures of texts whose agreement estimates how many n-grams the texts share.
 
-The chance that two texts have the same smallest hash under a random permutation is the Jaccard similarity of their
-sets of n-grams. Several such places together form a band; texts that agree in a whole band are candidates.
+The probability that two texts have the same smallest hash under a random permutation is the Jaccard similarity of
+their n-gram sets. Several such places form a band; texts that agree in a complete band are candidates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-# A chunk of 32-bit hashes that stays in a core's cache while all permutations go over it.
+# A chunk of 32-bit hashes that stays in a core's cache during all permutations.
 _CHUNK_CHARACTERS = 2**17
 _MAX_ROWS = 16
 _MAX_PERMUTATIONS = 160
@@ -24,34 +24,27 @@ _SEED = 20260731
 
 @dataclass(frozen=True)
 class Bands:
-    """How the places of a signature are grouped."""
+    """How places of a signature are grouped: `count` bands of `rows` places."""
 
     count: int
     rows: int
-    """Places in each band."""
 
 
 @dataclass(frozen=True)
 class Signatures:
-    """What is kept of the signatures."""
+    """The part of the signatures that is kept."""
 
     band_keys: npt.NDArray[np.uint32]
-    """Shape (bands, texts): equal where two texts agree in the whole band."""
+    """Shape (bands, texts): equal where two texts agree in the complete band."""
     places: npt.NDArray[np.uint8]
     """Shape (texts, permutations): the last byte of each place, enough to count how many agree."""
 
 
 def choose_bands(threshold: float) -> Bands:
-    """Chooses the most selective bands that miss at most 1 % of the pairs that lie exactly at the threshold.
+    """Chooses the most selective bands that miss at most 1 % of the pairs exactly at a threshold from 0.5 to 1.
 
-    Longer bands have fewer accidental candidates, but more bands are then needed to miss no pair, and every place of
-    the signature costs time: at most 160 are used.
-
-    Args:
-        threshold: Jaccard similarity, from 0.5 to 1.
-
-    Returns:
-        Count and length of the bands.
+    Longer bands yield fewer accidental candidates but more of them are needed, and every place costs time: at most 160
+    places are used.
     """
     for rows in range(_MAX_ROWS, 1, -1):
         found_by_band = threshold**rows
@@ -65,13 +58,13 @@ def hash_ngrams(texts: Sequence[str], ngram_size: int) -> tuple[npt.NDArray[np.u
     """Hashes the character n-grams of texts.
 
     Args:
-        texts: At least one text, without white space. One shorter than `ngram_size` is one n-gram.
-        ngram_size: Characters of an n-gram.
+        texts: At least one text, without white space. A text shorter than `ngram_size` is one n-gram.
+        ngram_size: Characters per n-gram.
 
     Returns:
-        The hashes of all n-grams, text after text, repetitions included; and for each text how many there are.
+        The hashes of all n-grams, text by text, repetitions included; and the number of n-grams per text.
     """
-    # The texts have no white space, so a filled-up text cannot be an n-gram of another one.
+    # The texts have no white space, so a padded text cannot equal an n-gram of another one.
     filled = [text.ljust(ngram_size) for text in texts]
     codes = np.frombuffer("".join(filled).encode("utf-32-le", "surrogatepass"), dtype="<u4")
     hashes = np.zeros(len(codes) - ngram_size + 1, dtype=np.uint64)
@@ -85,16 +78,7 @@ def hash_ngrams(texts: Sequence[str], ngram_size: int) -> tuple[npt.NDArray[np.u
 
 
 def sign(texts: Sequence[str], ngram_size: int, bands: Bands) -> Signatures:
-    """Makes the signatures of texts.
-
-    Args:
-        texts: Texts without white space.
-        ngram_size: Characters of an n-gram.
-        bands: How long the signature is, and how it is grouped.
-
-    Returns:
-        Keys of the bands and bytes of the places: about `permutations + 4 * bands` bytes a text.
-    """
+    """Computes signatures of about `permutations + 4 * bands` bytes per text; `texts` have no white space."""
     random = np.random.default_rng(_SEED)
     permutations = bands.count * bands.rows
     factors = random.integers(2**32, size=permutations, dtype=np.uint32) | np.uint32(1)
@@ -124,15 +108,7 @@ def sign(texts: Sequence[str], ngram_size: int, bands: Bands) -> Signatures:
 
 
 def chunks(sizes: npt.NDArray[np.int64], limit: int) -> Iterator[slice]:
-    """Cuts a sequence into runs whose sizes add up to at most a limit; an item larger than that has its own run.
-
-    Args:
-        sizes: Size of each item, at least 1.
-        limit: Largest sum of a run.
-
-    Yields:
-        The runs, in order.
-    """
+    """Cuts a sequence of items into runs of total size at most `limit`; a larger item has a run of its own."""
     ends = np.cumsum(sizes)
     start = 0
     while start < len(sizes):

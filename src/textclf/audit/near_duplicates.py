@@ -1,4 +1,4 @@
-"""Which texts are nearly the same: MinHash proposes pairs, and exact similarity decides."""
+"""Finds near duplicates: MinHash proposes pairs, and exact similarity decides."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from textclf.audit.minhash import Signatures, choose_bands, chunks, hash_ngrams, sign
 
-# In larger buckets (a template with thousands of fillings) not all pairs are compared.
+# In larger buckets (a template filled in thousands of ways), not all pairs are compared.
 _WHOLE_BUCKET = 32
 _PARTNERS = 4
 _ENOUGH_LINKS = 4
-# Standard deviations below the threshold at which an estimate rules a pair out: 3 of 100,000 would be lost.
+# An estimate this many standard deviations below the threshold rules a pair out: loses 3 of 100,000.
 _MARGIN = 4
 _CHUNK_PAIRS = 2**16
 # Pairs of a chunk are numbered in 12 bits of the sorted keys; 51 bits remain for the n-gram and one for the side.
@@ -26,35 +26,29 @@ _PAIR_BITS = 12
 
 @dataclass(frozen=True)
 class NearPairs:
-    """Pairs of near duplicates, sorted by `left`, then `right`."""
+    """Positions of near duplicates, `left` < `right`, sorted by `left`, then `right`."""
 
     left: npt.NDArray[np.int64]
-    """Positions of the first texts."""
     right: npt.NDArray[np.int64]
-    """Positions of the second texts, larger than those in `left`."""
     similarity: npt.NDArray[np.float32]
     """Jaccard similarity of the sets of character n-grams."""
     complete: bool
-    """False if some family of similar texts was so large that only a part of its pairs was compared."""
+    """False if some group of similar texts was so large that only part of its pairs was compared."""
 
 
 def find_near_duplicates(texts: Sequence[str], *, threshold: float, ngram_size: int) -> NearPairs:
     """Finds the pairs of texts whose sets of character n-grams have at least a given Jaccard similarity.
 
-    Every pair that is returned was compared exactly. A pair at the threshold is missed with a chance of about 1 %,
-    one further above it hardly ever. Where more than 32 texts may be alike, each is compared with the first of them
-    and with those that look most like it, so that a text with near duplicates keeps some of them but not all: texts
-    that matter most as partners, such as the training split, should come first. The result depends on nothing but
-    the arguments, and only in such families on the order of the texts.
+    Every returned pair was compared exactly. A pair at the threshold is missed with a probability of about 1 %, one
+    well above it almost never. Where more than 32 texts may be alike, each is compared with the first of them and with
+    the most similar ones, so that it keeps some of its near duplicates but not all: the texts that matter most as
+    partners, such as the training split, should come first. The result is deterministic.
 
     Args:
-        texts: Distinct texts, normalised and without white space; fewer than 2**32. One shorter than `ngram_size`
+        texts: Distinct texts, normalised and without white space; fewer than 2**32. A text shorter than `ngram_size`
             counts as one n-gram.
         threshold: From 0.5 to 1.
-        ngram_size: Characters of an n-gram, at least 1.
-
-    Returns:
-        The pairs.
+        ngram_size: Characters per n-gram, at least 1.
     """
     bands = choose_bands(threshold)
     signatures = sign(texts, ngram_size, bands)
@@ -81,10 +75,9 @@ def find_near_duplicates(texts: Sequence[str], *, threshold: float, ngram_size: 
 def _bucket_pairs(
     band_keys: npt.NDArray[np.uint32], band: int, links: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.uint64], bool]:
-    """Pairs up the texts that have the same key in a band; tells whether these are all such pairs.
+    """Pairs the texts with the same key in a band; also returns whether these are all such pairs.
 
-    In a large bucket, texts that have enough near duplicates already are left alone, and those that share the next
-    band as well are neighbours.
+    In a large bucket, texts with enough near duplicates are skipped, and texts that share the next band are neighbours.
     """
     packed = (band_keys[band].astype(np.uint64) << np.uint64(32)) | np.arange(band_keys.shape[1], dtype=np.uint64)
     packed.sort()
@@ -121,7 +114,7 @@ def _bucket_pairs(
 
 
 def _promising(pairs: npt.NDArray[np.uint64], signatures: Signatures, threshold: float) -> npt.NDArray[np.bool_]:
-    """Tells which pairs have signatures that agree nearly as often as those of near duplicates."""
+    """Marks pairs whose signatures agree nearly as often as those of near duplicates."""
     permutations = signatures.places.shape[1]
     least = permutations * threshold - _MARGIN * math.sqrt(permutations * threshold * (1 - threshold))
     left, right = _split(pairs)
@@ -139,7 +132,7 @@ def _jaccard(
     """Computes the similarity of each pair by sorting the n-grams of both texts together."""
     left, right = _split(pairs)
     similarity = np.empty(len(pairs))
-    # Each pair counts as large enough that a chunk never has more of them than _PAIR_BITS can number.
+    # A minimum size per pair keeps the number of pairs in a chunk within _PAIR_BITS.
     sizes = np.maximum(lengths[left] + lengths[right], _CHUNK_NGRAMS >> _PAIR_BITS)
     for part in chunks(sizes, _CHUNK_NGRAMS):
         count = part.stop - part.start
@@ -157,14 +150,14 @@ def _jaccard(
 
 
 def _ranges(starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Concatenates the ranges that begin at `starts` and have `sizes` items."""
+    """Concatenates the ranges of `sizes` items that begin at `starts`."""
     positions = np.arange(sizes.sum(), dtype=np.int64)
     positions += np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
     return positions
 
 
 def _join(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """Packs the positions of two texts into one number, the smaller position above the larger."""
+    """Packs two positions into one number, the smaller one in the upper half."""
     upper = np.minimum(first, second).astype(np.uint64) << np.uint64(32)
     return upper | np.maximum(first, second).astype(np.uint64)
 

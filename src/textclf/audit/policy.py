@@ -1,4 +1,4 @@
-"""What is done with what was found: training rows that are dropped or weighted, each with its reason."""
+"""Applies the policy to the findings: training rows are dropped or weighted."""
 
 from __future__ import annotations
 
@@ -17,33 +17,21 @@ from textclf.errors import DataError, first_lines
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the training rows.
-
-    Attributes:
-        kept: bool[rows].
-        weights: How often each kept row counts, float32[kept rows]; None if all count once.
-        removed: By finding, the rows that it removed: int64[rows].
-        decisions: What was decided, with counts.
-    """
+    """The effect on the training rows."""
 
     kept: NDArray[np.bool_]
+    """bool[rows]"""
     weights: NDArray[np.float32] | None
+    """How often each kept row counts, float32[kept rows]; None if all count once."""
     removed: dict[str, NDArray[np.int64]]
+    """Positions of the removed rows, by finding."""
     decisions: tuple[Decision, ...]
 
 
 def apply_policy(splits: dict[Split, SplitRows], near: NearTexts | None, audit: AuditConfig) -> Outcome:
-    """Decides which training rows stay; validation and test are never changed.
+    """Decides which training rows stay; validation and test never change.
 
-    The findings are taken in the order leaks, conflicts, duplicates, each on the rows that the ones before left.
-
-    Args:
-        splits: The rows of all splits.
-        near: Near duplicates, if they were looked for.
-        audit: What to do with which finding.
-
-    Returns:
-        The rows that stay and those that go.
+    Leaks, conflicts and duplicates are treated in this order, each among the rows that are left.
 
     Raises:
         DataError: A label would lose all its training rows.
@@ -53,11 +41,7 @@ def apply_policy(splits: dict[Split, SplitRows], near: NearTexts | None, audit: 
     removed: dict[str, NDArray[np.int64]] = {}
     decisions = []
     weights = None
-    for finding, choice in (
-        ("leaks", audit.leaks),
-        ("conflicts", audit.conflicts),
-        ("duplicates", audit.duplicates),
-    ):
+    for finding, choice in (("leaks", audit.leaks), ("conflicts", audit.conflicts), ("duplicates", audit.duplicates)):
         gone = np.zeros(len(train), dtype=bool)
         if choice != "keep":
             if finding == "leaks":
@@ -87,13 +71,13 @@ def _leaking(splits: dict[Split, SplitRows], near: NearTexts | None, audit: Audi
         leaking[rest[found]] = True
         if near.complete or not found.any() or leaking.all():
             break
-        # Among very many texts of one kind not every pair is listed: look again without those that were found.
+        # Large groups of similar texts are listed in part only: search again without the rows found so far.
         near = find_near({**splits, "train": train.take(rest[~found])}, audit)
     return leaking
 
 
 def _outvoted(train: SplitRows, rows: NDArray[np.int64], *, majority: bool) -> list[int]:
-    """Rows of conflicting texts that do not carry the most frequent label of their text; all of them in a tie."""
+    """Rows of conflicting texts without the most frequent label of their text; in a tie, all of them."""
     marked = rows[conflicting(train.fingerprints[rows], train.labels[rows])]
     by_text: dict[int, list[int]] = {}
     for index in marked.tolist():
@@ -119,12 +103,12 @@ def _check_labels(train: SplitRows, kept: NDArray[np.bool_]) -> None:
     before = np.bincount(train.labels, minlength=number)
     after = np.bincount(train.labels[kept], minlength=number)
     lost = [
-        f"{name!r}: {before[label]:,} rows, all removed"
+        f"{name!r}: {before[label]:,} rows"
         for label, name in enumerate(train.label_names)
         if before[label] and not after[label]
     ]
     if lost:
         raise DataError(
-            f"What the audit removes would leave labels without any training row:\n{first_lines(lost)}\n"
+            f"The audit would remove all training rows of some labels:\n{first_lines(lost)}\n"
             "Add rows for them, or set audit.leaks, audit.conflicts or audit.duplicates to keep."
         )

@@ -1,4 +1,4 @@
-"""`textclf data`: look at data before it is trained on, correct its labels, find out where it came from."""
+"""`textclf data`: inspect data before training, correct its labels, and trace where it came from."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from textclf.store import write_output
 from textclf.tables import one_line
 
 _PATHS = (
-    "files, folders or patterns such as 'data/*.csv.gz'; names that begin with train, validation, dev or test say the "
-    "split; without any, data.sources of --config"
+    "files, folders or patterns such as 'data/*.csv.gz'; a name that begins with train, validation, dev or test gives "
+    "the split (default: data.sources of --config)"
 )
 _EXAMPLES = {
     "check": """\
@@ -42,30 +42,23 @@ _EXAMPLES = {
   textclf data relabel suspects.csv --config configs/chnsenticorp.yaml --output data/corrected
 """,
 }
-# Above this share of doubtful labels it is rather the model that is wrong.
+# Above this share of doubtful labels, the model is more likely wrong than the labels.
 DOUBTFUL_MODEL = 0.3
-# What names an experiment, as `DataConfig.name` asks for it.
+# As `DataConfig.name` requires.
 _NAME = re.compile("[a-z0-9][a-z0-9-]{0,63}")
 _DESCRIPTIONS = {
-    "check": "Says on one page what is wrong with data; ends with 2 if the contract is broken.",
-    "audit": "Finds duplicates, leaks, conflicting labels and more in data, and writes the report.",
-    "suspects": "Lists the rows whose label is doubtful, in a table for a person to correct.",
-    "relabel": "Applies a corrected table as a new data version; the old one stays.",
+    "check": "Checks data against its contract on one page; exits with status 2 if the contract is broken.",
+    "audit": "Finds duplicates, leaks, conflicting labels and more, and writes a report.",
+    "suspects": "Lists the rows whose label is doubtful in a table for a person to correct.",
+    "relabel": "Applies a corrected table and writes a new data version; the old one stays unchanged.",
 }
 
 
 def parse(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.Namespace]:
-    """Reads what stands behind `textclf data NAME`.
-
-    Args:
-        name: `check`, `audit`, `suspects` or `relabel`.
-        arguments: What stands behind it.
-
-    Returns:
-        The configuration and the command's own arguments.
+    """Reads the arguments of `textclf data NAME` into the configuration and the command's own arguments.
 
     Raises:
-        ConfigError: Any of it is wrong, or no data is named.
+        ConfigError: An argument is wrong, or no data is named.
     """
     config, given = parse_command(
         TrainConfig,
@@ -78,20 +71,20 @@ def parse(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.Na
     )
     if not given.paths and not given.config:
         raise ConfigError(
-            f"textclf data {name} needs to know which data: name files or folders, or a configuration with --config.\n"
+            f"textclf data {name} needs data: name files or folders, or a configuration with --config.\n"
             f"examples:\n{_EXAMPLES[name]}"
         )
     return config, given
 
 
 def check(arguments: Sequence[str]) -> int:
-    """Holds data against its contract and says on one page what is wrong.
+    """Checks data against its contract and prints one page of problems.
 
     Returns:
-        0 if the contract holds, else 2.
+        0 if the data meets the contract, else 2.
 
     Raises:
-        TextclfError: The data cannot be read at all.
+        TextclfError: The data cannot be read.
     """
     from textclf.data.check import check_data, check_page
 
@@ -99,14 +92,11 @@ def check(arguments: Sequence[str]) -> int:
     fetched = _fetch(given.paths, config, home)
     _keep_inputs("--quarantine", given.quarantine, fetched)
     checked = check_data(fetched, data=config.data, cleaning=config.cleaning, quarantine_path=given.quarantine)
-    if given.json:
-        print(checked.model_dump_json(indent=1))
-        return 0 if checked.holds else 2
-    print(check_page(checked))
-    if given.quarantine:
+    print(checked.model_dump_json(indent=1) if given.json else check_page(checked))
+    if given.quarantine and not given.json:
         print(f"The broken rows are in {given.quarantine}.")
-    elif checked.quarantined:
-        print("Add --quarantine FILE to write all broken rows out.")
+    elif checked.quarantined and not given.json:
+        print("Add --quarantine FILE to write all broken rows to a file.")
     return 0 if checked.holds else 2
 
 
@@ -114,7 +104,7 @@ def audit(arguments: Sequence[str]) -> int:
     """Audits data as the training flow does, prints a summary and writes the report.
 
     Raises:
-        TextclfError: The data breaks its contract, or cannot be read or written.
+        TextclfError: The data breaks its contract, or a file cannot be read or written.
     """
     from textclf.audit.audit import REPORT_FILE, read_findings
     from textclf.audit.audit import audit as audit_data
@@ -149,10 +139,10 @@ def audit(arguments: Sequence[str]) -> int:
 
 
 def suspects(arguments: Sequence[str]) -> int:
-    """Lists the rows whose label is doubtful, in a table for a person to correct.
+    """Lists the rows whose label is doubtful in a table for a person to correct.
 
     Raises:
-        TextclfError: The data cannot be used, or the table not be written.
+        TextclfError: The data cannot be used, or the table cannot be written.
     """
     from textclf.correction.cross_fitting import model_probabilities, tfidf_probabilities
     from textclf.correction.suspects import Estimate, find_suspects
@@ -165,17 +155,18 @@ def suspects(arguments: Sequence[str]) -> int:
     prepared = _prepare(fetched, config, home)
     estimate: Estimate = partial(tfidf_probabilities, seed=config.training.seed)
     if given.estimator == "model":
-        model = None
-        if config.model.sources:
-            from textclf.fetching.fetch import fetch_model
+        from textclf.fetching.fetch import fetch_model
+        from textclf.model.classifier import ClassifierSettings
 
-            model = fetch_model(config.model.sources, home=home, offline=config.offline)
+        sources = config.model.sources
         estimate = partial(
             model_probabilities,
             prepared=prepared,
-            config=config,
-            model=model,
-            seed=config.training.seed,
+            fetched=fetch_model(sources, home=home, offline=config.offline) if sources else None,
+            settings=ClassifierSettings.of(config, prepared.labels),
+            model=config.model,
+            encoding=config.encoding,
+            training=config.training,
             folder=home.root,
         )
     found = find_suspects(prepared, estimate=estimate, limit=given.limit)
@@ -183,33 +174,32 @@ def suspects(arguments: Sequence[str]) -> int:
     advice = ""
     if found.issues > DOUBTFUL_MODEL * found.texts:
         advice = (
-            "So many that the model itself is in doubt: it hardly learns these labels. Take only the first rows "
-            "seriously, or merge labels that cannot be told apart (the same name for several values in data.labels).\n"
+            "So many that the model itself is in doubt: it hardly learns these labels. Trust only the first rows, or "
+            "merge labels that cannot be told apart (give their values the same name in data.labels).\n"
         )
     table = shlex.quote(str(given.output))
     paths = "".join(f" {shlex.quote(path)}" for path in given.paths)
     print(
-        f"{found.texts:,} different texts of data version {found.version}: {found.conflicts:,} have copies with "
-        f"different labels, of {found.issues:,} others the label is doubtful.\n{advice}"
-        f"The first {len(found.suspects):,} rows to look at are in {given.output}. Fill in its column correct_label "
-        f"where a label is wrong, then:\n  textclf data relabel {table}{paths}{_same_flags(arguments)}"
+        f"Checked {found.texts:,} distinct texts of data version {found.version}. Texts whose copies have "
+        f"different labels: {found.conflicts:,}. Other doubtful labels: {found.issues:,}.\n{advice}"
+        f"The {len(found.suspects):,} most suspicious rows are in {given.output}. Fill in the column correct_label "
+        f"where a label is wrong, then run:\n  textclf data relabel {table}{paths}{_same_flags(arguments)}"
     )
     return 0
 
 
 def relabel(arguments: Sequence[str]) -> int:
-    """Applies a corrected table as a new data version.
+    """Applies a corrected table and writes a new data version.
 
     Raises:
-        TextclfError: The table or the data cannot be used, or they do not belong together.
+        TextclfError: The table or the data cannot be used, or they do not match.
     """
-    from textclf.correction.relabel import relabel as apply_corrections
-    from textclf.correction.relabel import relabelled_summary
+    from textclf.correction import relabel as correction
 
     config, given, home = _start("relabel", arguments)
     fetched = _fetch(given.paths, config, home)
     prepared = _prepare(fetched, config, home)
-    done = apply_corrections(
+    done = correction.relabel(
         given.table,
         fetched,
         prepared,
@@ -221,12 +211,12 @@ def relabel(arguments: Sequence[str]) -> int:
     own = ("--data.sources",) if given.config else ("--data.sources", "--data.name", "--data.labels")
     flags = _same_flags(arguments, but=own)
     if not given.config:
-        # Without a configuration the training flow takes that of the quickstart, its name and labels too.
+        # Without --config, the training flow would take name and labels from the quickstart's configuration.
         names = config.data.labels or {name: name for name in prepared.labels}
         flags += f" --data.name {config.data.name if _NAME.fullmatch(config.data.name) else 'my-data'}"
         flags += f" --data.labels {shlex.quote(json.dumps(names, ensure_ascii=False))}"
     print(
-        f"{relabelled_summary(done)}\nLook at it and train with it:\n"
+        f"{correction.relabelled_summary(done)}\nTo inspect it and train with it:\n"
         f"  textclf data audit {shlex.quote(str(done.folder))}{flags}\n"
         f"  python flows/train_flow.py{flags} --data.sources {shlex.quote(source)}"
     )
@@ -234,24 +224,24 @@ def relabel(arguments: Sequence[str]) -> int:
 
 
 def show(arguments: Sequence[str]) -> int:
-    """Prints what a data version was made of, and which models were trained on it.
+    """Prints where a data version came from and which models were trained on it.
 
     Raises:
-        TextclfError: There is no such version, or MLflow's store failed.
+        TextclfError: The version does not exist, or MLflow's store failed.
     """
     from textclf.registry.lineage import show_version, version_page
 
     parser = argparse.ArgumentParser(
         prog="textclf data show",
-        description="Tells what a data version was made of, and which models were trained on it.",
+        description="Shows where a data version came from and which models were trained on it.",
         epilog="examples:\n  textclf data show 4f1c09aa27de\n  textclf data show textclf-reviews@champion\n"
         "  textclf data show 4f1c --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "version", metavar="VERSION", help="a data version, its first digits, or a registered model as NAME@ALIAS"
+        "version", metavar="VERSION", help="A data version, its first digits, or a registered model as NAME@ALIAS."
     )
-    parser.add_argument("--json", action="store_true", help="Print it for machines.")
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
     parser.add_argument("--debug", action="store_true", help="Show a traceback when something fails.")
     given = parser.parse_args(arguments)
     page = show_version(given.version, Home.from_environment())
@@ -262,7 +252,7 @@ def show(arguments: Sequence[str]) -> int:
 def _start(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.Namespace, Home]:
     config, given = parse(name, arguments)
     if given.paths and not given.config and "name" not in config.data.model_fields_set:
-        # A report should not be headed with the name of the default data set.
+        # Otherwise the report would bear the name of the default data set.
         name = Path(given.paths[0]).resolve().name.partition(".")[0] or "data"
         config = config.model_copy(update={"data": config.data.model_copy(update={"name": name})})
     home = Home.from_environment()
@@ -270,20 +260,20 @@ def _start(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.N
 
 
 def _keep_inputs(flag: str, output: Path | None, fetched: FetchedData) -> None:
-    """Refuses to write over what is read."""
+    """Refuses to overwrite an input file."""
     files = (fetched.folder / file.path for file in fetched.files)
     if output and output.exists() and any(output.samefile(file) for file in files):
         raise ConfigError(f"{flag} {output} is one of the data files and would be overwritten. Name another file.")
 
 
 def _same_flags(arguments: Sequence[str], but: tuple[str, ...] = ()) -> str:
-    """The flags that say what the data is, as they were typed, for a command to copy."""
+    """The flags that describe the data, as typed, for a command to copy."""
     kept: list[str] = []
     words = iter(arguments)
     for word in words:
         flag, has_value, _ = word.partition("=")
         if flag.startswith(("--config", "--data.", "--cleaning.", "--no-cleaning.")):
-            # The only one of them that stands alone is the last.
+            # The only flag among them without a value.
             alone = has_value or flag.endswith("mask_personal_data")
             typed = [word] if alone else [word, next(words, "")]
             kept += [] if flag.startswith(but) else typed
@@ -292,16 +282,12 @@ def _same_flags(arguments: Sequence[str], but: tuple[str, ...] = ()) -> str:
 
 def _add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     if name == "relabel":
-        parser.add_argument(
-            "table", type=Path, metavar="TABLE", help="The table of `textclf data suspects`, filled in."
-        )
+        parser.add_argument("table", type=Path, metavar="TABLE", help="A filled-in table of `textclf data suspects`.")
     parser.add_argument("paths", nargs="*", default=[], metavar="PATH", help=_PATHS)
     if name in ("check", "audit"):
-        parser.add_argument("--json", action="store_true", help="Print the result for machines.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
     if name == "check":
-        parser.add_argument(
-            "--quarantine", type=Path, metavar="FILE", help="Write the broken rows here, as JSON lines."
-        )
+        parser.add_argument("--quarantine", type=Path, metavar="FILE", help="Write the broken rows here as JSON lines.")
     if name == "audit":
         parser.add_argument("--output", type=Path, metavar="FILE", help="Also write the HTML report here.")
     if name == "suspects":
@@ -312,25 +298,27 @@ def _add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
             default=Path("suspects.xlsx"),
             help="The table to write, .xlsx or .csv (default: suspects.xlsx).",
         )
-        parser.add_argument("--limit", type=_rows, default=200, metavar="ROWS", help="Most rows listed (default: 200).")
+        parser.add_argument(
+            "--limit", type=_rows, default=200, metavar="ROWS", help="Maximum number of rows (default: 200)."
+        )
         parser.add_argument(
             "--estimator",
             choices=["tfidf", "model"],
             default="tfidf",
-            help="Who doubts: a linear model of character n-grams, or the configured model, fine-tuned five times.",
+            help="Judges labels: linear models of character n-grams, or the configured model, fine-tuned five times.",
         )
     if name == "relabel":
         parser.add_argument(
             "--output",
             type=Path,
             metavar="FOLDER",
-            help="Where the new data goes, one folder a version (default: data/relabelled in the home directory).",
+            help="Write the new data here, one folder per version (default: data/relabelled in the home directory).",
         )
 
 
 def _rows(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
     return int(text)
 
 
@@ -350,7 +338,7 @@ def _prepare(fetched: FetchedData, config: TrainConfig, home: Home) -> PreparedD
 
 
 def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:
-    """The model of the configuration if it is on this machine: an audit downloads none."""
+    """The configured model if it is on this machine: an audit downloads nothing."""
     from textclf.fetching.fetch import fetch_model
 
     if not config.model.sources:

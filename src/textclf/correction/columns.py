@@ -1,23 +1,20 @@
-"""One Arrow type a column for rows that come from files of different formats."""
+"""One Arrow type per column for rows from files of different formats."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from textclf.reading.column_types import Kind, column_type, kind_of, kind_of_type
 
 
 class ColumnTypes:
-    """Finds a type for each column that holds all of its values, and makes tables of it.
+    """Finds a type for each column that can represent all of its values, and builds tables.
 
-    Columns of Parquet files keep their types. In other files whole numbers, numbers and yes or no are kept; a column
-    with values of several kinds, or with nested ones, becomes text: nested values as JSON, the others as they print.
+    Parquet columns keep their types. In other files, integers, floats and booleans keep theirs; a column with mixed or
+    nested values becomes text: nested values as JSON, the others as printed.
     """
 
     def __init__(self) -> None:
@@ -26,18 +23,18 @@ class ColumnTypes:
         self._text: set[str] = set()
 
     def add_schema(self, schema: pa.Schema) -> None:
-        """Takes the columns of a Parquet file."""
+        """Registers the columns of a Parquet file."""
         for field in schema:
             self._declared.setdefault(field.name, set()).add(field.type)
 
     def add_rows(self, rows: Iterable[Mapping[str, object]]) -> None:
-        """Takes rows of another file."""
+        """Registers rows of another file."""
         for row in rows:
             for name, value in row.items():
                 self._kinds.setdefault(name, set()).add(kind_of(value))
 
     def must_hold(self, column: str, words: Iterable[str]) -> None:
-        """Makes a column text if its type cannot hold words that will be put into it."""
+        """Turns a column into text unless its type can represent all of `words`."""
         type_ = self._type(column)
         try:
             for word in words:
@@ -46,13 +43,13 @@ class ColumnTypes:
             self._text.add(column)
 
     def schema(self) -> pa.Schema:
-        """The columns with their types, in the order in which they came."""
+        """The columns with their types, in order of first appearance."""
         return pa.schema([(name, self._type(name)) for name in {**self._declared, **self._kinds}])
 
     def table(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
-        """Makes a table of rows that were added before; what a row lacks is null.
+        """Builds a table of registered rows; missing values are null.
 
-        Words in a column of another type (a corrected label among whole numbers) are read as values of that type.
+        A string in a column of another type (a corrected label among integers) is converted to that type.
         """
         schema = self.schema()
         columns = []
@@ -64,19 +61,6 @@ class ColumnTypes:
                 values = [_typed(value, field.type) if isinstance(value, str) else value for value in values]
             columns.append(pa.array(values, field.type))
         return pa.table(columns, schema=schema)
-
-    @contextmanager
-    def writer(self, path: Path) -> Iterator[pq.ParquetWriter]:
-        """Opens a new Parquet file with the columns.
-
-        Yields:
-            What takes the tables.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        with pq.ParquetWriter(path, self.schema(), compression="zstd") as writer:
-            yield writer
 
     def _type(self, name: str) -> pa.DataType:
         kinds, declared = self._kinds.get(name, set()), self._declared.get(name, set())

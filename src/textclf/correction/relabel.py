@@ -1,4 +1,4 @@
-"""From raw data and a table of corrections to new raw data, with a record of where it came from."""
+"""Applies a table of corrections to raw data, and records where the result came from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import textclf
@@ -37,41 +38,39 @@ QUARANTINE_FILE = "quarantine.jsonl"
 
 
 class Change(Record):
-    """Rows that were changed in the same way."""
+    """A group of rows that changed in the same way."""
 
     from_label: str
-    """Name of the label that they had."""
+    """Old label name."""
     to_label: str | None
-    """Name of the label that they have now; None if they were removed."""
+    """New label name; None if the rows were removed."""
     rows: int
-    """Copies included."""
+    """Number of rows, copies included."""
 
 
 class Relabelled(Record):
-    """A raw data set with corrected labels; the keys of `textclf-lineage.json`, but for `folder` and `cached`."""
+    """A raw data set with corrected labels: the keys of `textclf-lineage.json`, plus `folder` and `cached`."""
 
     digest: str
     folder: Path
-    """Holds `train.parquet` and so on, `textclf-lineage.json`, and `quarantine.jsonl` if rows could not be read."""
+    """Contains one Parquet file per split, `textclf-lineage.json`, and `quarantine.jsonl` if rows were unreadable."""
     version: str
     """The data version whose labels were corrected."""
     origin: str
-    """Where that data came from."""
     table: str
-    """Name of the table with the corrections."""
+    """File name of the corrections."""
     table_sha256: str
     corrected: int
-    """Rows whose label has another name than before."""
+    """Rows whose label name changed."""
     removed: int
-    """Rows that were left out."""
     copies: int
-    """Of these rows, those that the table does not name: they have the text and the label of one that it names."""
+    """Changed rows that the table does not name but that share text and label with one that it names."""
     changes: tuple[Change, ...]
-    """The same rows by their labels, the most frequent change first."""
+    """The most frequent first."""
     rows: dict[Split, int]
-    """Rows that were written."""
+    """Rows written per split."""
     unreadable: int
-    """Rows of the raw files that could not be read; they stand in `quarantine.jsonl`."""
+    """Rows of the raw files that could not be read, listed in `quarantine.jsonl`."""
     cached: bool = False
 
 
@@ -84,35 +83,29 @@ def relabel(
     cleaning: CleaningConfig,
     folder: Path,
 ) -> Relabelled:
-    """Writes a raw data set anew with the labels that a person corrected; the old one stays as it is.
+    """Writes a copy of a raw data set with corrected labels.
 
-    The result stands in `<folder>/<digest>`, one Parquet file a split with all columns of the raw files. Splits that
-    were cut from the training rows stay as they were cut: their rows go to files of their own, all others, also those
-    that were quarantined, to `train.parquet`. To cut them again would move rows between the splits, because the cut
-    depends on the labels, and a model would be tested on rows that an earlier one was trained on.
+    `<folder>/<digest>` receives one Parquet file per split with all columns of the raw files. Splits that were cut from
+    the training rows keep their rows, in files of their own; all other rows, quarantined ones included, go to
+    `train.parquet`. Cutting again would move rows between splits, because the cut depends on the labels, and would test
+    a model on rows that an earlier one was trained on.
 
-    The label column holds the values that the contract knows, as before; where several have the same name, a
-    corrected name is written as the first of them. Values are what the readers give: from CSV and Excel, strings; from
-    the rest with their types, but columns with nested values of JSON lines and columns with values of several kinds
-    become text. A correction goes to all copies of the row (cleaned texts that are equal but for width and white space)
-    whose label has the same name. Each correction is checked against the row that it names before anything is written.
-    The same table for the same data gives the same folder.
+    A corrected name is written as the first label value with that name. A correction applies to all copies of the row
+    (cleaned texts that are equal apart from width and white space) whose label has the same name. Column types are
+    those of `ColumnTypes`. Every correction is checked against its row before anything is written.
 
     Args:
-        table: What `write_suspects` wrote and a person filled in.
+        table: A filled-in table of `write_suspects`.
         fetched: The raw data.
-        prepared: What was prepared from it, before any audit.
+        prepared: The data prepared from it, before any audit.
         data: Its contract.
-        cleaning: The rule by which its texts were cleaned.
-        folder: Where the result is put, under its digest.
-
-    Returns:
-        The record of the new data set.
+        cleaning: How its texts were cleaned.
+        folder: Parent folder of the result.
 
     Raises:
         DataError: The table cannot be understood, changes nothing, contradicts itself or belongs to other data; or
             the data cannot be used. The message lists every bad row.
-        StorageError: A file could not be read or written; nothing half-written remains.
+        StorageError: A file could not be read or written; no partial result remains.
     """
     names = data.labels or {name: name for name in prepared.labels}
     corrections = read_corrections(table, names)
@@ -125,14 +118,14 @@ def relabel(
         {split: list(paths) for split, paths in fetched.splits.items()},
         data.model_dump(mode="json", exclude={"sources", "name", "contract"}),
         cleaning.model_dump(mode="json"),
-        # Says which rows were cut, too.
+        # Identifies the rows that were cut.
         prepared.digest,
         sha256,
         [textclf.__version__, RELABEL_VERSION],
     )
     target = folder / digest
     if found := find(target, Relabelled):
-        logger.info("The labels were corrected with the same table before: %s is used again.", target)
+        logger.info("These corrections were applied before; reusing %s.", target)
         return found
     raw = _RawData(fetched, data, cleaning, names)
     decisions = _decide(corrections, raw, table, prepared)
@@ -158,19 +151,19 @@ def relabel(
 
 
 def relabelled_summary(relabelled: Relabelled) -> str:
-    """Says in a few lines what was changed and where the result is."""
+    """Formats the changes and the place of the result in a few lines."""
     changed = (
         f"Corrected {_count(relabelled.corrected, 'label')} and removed {_count(relabelled.removed, 'row')} of data "
         f"version {relabelled.version}"
     )
     if relabelled.copies:
-        changed += f"; copies among them that {relabelled.table} does not name: {relabelled.copies:,}"
+        changed += f"; {relabelled.copies:,} of them are copies that {relabelled.table} does not name"
     lines = [f"{changed}."]
     lines += [
         f"  {change.from_label} -> {change.to_label or '(removed)'}: {change.rows:,}" for change in relabelled.changes
     ]
     if relabelled.unreadable:
-        lines.append(f"Could not read {_count(relabelled.unreadable, 'row')}: see {QUARANTINE_FILE} there.")
+        lines.append(f"Could not read {_count(relabelled.unreadable, 'row')}: see {QUARANTINE_FILE} in that folder.")
     rows = ", ".join(f"{split} {count:,}" for split, count in relabelled.rows.items())
     return "\n".join([*lines, f"The new data ({rows} rows) is in {relabelled.folder}."])
 
@@ -180,11 +173,11 @@ def _count(number: int, noun: str) -> str:
 
 
 _Key = tuple[int, str]
-"""Fingerprint and label name: what a row has in common with those that a correction goes to, too."""
+"""Fingerprint and label name, which a row shares with its copies."""
 
 
 class _RawData:
-    """Raw files as batches of rows, and what a correction has to know of a row."""
+    """Raw files, and what a correction needs to know about a row."""
 
     def __init__(
         self, fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, names: Mapping[str, str]
@@ -198,7 +191,7 @@ class _RawData:
         self._text_columns = [data.text_column, *([data.text_pair_column] if data.text_pair_column else [])]
 
     def label(self, row: Mapping[str, object]) -> str | None:
-        """The value of a row's label; None if it has none that is known."""
+        """The value of a row's label; None if it is missing or unknown."""
         try:
             value = label_value(row.get(self.label_column), self._data.labels)
         except ValueError:
@@ -206,7 +199,7 @@ class _RawData:
         return value if value in self.names else None
 
     def digest(self, row: Mapping[str, object], label: str) -> str:
-        """Digest of a row's text and label, as the table has it."""
+        """Digest of a row's text and label, as in the table."""
         return row_digest(text_digest(*self._texts(row)), self.names[label])
 
     def copies_key(self, row: Mapping[str, object], label: str) -> _Key:
@@ -220,7 +213,7 @@ class _RawData:
 
 
 class _CutRows:
-    """Which rows of the training files were cut off as validation or test."""
+    """Assigns rows of the training files to the splits that were cut from them."""
 
     def __init__(self, prepared: PreparedData, given: Container[Split]) -> None:
         self.splits = [split for split in SPLITS if split not in given]
@@ -230,14 +223,14 @@ class _CutRows:
             self._splits_by_row |= dict.fromkeys(zip(rows.sources, rows.numbers.tolist(), strict=True), split)
 
     def split(self, source: str, number: int) -> Split:
-        """The split of a row of a training file."""
+        """Returns the split of a row of a training file."""
         return self._splits_by_row.get((source, number), "train")
 
 
 def _decide(
     corrections: Sequence[Correction], raw: _RawData, table: Path, prepared: PreparedData
 ) -> dict[_Key, str | None]:
-    """Finds the rows that are named, and says what becomes of each text with a label."""
+    """Checks the corrections against their rows, and returns the new label (None: removed) by fingerprint and label."""
     if not corrections:
         raise DataError(f"{table} changes nothing: its column {CORRECT_LABEL} is empty in every row.")
     wanted: dict[str, dict[int, list[Correction]]] = {}
@@ -256,27 +249,25 @@ def _decide(
                 for item in missing.pop(number, []):
                     label = raw.label(row)
                     if label is None or raw.digest(row, label) != item.row_digest:
-                        problems.append(f"{item.place}: {source}, row {number:,} has another text or label now")
+                        problems.append(f"{item.place}: {source}, row {number:,} now has another text or label")
                         continue
                     key = raw.copies_key(row, label)
                     if key in decisions and decisions[key] != item.label:
-                        problems.append(f"{item.place}: {places[key]} says otherwise about the same text and label")
+                        problems.append(f"{item.place}: {places[key]} contradicts it for the same text and label")
                     decisions[key], places[key] = item.label, item.place
         problems += [
-            f"{item.place}: {source} has no row {item.row:,} that can be read"
-            for items in missing.values()
-            for item in items
+            f"{item.place}: {source} has no readable row {item.row:,}" for items in missing.values() for item in items
         ]
     if problems:
         versions = ", ".join(sorted({item.data_version for item in corrections} - {""})) or "an unknown one"
         raise DataError(
-            f"{table} does not fit this data: {len(problems):,} rows of it do not.\n{first_lines(problems)}\n"
-            f"It was made from data version {versions}; the data given here has version {prepared.version}. Give the "
-            "data that the table was made from, with the same configuration, or have a new table made."
+            f"{table} does not match this data: {len(problems):,} rows differ.\n{first_lines(problems)}\n"
+            f"The table was made from data version {versions}; this data has version {prepared.version}. Pass the data "
+            "and the configuration that the table was made from, or create a new table."
         )
     decisions = {key: label for key, label in decisions.items() if label is None or raw.names[label] != key[1]}
     if not decisions:
-        raise DataError(f"{table} changes nothing: each label in its column {CORRECT_LABEL} is the one the row has.")
+        raise DataError(f"{table} changes nothing: every label in its column {CORRECT_LABEL} equals the current one.")
     return decisions
 
 
@@ -296,7 +287,7 @@ class _Writer:
         self._unreadable = 0
 
     def write(self, draft: Path) -> dict[Split, int]:
-        """Writes all files; returns the rows of each split."""
+        """Writes all files; returns the rows per split."""
         written: dict[Split, int] = {}
         with (draft / QUARANTINE_FILE).open("w", encoding="utf-8") as file:
             quarantine = Quarantine(file)
@@ -308,7 +299,7 @@ class _Writer:
         return {split: written[split] for split in SPLITS if split in written}
 
     def counts(self) -> dict[str, Any]:
-        """The fields of the record that say what was changed."""
+        """The fields of the record that describe the changes."""
         return {
             "corrected": sum(rows for (_, to), rows in self._changes.items() if to is not None),
             "removed": sum(rows for (_, to), rows in self._changes.items() if to is None),
@@ -325,7 +316,11 @@ class _Writer:
         types = self._types(split)
         rows: dict[Split, int] = dict.fromkeys([split, *(self._cut.splits if split == "train" else ())], 0)
         with ExitStack() as stack, tqdm(desc=f"writing {split}", unit=" rows", disable=None, delay=2) as progress:
-            writers = {name: stack.enter_context(types.writer(draft / f"{name}.parquet")) for name in rows}
+            schema = types.schema()
+            writers = {
+                name: stack.enter_context(pq.ParquetWriter(draft / f"{name}.parquet", schema, compression="zstd"))
+                for name in rows
+            }
             for source in self._raw.splits[split]:
                 for batch in self._raw.files[source].batches():
                     for broken in batch.broken:
@@ -342,7 +337,7 @@ class _Writer:
         return rows
 
     def _types(self, split: Split) -> ColumnTypes:
-        """Looks through the files of a split for the type of each column."""
+        """Reads the files of a split to find the type of each column."""
         types = ColumnTypes()
         for source in self._raw.splits[split]:
             file = self._raw.files[source]
@@ -355,7 +350,7 @@ class _Writer:
         return types
 
     def _apply(self, source: str, number: int, row: dict[str, object]) -> bool:
-        """Corrects a row; says whether it stays."""
+        """Corrects a row; returns whether it stays."""
         label = self._raw.label(row)
         if label is None or self._raw.names[label] not in self._names:
             return True

@@ -1,4 +1,4 @@
-"""Rows whose label is probably wrong, the worst first: confident learning on out-of-fold probabilities."""
+"""Finds rows whose label is probably wrong: confident learning on out-of-fold probabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from textclf.records import PreparedData, Record
 logger = logging.getLogger(__name__)
 
 Estimate = Callable[[SplitRows], "NDArray[np.float64]"]
-"""Gives each text the probability of each label, by a model that did not see it: float64[texts, labels]."""
+"""Returns out-of-fold probabilities, float64[texts, labels]."""
 
 
 class Suspect(Record):
@@ -26,82 +26,73 @@ class Suspect(Record):
 
     split: Split
     source: str
-    """The file it stands in."""
     row: int
-    """Its number in that file, from 1."""
+    """Number in the file `source`, from 1."""
     id: str
     text: str
     """Cleaned."""
     text_pair: str | None
     label: str
-    """Name of the label that it has."""
     suggested_label: str
-    """Name of the most probable other label; of a conflict, of the most probable one of those that its copies have."""
+    """The most probable other label; in a conflict, the most probable label among the copies."""
     quality: float
-    """From 0 (surely wrong) to 1: the out-of-fold probability of the label that it has."""
+    """Out-of-fold probability of `label`: 0 is certainly wrong."""
     suggested_probability: float
-    """The out-of-fold probability of `suggested_label`."""
+    """Out-of-fold probability of `suggested_label`."""
     issue: bool
-    """Whether confident learning counts it among the wrong labels."""
+    """Whether confident learning considers the label wrong."""
     conflict: bool
-    """Whether copies of the text have another label: then at least one of the labels is wrong."""
+    """Whether copies of the text have another label, so that at least one label is wrong."""
     copies: int
-    """How many other rows have the same text and the same label; a correction goes to them too."""
+    """Number of other rows with the same text and label; a correction applies to them as well."""
     row_digest: str
-    """Says which row and label were meant (`row_digest`)."""
 
 
 class Suspects(Record):
     """The rows to look at."""
 
     version: str
-    """The data version that they stand in."""
+    """The data version that contains them."""
     labels: tuple[str, ...]
     """Label names in the order of their ids."""
     texts: int
-    """How many different texts were looked at."""
+    """Number of distinct texts that were checked."""
     conflicts: int
-    """How many of them have copies with different labels."""
+    """Texts whose copies have different labels."""
     issues: int
-    """How many of the others confident learning counts among the wrong labels."""
+    """Other texts whose label confident learning considers wrong."""
     suspects: tuple[Suspect, ...]
-    """Conflicts first, the copies with different labels next to each other; then the others, lowest quality first."""
+    """Conflicts first, one row per label, grouped by text; then the others, lowest quality first."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A text that stands in one row or more.
-
-    Attributes:
-        positions: The rows that have it, by label id.
-    """
+    """A distinct text."""
 
     positions: dict[int, list[int]]
+    """Rows with this text, by label id."""
 
     @property
     def label(self) -> int:
-        """Its label id; -1 if its copies have different ones."""
+        """Its label id; -1 if copies have different labels."""
         return next(iter(self.positions)) if len(self.positions) == 1 else -1
 
 
 def find_suspects(prepared: PreparedData, *, estimate: Estimate, limit: int = 200) -> Suspects:
     """Looks for wrong labels in all splits.
 
-    Each different text is judged once, by models that were fitted without it (five folds over all splits together).
-    Texts whose copies have different labels are wrong for certain; they take part in no fit, and stand first, in at
-    most half of the list. The others are ranked by the probability of the label they have; those whose own label is
-    the most probable one are left out, and so is the only text of a label, which nothing can be compared with.
+    Each distinct text is judged once, by models fitted without it (five folds over all splits together). Texts whose
+    copies have different labels are excluded from the fits and come first, in at most half of the list. The others are
+    ranked by the probability of their label; the list omits those whose own label is the most probable one, and texts
+    whose label no other text has.
 
     Args:
         prepared: The data set.
-        estimate: `tfidf_probabilities` or `model_probabilities` of `cross_fitting`, with its other arguments.
-        limit: Longest list.
-
-    Returns:
-        The rows to look at.
+        estimate: `tfidf_probabilities` or `model_probabilities` of `cross_fitting`, with its other arguments bound.
+        limit: Maximum length of the list.
 
     Raises:
-        DataError: There are too few rows, or no text has a character in it.
+        DataError: There are too few rows, or all texts are empty.
         StorageError: The data cannot be read.
     """
     table = _read(prepared)
@@ -113,18 +104,11 @@ def find_suspects(prepared: PreparedData, *, estimate: Estimate, limit: int = 20
     listing = _Listing(table, prepared.labels, texts, probabilities, issues)
     found = listing.conflicts(limit // 2)
     found += listing.others(quality, limit - len(found))
-    conflicts = sum(len(text.positions) > 1 for text in texts)
-    logger.debug(
-        "Looked at %s different texts: %s have copies with different labels, of the others %s are issues.",
-        f"{len(texts):,}",
-        f"{conflicts:,}",
-        f"{int(issues.sum()):,}",
-    )
     return Suspects(
         version=prepared.version,
         labels=prepared.labels,
         texts=len(texts),
-        conflicts=conflicts,
+        conflicts=sum(len(text.positions) > 1 for text in texts),
         issues=int(issues.sum()),
         suspects=tuple(found),
     )
@@ -135,17 +119,17 @@ def judge(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Scores labels with cleanlab.
 
-    The score is the plain probability of the label: calibrated probabilities, margins and entropies ranked planted
-    errors no better, and much worse with fifteen labels (docs/experiments.md). What confident learning adds is where
-    to stop: it compares each probability with the average confidence in each label.
+    The score is the probability of the label: calibrated probabilities, margins and entropies ranked planted errors no
+    better, and much worse with fifteen labels (docs/experiments.md). Confident learning decides where to stop: it
+    compares each probability with the average confidence in each label.
 
     Args:
         labels: int64[rows], label ids; -1 for rows that are not judged.
         probabilities: float64[rows, labels], out of fold.
 
     Returns:
-        float64[rows], from 0 (surely wrong) to 1, and bool[rows], whether confident learning counts it among the
-        wrong ones. Rows that are not judged have 1 and False.
+        The quality, float64[rows] from 0 (certainly wrong) to 1, and whether confident learning considers the label
+        wrong, bool[rows]; 1 and False for rows that are not judged.
     """
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
@@ -160,14 +144,11 @@ def judge(
 
 
 def row_digest(original: int, label: str) -> str:
-    """Says which text with which label a row has, in a form that a spreadsheet leaves alone.
+    """Identifies a text and its label in a form that spreadsheets leave unchanged: `r` and 16 hexadecimal digits.
 
     Args:
-        original: Digest of the text as it stands in the file.
-        label: Name of its label.
-
-    Returns:
-        The letter `r` and 16 hexadecimal digits: never a number, a date or a formula.
+        original: Digest of the text as found in the file.
+        label: Label name.
 
     Example:
         >>> row_digest(17, "正面")
@@ -196,26 +177,24 @@ def _different_texts(table: pa.Table) -> list[_Text]:
 
 
 def _labels(texts: list[_Text], names: tuple[str, ...]) -> NDArray[np.int64]:
-    """The label of each text, -1 where nothing can be said: copies with different labels, the only text of a label."""
+    """The label of each text; -1 where copies have different labels and where no other text has the label."""
     labels = np.array([text.label for text in texts], dtype=np.int64)
     lonely = [label for label in range(len(names)) if (labels == label).sum() == 1]
     if lonely:
-        logger.warning(
-            "A label that only one text has cannot be checked: %s.", ", ".join(repr(names[label]) for label in lonely)
-        )
+        logger.warning("Labels that only one text has cannot be checked: %s.", [names[label] for label in lonely])
     labels[np.isin(labels, lonely)] = -1
     return labels
 
 
 def _first_rows(table: pa.Table, texts: list[_Text], labels: NDArray[np.int64], names: tuple[str, ...]) -> SplitRows:
-    """Takes one row a text, with the label that it has in the fits."""
+    """Selects one row per text, with its label for the fits."""
     firsts = table.take([min(positions[0] for positions in text.positions.values()) for text in texts])
     return SplitRows("train", names, firsts.set_column(firsts.column_names.index("label"), "label", pa.array(labels)))
 
 
 @dataclass(frozen=True)
 class _Listing:
-    """Writes suspects out."""
+    """Turns judged texts into suspects."""
 
     table: pa.Table
     names: tuple[str, ...]
@@ -224,7 +203,7 @@ class _Listing:
     issues: NDArray[np.bool_]
 
     def conflicts(self, limit: int) -> list[Suspect]:
-        """Lists texts whose copies have different labels, one row a label, the least probable label first."""
+        """Lists texts whose copies have different labels, one row per label, the least probable label first."""
         conflicts = [index for index, text in enumerate(self.texts) if len(text.positions) > 1]
         worst = {
             index: min(self.probabilities[index, label] for label in self.texts[index].positions) for index in conflicts
@@ -239,7 +218,7 @@ class _Listing:
         return found
 
     def others(self, quality: NDArray[np.float64], limit: int) -> list[Suspect]:
-        """Lists the other texts to which another label fits better, the worst first."""
+        """Lists the other texts for which another label is more probable, the worst first."""
         suggestions = self.probabilities.argmax(axis=1)
         found: list[Suspect] = []
         for index in np.argsort(quality, kind="stable"):

@@ -1,4 +1,4 @@
-"""The table in which a person corrects labels: written for a spreadsheet, and read as a spreadsheet leaves it."""
+"""The table in which a person corrects labels: written for spreadsheets, and read back after editing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textclf.correction.suspects import Suspect, Suspects
+from textclf.correction.suspects import Suspects
 from textclf.errors import ConfigError, DataError, first_lines
 from textclf.reading.data_file import DataFile
 from textclf.store import write_output
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".xlsx", ".csv")
 CORRECT_LABEL = "correct_label"
-# Columns of the table with their widths in a sheet, in characters; what they hold says `_cells`.
+# Columns with their widths in characters; see `_cells` for their content.
 _WIDTHS = {
     "rank": 6,
     "split": 10,
@@ -43,47 +43,46 @@ _WIDTHS = {
 }
 _NEEDED = ("source", "row", CORRECT_LABEL, "row_digest")
 _REMOVALS = ("删除", "delete")
-# A cell holds 32,767 characters; some programs count those beyond U+FFFF twice.
+# A cell can hold 32,767 characters; some programs count those beyond U+FFFF twice.
 _MAX_CELL_CHARACTERS = 16_000
 _ROW_DIGEST = re.compile(r"r[0-9a-f]{16}")
 _TABLE_SHEET = "suspects"
 _HELP_SHEET = "说明 Help"
 _HELP = (
-    "怎样填写",
+    "填写说明",
     "每一行是一条标签可能有误的文本，最可疑的排在最前面。",
     f"请阅读 text 列。如果 label 列的标签是错的，就在 {CORRECT_LABEL} 列里选择或填写正确的标签。",
     f"如果原来的标签是对的，{CORRECT_LABEL} 列留空即可。只有填写了的行才会被修改。",
-    "如果这条文本应当从数据中删去，请填写：删除",
+    "如果要从数据中删除这条文本，请填写：删除",
     "mark 列：conflict 表示相同的文本有不同的标签，至少有一个标签是错的；issue 表示标签很可能是错的。",
     "copies 列：还有多少行与这一行的文本和标签都相同，修改时会一起修改。",
     "可以排序、筛选、删除行、增加列，但请不要修改 source、row 和 row_digest 列。",
     "填写完成后保存，然后运行：textclf data relabel 表格文件 数据文件",
     "",
     "How to fill it in",
-    "Each row is a text whose label may be wrong, the most suspicious first.",
-    "Read the column text. If the label in the column label is wrong, choose or write the right one in "
-    f"{CORRECT_LABEL}.",
-    f"If the label is right, leave {CORRECT_LABEL} empty. Only rows that are filled in are changed.",
-    "If the text should be removed from the data, write: delete",
-    "Column mark: conflict means that equal texts have different labels, so that at least one of them is wrong; issue "
-    "means that the label is probably wrong.",
-    "Column copies: how many other rows have the same text and the same label; they are changed too.",
-    "You may sort, filter, delete rows and add columns, but leave source, row and row_digest as they are.",
-    "Save the table when you are done, and run: textclf data relabel TABLE DATA",
+    "Each row is a text whose label may be wrong, most suspicious first.",
+    f"Read the text column. If the label column is wrong, choose or type the right label in {CORRECT_LABEL}.",
+    f"If the label is right, leave {CORRECT_LABEL} empty. Only rows that you fill in are changed.",
+    "To remove the text from the data, type: delete",
+    "The mark column: conflict means that equal texts have different labels, so at least one is wrong; issue means "
+    "that the label is probably wrong.",
+    "The copies column: the number of other rows with the same text and label, which are changed as well.",
+    "You may sort, filter and delete rows and add columns, but do not edit source, row or row_digest.",
+    "When you are done, save the table and run: textclf data relabel TABLE DATA",
 )
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What a person decided about one row.
+    """A person's decision about one row.
 
     Attributes:
-        place: Where it stands in the table, for messages.
-        source: The data file that the row stands in.
-        row: Its number there, from 1.
-        label: Value of the right label, as it stands in the data; None if the row is to be removed.
-        row_digest: Says which text with which label was meant.
-        data_version: The data version that the table was made from; empty if the table does not say it.
+        place: Place in the table, for messages.
+        source: Data file of the row.
+        row: Number in that file, from 1.
+        label: Value of the right label; None removes the row.
+        row_digest: As in `suspects.row_digest`.
+        data_version: The data version that the table was made from; empty if unknown.
     """
 
     place: str
@@ -95,68 +94,63 @@ class Correction:
 
 
 def write_suspects(suspects: Suspects, path: Path) -> None:
-    """Writes the table to fill in.
+    """Writes the table to fill in, atomically; an existing file is replaced.
 
-    An `.xlsx` file has a drop-down with the label names in the column `correct_label`, and a second sheet that says
-    how to fill it in. A `.csv` file is UTF-8 with a byte order mark, by which spreadsheets know Chinese. No text
+    In an `.xlsx` file, the column `correct_label` offers the label names in a drop-down, and a second sheet explains
+    how to fill it in. A `.csv` file is UTF-8 with a byte order mark, so that spreadsheets display Chinese. No text
     becomes a formula or a link in either.
 
-    Args:
-        suspects: What was found.
-        path: A file that ends in `.xlsx` or `.csv`; an existing one is replaced. It appears whole or not at all.
-
     Raises:
-        ConfigError: The file has another ending.
-        StorageError: It cannot be written.
+        ConfigError: The path ends in neither `.xlsx` nor `.csv`.
+        StorageError: The file cannot be written.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise ConfigError(f"The table {path} must end in {' or '.join(ENDINGS)}.")
+    _check_ending(path)
     cells = list(_cells(suspects))
     content = _csv(cells) if path.suffix.lower() == ".csv" else _workbook(cells, suspects.labels)
     write_output(path, content)
 
 
 def check_target(path: Path) -> None:
-    """Makes sure that a table may be written to a place, so that nobody learns after the work that it may not.
+    """Makes sure, before the work begins, that a table may be written to a path.
 
     Raises:
-        ConfigError: The file has another ending than `.xlsx` and `.csv`, or a person has begun to fill it in.
-        StorageError: The file that is there cannot be read.
+        ConfigError: The path ends in neither `.xlsx` nor `.csv`, or an existing table there has been filled in.
+        StorageError: The existing file cannot be read.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise ConfigError(f"The table {path} must end in {' or '.join(ENDINGS)}.")
+    _check_ending(path)
     if path.is_file() and _is_filled_in(path):
         raise ConfigError(
             f"The table {path} is filled in, and its corrections would be lost. Apply them with `textclf data "
-            "relabel`, move the file away, or name another one with --output."
+            "relabel`, move the file, or name another one with --output."
         )
+
+
+def _check_ending(path: Path) -> None:
+    if path.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"The table {path} must end in {' or '.join(ENDINGS)}.")
 
 
 def _is_filled_in(path: Path) -> bool:
     try:
         return any(_text(row.get(CORRECT_LABEL)) for batch in DataFile.open(path).batches() for row in batch.rows)
     except DataError:
-        # No table at all.
+        # Not a table.
         return False
 
 
 def read_corrections(path: Path, labels: Mapping[str, str]) -> list[Correction]:
-    """Reads what a person filled in.
+    """Reads the filled-in rows of a table, in order.
 
-    Rows may have been sorted, filtered and deleted, columns moved and added, and a CSV file saved again in another
-    encoding or with another delimiter. A label may be written as its name or as its value, spaces around it and
-    letter case aside; the name of several values stands for the first of them. `delete` or `删除` removes the row,
-    unless a label is called so. A row whose `correct_label` is empty is left out.
+    Rows may have been sorted, filtered and deleted, columns moved and added, and a CSV file saved in another encoding
+    or with another delimiter. A label is written as its name or its value, in any letter case; a name that several
+    values share means the first of them. `delete` or `删除` removes the row, unless a label has that name.
 
     Args:
-        path: The table, as `.xlsx`, `.csv` or another format that is read as data.
+        path: The table, in any format that is read as data.
         labels: Label names by value.
 
-    Returns:
-        The corrections, in the order of the table.
-
     Raises:
-        DataError: The file is no such table, or cells cannot be understood; the message lists every bad row.
+        DataError: The file is not such a table, or cells are invalid; the message lists every bad row.
         StorageError: The file cannot be read.
     """
     file = DataFile.open(path)
@@ -165,7 +159,7 @@ def read_corrections(path: Path, labels: Mapping[str, str]) -> list[Correction]:
     if missing:
         raise DataError(
             f"{path} lacks the columns {missing}; it has {list(columns.values())}.\n"
-            "Give the table that `textclf data suspects` wrote; its columns may be moved, but not renamed."
+            "Pass a table of `textclf data suspects`; its columns may be moved, but not renamed."
         )
     read = _Reader(labels)
     corrections: list[Correction] = []
@@ -184,21 +178,20 @@ def read_corrections(path: Path, labels: Mapping[str, str]) -> list[Correction]:
         known = ", ".join(repr(name) for name in dict.fromkeys(labels.values()))
         raise DataError(
             f"{len(problems):,} rows of {path} cannot be understood:\n{first_lines(problems, limit=len(problems))}\n"
-            f"Expected in {CORRECT_LABEL}: {known[:1000]}, 'delete', or nothing. Correct these rows; nothing was "
-            "changed."
+            f"Expected in {CORRECT_LABEL}: {known[:1000]}, 'delete' or nothing. Nothing was changed; fix these rows."
         )
     return corrections
 
 
 class _Reader:
-    """Understands what stands in the cells."""
+    """Interprets cells."""
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = labels
         first_values: dict[str, str] = {}
         for value, name in labels.items():
             first_values.setdefault(name, value)
-        # The table shows names, so a name goes before a value.
+        # The table shows names, so a name takes precedence over a value.
         self._exact = {value: value for value in labels} | first_values
         self._folded: dict[str, set[str]] = {}
         for word, value in self._exact.items():
@@ -208,7 +201,7 @@ class _Reader:
         """Reads a row.
 
         Raises:
-            ValueError: A cell cannot be understood.
+            ValueError: A cell is invalid.
         """
         reasons = []
         label = None
@@ -217,10 +210,10 @@ class _Reader:
         except ValueError as error:
             reasons.append(str(error))
         if not _ROW_DIGEST.fullmatch(cells["row_digest"]):
-            reasons.append(f"row_digest {cells['row_digest']!r} is damaged: expected r and 16 digits or letters a to f")
+            reasons.append(f"row_digest {cells['row_digest']!r} is damaged: expected r and 16 hexadecimal digits")
         row = cells["row"].replace(",", "")
         if not re.fullmatch(r"[1-9][0-9]*", row, re.ASCII):
-            reasons.append(f"row {cells['row']!r} is no row number")
+            reasons.append(f"row {cells['row']!r} is not a row number")
         if not cells["source"]:
             reasons.append("source is empty")
         if reasons:
@@ -242,7 +235,7 @@ class _Reader:
 
 
 def _cells(suspects: Suspects) -> Iterator[list[str | int | float]]:
-    """The header line and the rows."""
+    """Yields the header and the rows."""
     with_pairs = any(suspect.text_pair is not None for suspect in suspects.suspects)
     names = [name for name in _WIDTHS if with_pairs or name != "text_pair"]
     yield list(names)
@@ -253,16 +246,10 @@ def _cells(suspects: Suspects) -> Iterator[list[str | int | float]]:
             "text_pair": suspect.text_pair or "",
             CORRECT_LABEL: "",
             "quality": round(suspect.quality, 4),
-            "mark": _mark(suspect),
+            "mark": "conflict" if suspect.conflict else "issue" if suspect.issue else "",
             "data_version": suspects.version,
         }
         yield [_cut(value) if isinstance(value, str) else value for value in (values[name] for name in names)]
-
-
-def _mark(suspect: Suspect) -> str:
-    if suspect.conflict:
-        return "conflict"
-    return "issue" if suspect.issue else ""
 
 
 def _csv(cells: Sequence[Sequence[str | int | float]]) -> bytes:
@@ -293,7 +280,7 @@ def _workbook(cells: Sequence[Sequence[str | int | float]], labels: Sequence[str
             else:
                 table.write_number(number, column, value, style)
     column = names.index(CORRECT_LABEL)
-    # A warning, so that a label's value is taken as well as its name.
+    # Only a warning, because a label's value is accepted as well.
     choice = {"validate": "list", "source": choices, "error_type": "warning", "error_title": "?"}
     table.data_validation(1, column, max(len(cells) - 1, 1), column, choice)
     table.autofilter(0, 0, len(cells) - 1, len(names) - 1)
@@ -303,7 +290,7 @@ def _workbook(cells: Sequence[Sequence[str | int | float]], labels: Sequence[str
 
 
 def _add_help(workbook: Workbook, labels: Sequence[str]) -> str:
-    """Adds the sheet that says how to fill in the table; returns where the choices of the drop-down stand in it."""
+    """Adds the sheet with the instructions; returns its range with the choices of the drop-down."""
     sheet = workbook.add_worksheet(_HELP_SHEET)
     formats = _formats(workbook)
     sheet.set_column(0, 0, 100, formats["text"])

@@ -7,11 +7,11 @@ import sqlite3
 
 from textclf.errors import StorageError
 
-_IN_MEMORY = 1 << 20
+_IN_MEMORY = 1 << 17
 
 
 class RepeatedIds:
-    """Remembers ids: the last million in memory (about 120 MB), the others in a temporary database.
+    """Remembers ids: the last 131,072 in memory (about 15 MB), the others in a temporary database.
 
     Close it (`contextlib.closing`) to remove the database.
     """

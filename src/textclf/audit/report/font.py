@@ -1,4 +1,4 @@
-"""The Chinese characters of a page as a font inside the page, for machines that have none."""
+"""Embeds a font with the Chinese characters of a page, for machines without one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from textclf.audit.report.wording import Language
 from textclf.evaluation.fonts import BUNDLED_FONT
 
 FAMILY = "Textclf Report"
-"""It has to come first among the fonts of the page: behind others, Chromium leaves boxes where it drew before the font
-was ready."""
+"""Must come first among the fonts of the page; otherwise Chromium keeps the boxes it drew before the font was ready."""
 
 _FIRST_CHINESE = 0x2E80
-# These are as wide as a Chinese character in a Chinese text, and narrow in an English one.
+# As wide as a Chinese character in Chinese text, narrow in English text.
 _CHINESE_PUNCTUATION = {0x2014, 0x2018, 0x2019, 0x201C, 0x201D, 0x2026}
 _SYSTEM_FONTS = (
     "PingFang SC",
@@ -28,20 +27,14 @@ _SYSTEM_FONTS = (
 
 
 def font_face(text: str, language: Language) -> str:
-    """Cuts the Chinese characters of a text out of the bundled font.
+    """Builds a CSS rule `@font-face` for `FAMILY`: a Chinese font of the machine, or else one embedded in the rule.
 
-    Args:
-        text: All of the page.
-        language: Of the page; it decides whose punctuation is drawn.
-
-    Returns:
-        A CSS rule `@font-face` for the family `FAMILY`: a Chinese font of the machine, or else the one that is inside
-        the rule. Empty if the bundled font has none of the characters. The same characters give the same rule.
+    The embedded font is the bundled one, reduced to the characters of `text`. The rule is empty if it has none of them.
     """
     from fontTools import subset
     from fontTools.ttLib import TTFont
 
-    # It logs every table that it drops.
+    # It logs every table it drops.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     punctuation = _CHINESE_PUNCTUATION if language == "zh" else set()
     chinese = {

@@ -1,4 +1,4 @@
-"""The audit's page: one HTML file that needs nothing but itself."""
+"""The audit's page: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -18,25 +18,15 @@ if TYPE_CHECKING:
 _CODE = re.compile(r"`([^`]+)`")
 
 
-def write_html(findings: Findings, path: Path, *, language: Language) -> Path:
-    """Writes a page that says what was found and what was done about it.
+def write_html(findings: Findings, path: Path, *, language: Language) -> None:
+    """Writes findings as a page that loads nothing: it opens from the file system and in MLflow's artifact viewer.
 
-    The page loads nothing and needs no script: it opens from the file system, and in MLflow's view of artifacts. The
-    Chinese characters that it shows are in it as a font. The same findings give the same bytes.
-
-    Args:
-        findings: Of an audit.
-        path: The file; it appears whole or not at all.
-        language: Of the page.
-
-    Returns:
-        The path.
+    A font with its Chinese characters is embedded. The same findings give the same bytes.
 
     Raises:
-        StorageError: The file cannot be written.
+        StorageError: The file cannot be written; no partial file remains.
     """
     write_output(path, _render(findings, language).encode())
-    return path
 
 
 def _render(findings: Findings, language: Language) -> str:
@@ -63,14 +53,14 @@ def _render(findings: Findings, language: Language) -> str:
         "language": {"en": "en", "zh": "zh-CN"}[language],
         "family": Markup(f'"{FAMILY}"'),
     }
-    # A first time without the font, to see which characters there are.
+    # Rendered first without the font, to find the characters.
     text = template.render(font_face="", **values)
-    # UTF-8 has no form for half of a surrogate pair, which damaged texts can bring.
+    # UTF-8 cannot encode half of a surrogate pair, which damaged texts may contain.
     return template.render(font_face=Markup(font_face(text, language)), **values).encode("utf-8", "replace").decode()
 
 
 def _code(text: str) -> Markup:
-    """Escapes a sentence, and sets what stands between backticks as code."""
+    """Escapes a sentence, and marks text between backticks as code."""
     from markupsafe import Markup, escape
 
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))

@@ -1,4 +1,4 @@
-"""The sections of the audit's page: which tables, charts and examples each shows, in words."""
+"""The sections of the audit's page: the sentences, tables, charts and examples of each."""
 
 from __future__ import annotations
 
@@ -24,28 +24,24 @@ from textclf.audit.report.verdict import shift_meaning
 from textclf.audit.report.wording import Words
 from textclf.config.sources import Split
 
-# As `textclf.data.quarantine` words it.
+# As `textclf.data.quarantine` formats it.
 _PLACE = re.compile(r"(?P<source>.*?), row (?P<row>[0-9,]+): (?P<shown>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Examples that open on demand.
-
-    Attributes:
-        title: What they are examples of, and how many.
-        items: One or two rows that belong together, each with a remark.
-        lines: Examples that are one line only.
-    """
+    """Examples that open on demand."""
 
     title: str
     items: Sequence[tuple[Sequence[Example], str]] = ()
+    """One or two rows that belong together, and a remark."""
     lines: Sequence[str] = ()
+    """Examples of one line each."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """What one section of the page shows; tables stand under headings, which may be empty."""
+    """The content of one section of the page; the heading of a table may be empty."""
 
     text: Sequence[str] = ()
     bars: Sequence[BarGroup] = ()
@@ -55,28 +51,14 @@ class Section:
 
 
 def build_sections(findings: Findings, words: Words) -> dict[str, Section]:
-    """Lays out everything that was found.
+    """Lays out the findings: sections by name, in the order of the page."""
+    sections = (_rows, _quarantined, _duplicates, _leaks, _near, _labels, _lengths, _personal, _damaged, _dates)
+    return {section.__name__[1:]: section(findings, words) for section in sections}
 
-    Args:
-        findings: Of an audit.
-        words: The language.
 
-    Returns:
-        The sections by name, in the order of the page.
-    """
-    policy = [counts_table(findings, words), *([decisions_table(findings, words)] if findings.decisions else [])]
-    return {
-        "rows": Section(text=[words("rows_intro")], tables=[("", table) for table in policy]),
-        "quarantined": _quarantined(findings, words),
-        "duplicates": _duplicates(findings, words),
-        "leaks": _leaks(findings, words),
-        "near": _near(findings, words),
-        "labels": _labels(findings, words),
-        "lengths": _lengths(findings, words),
-        "personal": _personal(findings, words),
-        "damaged": _damaged(findings, words),
-        "dates": _dates(findings, words),
-    }
+def _rows(findings: Findings, words: Words) -> Section:
+    tables = [counts_table(findings, words), *([decisions_table(findings, words)] if findings.decisions else [])]
+    return Section(text=[words("rows_intro")], tables=[("", table) for table in tables])
 
 
 def _quarantined(findings: Findings, words: Words) -> Section:
@@ -86,7 +68,7 @@ def _quarantined(findings: Findings, words: Words) -> Section:
     for kind in findings.quarantined:
         reason = words.known(f"reason.{kind.reason}", kind.reason)
         title = words("first_of", reason=reason, shown=len(kind.examples), count=kind.rows)
-        # In the language of the page, unless it has another form than expected.
+        # In the language of the page, if the example has the expected form.
         places = [(_PLACE.match(example), example) for example in kind.examples]
         lines = [words("quarantined_row", **place.groupdict()) if place else example for place, example in places]
         folds += [Fold(title, lines=lines)] if lines else []
@@ -107,9 +89,8 @@ def _duplicates(findings: Findings, words: Words) -> Section:
         *_pairs("conflicts", findings.examples.conflicts, words),
         *_pairs("duplicates", findings.examples.duplicates, words),
     ]
-    return Section(
-        text=[words("duplicates_intro")], tables=[("", _by_split(findings.rows, columns, words))], folds=folds
-    )
+    table = _by_split(findings.rows, columns, words)
+    return Section(text=[words("duplicates_intro")], tables=[("", table)], folds=folds)
 
 
 def _leaks(findings: Findings, words: Words) -> Section:
@@ -151,9 +132,7 @@ def _labels(findings: Findings, words: Words) -> Section:
     if shift:
         text.append(words("shift_intro"))
         columns: _Columns = {
-            "meaning": lambda split: words(
-                f"shift.{shift_meaning(shift[split].total_variation, shift[split].p_value)}"
-            ),
+            "meaning": lambda split: words(f"shift.{shift_meaning(**shift[split].model_dump())}"),
             "distance": lambda split: f"{shift[split].total_variation:.3f}",
             "p_value": lambda split: "< 0.001" if shift[split].p_value < 0.001 else f"{shift[split].p_value:.3f}",
         }
@@ -175,12 +154,8 @@ def _lengths(findings: Findings, words: Words) -> Section:
         )
         for split, lengths in found.items()
     ]
-    tables = [
-        (
-            words("characters_table"),
-            _by_split(found, _distribution({split: lengths.characters for split, lengths in found.items()}), words),
-        )
-    ]
+    characters = {split: lengths.characters for split, lengths in found.items()}
+    tables = [(words("characters_table"), _by_split(found, _distribution(characters), words))]
     text = words("no_vocabulary")
     tokens = {split: lengths.tokens for split, lengths in found.items() if lengths.tokens}
     if tokens and findings.tokenizer is not None:
@@ -230,7 +205,7 @@ def _dates(findings: Findings, words: Words) -> Section:
 
 
 _Columns = Mapping[str, Callable[[Split], str]]
-"""The cell of a split, by the key of the column's heading."""
+"""Functions from split to cell, by the key of the column's heading."""
 
 
 def _by_split(splits: Iterable[Split], columns: _Columns, words: Words, *, text_columns: int = 1) -> Table:

@@ -1,4 +1,4 @@
-"""The audit in short: on one screen of a terminal, and as Markdown for the page of a run."""
+"""Summaries of an audit: one terminal screen, and Markdown for the page of a run."""
 
 from __future__ import annotations
 
@@ -23,16 +23,7 @@ _MOST_REASONS = 3
 
 
 def console_summary(findings: Findings, *, language: Language, report: Path | None) -> str:
-    """Says on one screen what was found and what was done about it.
-
-    Args:
-        findings: Of an audit.
-        language: Of the summary.
-        report: The page, if there is one.
-
-    Returns:
-        At most 40 lines: the verdicts, worst first, the counts by split, the decisions, and where the page is.
-    """
+    """Formats verdicts, counts, decisions, broken rows and the path of the report in at most 40 lines."""
     words = Words(language, one_line)
     found = [(words(f"severity.{item.severity}"), item.sentence(words).replace("`", "")) for item in verdicts(findings)]
     width = max((display_width(badge) for badge, _ in found), default=0)
@@ -47,16 +38,7 @@ def console_summary(findings: Findings, *, language: Language, report: Path | No
 
 
 def markdown_summary(findings: Findings, *, language: Language) -> str:
-    """Says in short what was found and what was done about it.
-
-    Args:
-        findings: Of an audit.
-        language: Of the summary.
-
-    Returns:
-        Markdown: the verdicts, the counts by split, the decisions, the kinds of quarantined rows and the labels. Names
-        that the data brought cannot be read as Markdown or HTML.
-    """
+    """Formats verdicts, counts, decisions, broken rows and labels as Markdown; names from the data are escaped."""
     words = Words(language, markdown_text)
     lines = [f"- **{words(f'severity.{item.severity}')}** {item.sentence(words)}" for item in verdicts(findings)]
     parts = [

@@ -1,4 +1,4 @@
-"""Tables that page, terminal and Markdown share: counts, decisions, quarantined rows and labels."""
+"""Tables shared by page, terminal and Markdown: counts, decisions, quarantined rows and labels."""
 
 from __future__ import annotations
 
@@ -11,26 +11,21 @@ from textclf.config.sources import Split
 from textclf.records import Quarantined
 
 MOST_LABELS = 30
-"""A table of more labels is not read; the others are counted."""
+"""Labels in a table; only the number of the others is given."""
 LENGTH_RATIO = 1.5
-"""How far the medians of two labels may be apart before length gives a label away."""
+"""Ratio of two labels' median lengths above which length gives a label away."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of equal number a row.
-
-    Attributes:
-        header: Of the columns; the first column is text.
-        rows: The cells.
-        text_columns: How many columns, from the left, are text; the others are figures.
-        marked: Rows to draw attention to, by position.
-    """
+    """A header and rows of as many cells."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     text_columns: int = 1
+    """Number of text columns from the left; the others are figures."""
     marked: frozenset[int] = frozenset()
+    """Positions of highlighted rows."""
 
 
 def counts_table(findings: Findings, words: Words) -> Table:
@@ -53,7 +48,7 @@ def counts_table(findings: Findings, words: Words) -> Table:
 
 
 def decisions_table(findings: Findings, words: Words) -> Table:
-    """Says what the policy decided, and how many training rows that removed."""
+    """Lists the decisions of the policy, and how many training rows each removed."""
     rows = [
         [
             words.known(f"finding.{decision.finding}", decision.finding),
@@ -66,7 +61,7 @@ def decisions_table(findings: Findings, words: Words) -> Table:
 
 
 def quarantine_table(kinds: Sequence[Quarantined], words: Words, *, most: int | None = None) -> Table:
-    """Counts the kinds of broken rows; beyond the `most` frequent ones together."""
+    """Counts the kinds of broken rows; those beyond the `most` frequent ones share a row."""
     shown = kinds[:most]
     rows = [[words.known(f"reason.{kind.reason}", kind.reason), f"{kind.rows:,}"] for kind in shown]
     if rest := kinds[len(shown) :]:
@@ -75,7 +70,7 @@ def quarantine_table(kinds: Sequence[Quarantined], words: Words, *, most: int | 
 
 
 def labels_table(findings: Findings, words: Words) -> Table:
-    """Counts the most frequent labels in each split, beside the median length of their training texts."""
+    """Counts the most frequent labels by split, next to the median length of their training texts."""
     counts, medians = findings.labels.counts, findings.labels.median_characters
     shares = label_shares(findings)
     names = shown_labels(findings)
@@ -93,7 +88,7 @@ def labels_table(findings: Findings, words: Words) -> Table:
 
 
 def hidden_labels(findings: Findings, words: Words) -> str:
-    """Says how many labels the table leaves out; empty if it shows all."""
+    """Describes the labels that the table omits; empty if it shows all."""
     shown = shown_labels(findings)
     hidden = findings.labels.counts["train"].keys() - set(shown)
     rows = sum(by_label.get(name, 0) for by_label in findings.labels.counts.values() for name in hidden)
@@ -101,7 +96,7 @@ def hidden_labels(findings: Findings, words: Words) -> str:
 
 
 def shown_labels(findings: Findings) -> list[str]:
-    """The labels that are shown, the most frequent first."""
+    """The labels to show, the most frequent first."""
     by_split = findings.labels.counts
     totals = {name: sum(counts.get(name, 0) for counts in by_split.values()) for name in by_split["train"]}
     return sorted(totals, key=lambda name: -totals[name])[:MOST_LABELS]
@@ -116,10 +111,10 @@ def label_shares(findings: Findings) -> Mapping[Split, Mapping[str, float]]:
 
 
 def split_names(findings: Findings, words: Words) -> Iterable[str]:
-    """Names the splits, in order."""
+    """The names of the splits, in order."""
     return [words(f"split.{split}") for split in findings.rows]
 
 
 def count(number: int | None) -> str:
-    """Writes a count, or a dash for what was not counted."""
+    """Formats a count, or a dash for None."""
     return "–" if number is None else f"{number:,}"

@@ -1,8 +1,7 @@
 """Every sentence and heading of the audit's report, in English and Chinese.
 
-A text is a format string. In English `[row|rows]` stands for the first word where `count` is 1, for the second
-elsewhere; `[row|rows|removed]` goes by `removed`. Words between backticks are names from the configuration or the
-metrics.
+Texts are format strings. In English, `[row|rows]` becomes the first word if `count` is 1, else the second;
+`[row|rows|removed]` depends on `removed` instead. Backticks mark names from the configuration or the metrics.
 """
 
 from __future__ import annotations
@@ -43,50 +42,34 @@ _TEXTS: dict[str, tuple[str, str]] = {
     # Verdicts
     "leak": (
         "{count:,} of {total:,} {split} rows ({share:.1%}) also [appears|appear] in train, {exact:,} of them word for "
-        "word: scores on these rows are inflated.",
-        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）也出现在训练集里，其中 {exact:,} 条逐字相同："
-        "在这些数据上测得的分数偏高。",
+        "word.",
+        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）也出现在训练集里，其中 {exact:,} 条逐字相同。",
     ),
-    "leak_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) also [appears|appear] in train, {exact:,} of them word for "
-        "word: a model trained on them would score too high on {split}. The training copies are excluded from "
-        "training.",
-        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）也出现在训练集里，其中 {exact:,} 条逐字相同："
-        "模型若学过这些数据，{split}分数会偏高。训练时已去除这些行。",
+    "leak_kept": ("Scores on these rows are inflated.", "在这些数据上测得的分数偏高。"),
+    "leak_handled": ("Their copies in train are excluded from training.", "训练时已去除训练集中的这些文本。"),
+    "leak_free": (
+        "`test_leakfree/…` is measured on the {leak_free:,} leak-free rows.",
+        "`test_leakfree/…` 只用无泄漏的 {leak_free:,} 条计算。",
     ),
-    "leak_free": ("`test_leakfree/…` is measured on {rows:,} rows.", "`test_leakfree/…` 只用其余 {rows:,} 条计算。"),
     "near_leak": (
         "{count:,} of {total:,} {split} rows ({share:.1%}) [is|are] nearly the same as a training row.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与训练集的某条近似重复。",
     ),
-    "near_leak_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) [is|are] nearly the same as a training row. Those training "
-        "rows are excluded from training.",
-        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与训练集的某条近似重复；训练集中的这些行已删除。",
-    ),
+    "near_leak_handled": ("Those training rows are excluded from training.", "训练时已去除训练集中的这些近似文本。"),
     "other_label": (
         "{count:,} {split} [row has|rows have] a text that appears in train only with another label: one of the two "
         "is wrong.",
-        "{split}有 {count:,} 条文本在训练集里只出现过别的标签：两边必有一边标错。",
+        "{split}有 {count:,} 条文本在训练集里只带有其他标签：两者必有一个标错。",
     ),
     "conflict": (
-        "{texts:,} [text|texts] in {split} [has|have] conflicting labels ({rows:,} rows, {share:.1%}): no model can "
-        "get them all right.",
-        "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）：任何模型都不可能全部判对。",
+        "{texts:,} [text|texts] in {split} [has|have] conflicting labels ({rows:,} rows, {share:.1%}).",
+        "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）。",
     ),
-    "conflict_handled": (
-        "{texts:,} [text|texts] in {split} [has|have] conflicting labels ({rows:,} rows, {share:.1%}); {removed:,} "
-        "[row is|rows are|removed] excluded from training.",
-        "{split}有 {texts:,} 条文本存在标签冲突，涉及 {rows:,} 行（{share:.1%}）；已删除其中 {removed:,} 行。",
-    ),
+    "conflict_kept": ("No model can get them all right.", "任何模型都不可能全部判对。"),
+    "removed": ("{removed:,} [row is|rows are|removed] excluded from training.", "训练时已去除其中 {removed:,} 行。"),
     "duplicate": (
         "{count:,} of {total:,} {split} rows ({share:.1%}) [repeats|repeat] the text of an earlier row.",
         "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条重复。",
-    ),
-    "duplicate_handled": (
-        "{count:,} of {total:,} {split} rows ({share:.1%}) [repeats|repeat] the text of an earlier row; {removed:,} "
-        "[row is|rows are|removed] excluded from training.",
-        "{split}的 {total:,} 条中有 {count:,} 条（{share:.1%}）与前面的某条重复；作为重复删除了 {removed:,} 行。",
     ),
     "quarantined_row": ("{source}, row {row}: {shown}", "{source}，第 {row} 行：{shown}"),
     "near_duplicate": (
@@ -98,9 +81,9 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "读入的 {total:,} 行中有 {count:,} 行（{share:.1%}）不符合数据约定，已隔离（quarantine）。",
     ),
     "shift": (
-        "Labels in {split} are distributed differently from those in train (total variation {distance:.2f}): compare "
+        "Labels in {split} are distributed differently from those in train (total variation {share:.2f}): compare "
         "scores label by label.",
-        "{split}的标签分布与训练集不同（总变差距离 {distance:.2f}）：请按标签逐个比较分数。",
+        "{split}的标签分布与训练集不同（总变差距离 {share:.2f}）：请按标签逐个比较分数。",
     ),
     "absent": (
         "{count:,} [label has|labels have] no {split} rows, so {split} scores say nothing about [it|them].",
@@ -108,7 +91,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "few": (
         "{count:,} [label has|labels have] fewer than {least} training rows: [it is|they are] hard to learn.",
-        "有 {count:,} 个标签的训练数据不足 {least} 条：很难学好。",
+        "有 {count:,} 个标签的训练数据不足 {least} 条：难以学好。",
     ),
     "imbalance": (
         "The most frequent label has {ratio:,.0f} times as many training rows as the rarest: judge by macro F1, not "
@@ -117,7 +100,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "length_by_label": (
         "Training texts of “{long}” are {ratio:.1f} times as long as those of “{short}” (medians {longest:,.0f} and "
-        "{shortest:,.0f} characters): a model may go by length alone.",
+        "{shortest:,.0f} characters): a model may rely on length alone.",
         "训练集里“{long}”的文本长度是“{short}”的 {ratio:.1f} 倍（中位数 {longest:,.0f} 字与 {shortest:,.0f} 字）："
         "模型可能只凭长度判断。",
     ),
@@ -196,7 +179,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "conflict_texts": ("conflicting texts", "冲突文本"),
     "conflict_rows": ("rows in conflict", "冲突行"),
     "duplicates_intro": (
-        "Repeated rows: the text also stands in an earlier row of the same split, ignoring character width and white "
+        "Repeated rows: the text also appears in an earlier row of the same split, ignoring character width and white "
         "space. Rows in conflict: equal texts with different labels in the same split.",
         "重复行：忽略全角半角和空白后，文本与同一数据集前面的某行相同。冲突：同一数据集内文本相同而标签不同。",
     ),
@@ -228,7 +211,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "按 {size} 字 n-gram 计算，Jaccard 相似度不低于 {threshold:.0%} 的不同文本共 {count:,} 对。",
     ),
     "near_off": (
-        "Near duplicates were not looked for (`audit.near_duplicates: false`).",
+        "The search for near duplicates is turned off (`audit.near_duplicates: false`).",
         "没有检查近似重复（`audit.near_duplicates: false`）。",
     ),
     "near_rows": ("near copies of earlier rows", "近似重复行"),
@@ -245,8 +228,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "meaning": ("Compared with train", "与训练集相比"),
     "shift_intro": (
         "How the labels of each split differ from those of train. Total variation is 0 for equal distributions and 1 "
-        "for disjoint ones; a small p-value means that chance alone would rarely make such a difference.",
-        "各数据集的标签分布与训练集的差异。总变差距离 0 表示分布相同，1 表示完全不同；p 值很小说明差异很难用偶然解释。",
+        "for disjoint ones; a small p-value means that chance alone rarely explains the difference.",
+        "各数据集的标签分布与训练集的差异。总变差距离 0 表示分布相同，1 表示完全不同；p 值很小说明差异并非偶然。",
     ),
     "shift.none": ("no difference beyond chance", "没有超出随机波动的差异"),
     "shift.small": ("a real but small difference", "差异真实存在，但很小"),
@@ -258,16 +241,16 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "characters_table": ("Characters", "字数"),
     "tokens_table": ("Tokens, cut at {length:,}", "token 数（超过 {length:,} 被截断）"),
     "tokens_of": ("Tokens are counted with the vocabulary of {tokenizer}.", "token 数按 {tokenizer} 的词表计算。"),
-    "minimum": ("least", "最小"),
+    "minimum": ("shortest", "最小"),
     "median": ("median", "中位数"),
     "mean": ("mean", "平均"),
     "p95": ("95%", "95%"),
     "p99": ("99%", "99%"),
-    "maximum": ("most", "最大"),
+    "maximum": ("longest", "最大"),
     "cut_head": ("over {length:,} tokens", "超过 {length:,} 被截断"),
     "cut_rows": ("cut", "被截断"),
     "unknown_share": ("unknown tokens", "未登录词占比"),
-    "no_vocabulary": ("No vocabulary was at hand: tokens were not counted.", "没有可用的词表，未统计 token 数。"),
+    "no_vocabulary": ("No vocabulary was available: tokens were not counted.", "没有可用的词表，未统计 token 数。"),
     # Personal data, damage, dates
     "kind": ("Kind", "类型"),
     "kind.mobile_phone": ("mobile phone", "手机号"),
@@ -310,12 +293,7 @@ _NUMBER = re.compile(r"\[([^\[\]|]+)\|([^\[\]|]+)(?:\|(\w+))?\]")
 
 
 class Words:
-    """The texts of one language.
-
-    Args:
-        language: Which.
-        quote: Makes a name that the user chose safe for where the text goes, e.g. for Markdown.
-    """
+    """The texts of one language; `quote` escapes names from the data, e.g. for Markdown."""
 
     def __init__(self, language: Language, quote: Callable[[str], str] = str) -> None:
         self.language = language
@@ -323,15 +301,7 @@ class Words:
         self._quote = quote
 
     def __call__(self, key: str, **values: str | float) -> str:
-        """Fills in a text.
-
-        Args:
-            key: Which text.
-            **values: Its placeholders. `split` is a split's name; `count` (else `texts`) decides singular and plural.
-
-        Raises:
-            KeyError: There is no such text, or a placeholder has no value.
-        """
+        """Fills in the placeholders of a text; `count` (else `texts`) decides singular and plural."""
         number = values.get("count", values.get("texts"))
 
         def agreeing(match: re.Match[str]) -> str:
@@ -341,7 +311,7 @@ class Words:
         return template.format(**{name: self._value(name, value) for name, value in values.items()})
 
     def known(self, key: str, otherwise: str) -> str:
-        """Gives a text, or something else if there is no such text: for names that other versions may bring."""
+        """Returns a text, or `otherwise` if the key is unknown: for names that other versions may add."""
         return self._texts.get(key, otherwise)
 
     def _value(self, name: str, value: str | float) -> str | float:
