@@ -104,7 +104,11 @@ def test_a_second_training_reuses_data_and_tokens(
     done = user.types(TRAIN, "--config", tiny_config)
     assert done.returncode == 0, done.stderr
     assert ({path: path.stat().st_ino for path in user.home.glob("data/*/*")}, user.query(baselines)) == before
-    said = [line for line in done.stderr.splitlines() if re.search(r"\b(before|again|reus\w+|cached?)\b", line)]
+    said = [
+        line
+        for line in done.stderr.splitlines()
+        if re.search(r"\b(before|again|reus\w+|cached?)\b", line, re.IGNORECASE)
+    ]
     assert len(said) >= 4, "the log names each of the four results that are reused"
     assert re.search(r"textclf-tiny version 2\b.*champion", done.stdout)
 

@@ -328,5 +328,5 @@ def test_a_champion_of_pairs_is_measured_on_new_pairs_but_not_on_single_texts(
     prepared = new.prepared.model_copy(update={"folder": bare, "split_digests": digests})
     single = support.make_version(support.Place(place.home, new.config, prepared, new.encoded), 0.9)
     assert not single.is_champion
-    assert "takes other texts and cannot be compared" in single.reason
+    assert "different labels or inputs and cannot be compared" in single.reason
     assert support.load_champion(place).pairs

@@ -246,7 +246,7 @@ class TestStartingPoints:
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
         config = self.config(data, folder)
-        with pytest.raises(HubError, match=r"only as pytorch_model\.bin, and only safetensors are read"):
+        with pytest.raises(HubError, match=r"only as pytorch_model\.bin, but only safetensors are read"):
             self.build(config, home)
         prepared, encoded, fetched = support.make_encoded(self.config(data, pretrained), home)
         fetched = fetched.model_copy(update={"folder": folder})

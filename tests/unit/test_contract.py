@@ -175,5 +175,5 @@ class TestLocalSources:
         (tmp_path / "a.csv").write_bytes(content)
         with pytest.raises(DataError, match=r"a\.csv"):
             check_local_sources(self.data(tmp_path / "a.csv"))
-        with pytest.raises(DataError, match=r"there is no .*b\.csv"):
+        with pytest.raises(DataError, match=r"b\.csv does not exist"):
             check_local_sources(self.data(tmp_path / "b.csv"))
