@@ -100,7 +100,8 @@ def test_metrics_are_those_of_scikit_learn_on_the_stored_predictions(
     table = pq.read_table(artifacts / "evaluation" / "predictions.parquet")
     names = list(place.prepared.labels)
     rows = pq.read_table(place.prepared.folder / "test.parquet")
-    assert table["row"].to_pylist() == rows["row"].to_pylist()
+    for identity in ("source", "row"):
+        assert table[identity].to_pylist() == rows[identity].to_pylist()
     assert table["label"].to_pylist() == [names[label] for label in rows["label"].to_pylist()]
 
     probabilities = np.stack([table[f"probability/{name}"].to_numpy() for name in names], axis=1).astype(np.float64)

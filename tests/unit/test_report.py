@@ -15,6 +15,7 @@ from textclf.tables import align, display_width, shorten
 
 NAMES = ["负面", "正面"]
 PREDICTIONS = Predictions(
+    sources=["test-1.csv", "=test-2.csv", "test-2.csv"],
     rows=np.array([3, 4, 7]),
     texts=["很好", '一般，"贵"\n不值', "差"],
     labels=np.array([1, 0, 0]),
@@ -47,6 +48,7 @@ def test_the_report_folder_holds_plots_tables_and_predictions(
         rows = list(csv.DictReader(file))
     assert rows == [
         {
+            "source": "'=test-2.csv",
             "row": "4",
             "text": '一般，"贵"\n不值',
             "label": "负面",
@@ -57,7 +59,9 @@ def test_the_report_folder_holds_plots_tables_and_predictions(
     ]
 
     table = pq.read_table(tmp_path / "report" / "predictions.parquet")
-    assert table.column_names == ["row", "text", "label", "predicted", "score", "probability/负面", "probability/正面"]
+    identity, probabilities = ["source", "row"], ["probability/负面", "probability/正面"]
+    assert table.column_names == [*identity, "text", "label", "predicted", "score", *probabilities]
+    assert table["source"].to_pylist() == PREDICTIONS.sources
     assert table["row"].to_pylist() == [3, 4, 7]
     assert table["predicted"].to_pylist() == ["正面", "正面", "负面"]
     again = np.column_stack([table[f"probability/{name}"].to_numpy() for name in NAMES])
@@ -73,6 +77,7 @@ def test_the_report_folder_holds_plots_tables_and_predictions(
 def test_errors_are_listed_by_score() -> None:
     table = errors_table(
         Predictions(
+            ["a.csv", "a.csv", "b.csv", "b.csv"],
             np.array([10, 11, 12, 13]),
             ["很好", "不错，但是贵", "差", "还行"],
             np.array([1, 1, 0, 0]),
@@ -80,7 +85,8 @@ def test_errors_are_listed_by_score() -> None:
             NAMES,
         )
     )
-    assert table.columns.tolist() == ["row", "text", "label", "predicted", "score", "label_score"]
+    assert table.columns.tolist() == ["source", "row", "text", "label", "predicted", "score", "label_score"]
+    assert table["source"].tolist() == ["b.csv", "a.csv"]
     assert table["row"].tolist() == [12, 11]
     assert table["text"].tolist() == ["差", "不错，但是贵"]
     assert table["label"].tolist() == ["负面", "正面"]

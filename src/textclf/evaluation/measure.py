@@ -149,7 +149,7 @@ def _measure(
     sentences = () if classifier.pairs else evaluation.examples
     write_report(
         report,
-        Predictions(test.numbers, _shown(test), test.labels, probabilities["test"], prepared.labels),
+        Predictions(test.sources, test.numbers, _shown(test), test.labels, probabilities["test"], prepared.labels),
         metrics={"fine-tuned": metrics, **baselines},
         examples=[(when, text, *_best(classifier, text)) for when, classifier in models for text in sentences],
     )

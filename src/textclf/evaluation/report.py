@@ -47,13 +47,15 @@ class Predictions:
     """A model's predictions for labelled rows.
 
     Attributes:
-        rows: Row numbers in the data set: int64[rows].
+        sources: The data file of each row, relative to the data set.
+        rows: Row numbers in these files, from 1: int64[rows].
         texts: One per row.
         labels: True label ids: int64[rows].
         probabilities: float32[rows, labels].
         label_names: In the order of their ids.
     """
 
+    sources: Sequence[str]
     rows: NDArray[np.int64]
     texts: Sequence[str]
     labels: NDArray[np.int64]
@@ -86,7 +88,7 @@ def write_report(
     - `confusion_matrix.png`, `precision_recall.png`, `reliability.png`, `f1_comparison.png`;
     - `errors.csv`: the misclassified rows, highest scores first. UTF-8 with a byte order mark, without which Excel
       does not show Chinese; cells that a spreadsheet would read as formulas start with an apostrophe;
-    - `predictions.parquet`: every row with columns row, text, label, predicted, score and `probability/<label>`.
+    - `predictions.parquet`: all rows, columns source, row, text, label, predicted, score and `probability/<label>`.
 
     Args:
         folder: Created if missing; files of the same names are replaced.
@@ -100,7 +102,9 @@ def write_report(
         StorageError: The folder cannot be written to.
     """
     errors = errors_table(predictions)
-    guarded = errors.assign(**{name: errors[name].map(spreadsheet_safe) for name in ("text", "label", "predicted")})
+    guarded = errors.assign(
+        **{name: errors[name].map(spreadsheet_safe) for name in ("source", "text", "label", "predicted")}
+    )
     csv = guarded.to_csv(index=False, float_format="%.4f", lineterminator="\r\n").encode("utf-8-sig")
     contents = {
         "summary.md": _summary(predictions, metrics, examples, len(errors)).encode(),
@@ -119,7 +123,8 @@ def errors_table(predictions: Predictions) -> pd.DataFrame:
     """Lists the misclassified rows, highest scores first; rows with equal scores keep their order.
 
     Returns:
-        Columns row, text, label and predicted (names), score (of the predicted class), label_score (of the true class).
+        Columns source, row, text, label and predicted (names), score (of the predicted class), label_score (of the true
+        class).
 
     Raises:
         DataError, ModelError: See `check_predictions`; or row numbers, texts and labels differ in number.
@@ -138,6 +143,7 @@ def errors_table(predictions: Predictions) -> pd.DataFrame:
     places = wrong.tolist()
     return pd.DataFrame(
         {
+            "source": pd.Series([predictions.sources[place] for place in places], dtype="str"),
             "row": rows[wrong],
             "text": pd.Series([texts[place] for place in places], dtype="str"),
             "label": pd.Series([names[int(labels[place])] for place in places], dtype="str"),
@@ -198,6 +204,7 @@ def _parquet(predictions: Predictions) -> bytes:
     names = predictions.label_names
     predicted = SingleLabel(tuple(names)).decide(predictions.probabilities)
     columns = {
+        "source": pa.array(predictions.sources, pa.string()),
         "row": pa.array(predictions.rows, pa.int64()),
         "text": pa.array(predictions.texts, pa.string()),
         "label": pa.array([names[int(label)] for label in predictions.labels], pa.string()),
