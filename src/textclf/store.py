@@ -143,7 +143,7 @@ def publish(draft: Path, folder: Path, record: AnyRecord) -> AnyRecord:
         "files": {path.relative_to(draft).as_posix(): file_sha256(path) for path in files},
     }
     for path in paths:
-        _sync(path)
+        sync(path)
     write_text(draft / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1))
     draft.chmod(0o755)
     if folder.exists():
@@ -158,7 +158,7 @@ def publish(draft: Path, folder: Path, record: AnyRecord) -> AnyRecord:
         if theirs := find(folder, type(record)):
             return theirs
         raise
-    _sync(folder.parent)
+    sync(folder.parent)
     (folder / _OWNER).unlink(missing_ok=True)
     return record
 
@@ -202,14 +202,14 @@ def appearing(path: Path, *, suffix: str | None = None) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}{suffix or f'.{os.getpid()}'}")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Waits until a file's content, or a folder's names, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

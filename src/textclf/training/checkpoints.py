@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-from textclf.store import file_sha256, write_text
+from textclf.store import file_sha256, sync, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +26,11 @@ def seal(checkpoint: Path) -> None:
     """
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != SEAL)
     for path in files:
-        _sync(path)
+        sync(path)
     digests = {path.relative_to(checkpoint).as_posix(): file_sha256(path) for path in files}
     write_text(checkpoint / SEAL, json.dumps(digests, indent=1))
     for folder in (checkpoint, checkpoint.parent):
-        _sync(folder)
+        sync(folder)
 
 
 def usable_checkpoints(folder: Path) -> list[Path]:
@@ -79,11 +78,3 @@ def _is_intact(checkpoint: Path) -> bool:
         return all(file_sha256(checkpoint / name) == digest for name, digest in digests.items())
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
