@@ -212,5 +212,7 @@ def test_a_redo_with_an_unusable_file_is_finished(tmp_path: Path, home: Home) ->
     write_rows(folder / "a.csv", reviews(3))
     (folder / "b.csv").touch()
     for run_id in ("first", "second"):
-        start(home, folder, output, log, config={"redo": True}, run_id=run_id)
+        done = start(home, folder, output, log, config={"redo": True}, run_id=run_id)
+        # With redo, the files that are done would be predicted once more.
+        assert "command without redo" in done.stderr
         assert {row["run_id"] for row in read_rows(output / "a.csv")} == {run_id}

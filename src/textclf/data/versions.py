@@ -54,7 +54,7 @@ def known_versions(home: Home) -> list[PreparedData]:
         StorageError: A manifest cannot be read.
     """
     found = []
-    for file in home.prepared.glob(f"*/{MANIFEST}"):
+    for file in home.prepared.glob(f"[!.]*/{MANIFEST}"):
         try:
             record = json.loads(file.read_text(encoding="utf-8"))["record"]
         except FileNotFoundError:

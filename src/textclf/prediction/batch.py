@@ -103,10 +103,11 @@ def predict_files(
                     # Another process may have finished it while this one waited.
                     done[source.path] = ledger.finished(source.path) or FileJob(run, source, ledger).predict()
     if failures:
+        command = "this command without redo" if config.redo else "the same command"
         raise DataError(
             f"{len(failures)} of {len(pairs)} files in {config.input} could not be predicted; the others are "
             f"done.\n{first_lines(sorted(failures))}\nFix these files or move them out of the folder, and run "
-            "the same command again: files that are done are skipped."
+            f"{command} again: files that are done are skipped."
         )
     return tuple(done[path] for path, _ in pairs)
 
