@@ -14,7 +14,7 @@ from textclf import __version__
 from textclf.config import CONFIGS, Home, PredictConfig, anchor
 from textclf.prediction.inputs import check_inputs
 from textclf.records import PredictionSummary
-from textclf.summaries import prediction_closing
+from textclf.summaries.prediction import prediction_closing
 
 EXAMPLES = """\
   python flows/predict_flow.py --input reviews.csv --output labelled.csv

@@ -21,7 +21,7 @@ from textclf.config import CONFIGS, Home, TrainConfig, anchor
 from textclf.data.contract import check_local_sources
 from textclf.records import RegisteredModel
 from textclf.registry.gate import warn_of_undefined_metric
-from textclf.summaries import training_closing
+from textclf.summaries.training import training_closing
 from textclf.tracking.runs import training_run
 
 EXAMPLES = """\

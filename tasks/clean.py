@@ -9,7 +9,7 @@ from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
 from textclf.data.prepare import prepare
 from textclf.records import FetchedData, PreparedData
-from textclf.summaries import data_report
+from textclf.summaries.training import data_report
 
 
 @task(name="clean", timeout_seconds=3600, **TASK_POLICY)

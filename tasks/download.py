@@ -9,7 +9,7 @@ from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
 from textclf.fetching import fetch_data, fetch_model
 from textclf.records import FetchedData, FetchedModel
-from textclf.summaries import download_summary
+from textclf.summaries.training import download_summary
 
 
 @task(name="download", timeout_seconds=12 * 3600, **TASK_POLICY)

@@ -9,7 +9,7 @@ from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
 from textclf.evaluation.measure import evaluate as measure
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
-from textclf.summaries import metrics_summary
+from textclf.summaries.training import metrics_summary
 from textclf.tracking.store import TrackingStore
 
 

@@ -10,7 +10,7 @@ from tasks.policies import TASK_POLICY
 from textclf.config import Home, PredictConfig
 from textclf.prediction.batch import predict_batch
 from textclf.records import PredictionSummary
-from textclf.summaries import prediction_summary
+from textclf.summaries.prediction import prediction_summary
 
 
 @task(name="predict", timeout_seconds=24 * 3600, **TASK_POLICY)

@@ -9,7 +9,7 @@ from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.registry.gate import register as register_model
-from textclf.summaries import decision_summary
+from textclf.summaries.training import decision_summary
 from textclf.tracking.store import TrackingStore
 
 

@@ -9,7 +9,7 @@ from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
 from textclf.model.tokens import encode
 from textclf.records import EncodedData, FetchedModel, PreparedData
-from textclf.summaries import encoding_summary
+from textclf.summaries.training import encoding_summary
 
 
 @task(name="tokenize", timeout_seconds=3600, **TASK_POLICY)

@@ -9,7 +9,7 @@ from tasks.policies import TASK_POLICY
 from textclf.config import Home, TrainConfig
 from textclf.model.classifier import ClassifierSettings
 from textclf.records import EncodedData, FetchedModel, PreparedData, TrainedModel
-from textclf.summaries import training_summary
+from textclf.summaries.training import training_summary
 from textclf.tracking.metric_log import MetricLog
 from textclf.tracking.runs import run_folder
 from textclf.tracking.store import TrackingStore

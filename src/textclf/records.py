@@ -236,6 +236,18 @@ class PredictedFile(Record):
     """True if the file was predicted before with the same model and settings."""
 
 
+class RefusedFile(Record):
+    """An input file that cannot be predicted."""
+
+    input: Path
+    reason: str
+    """What failed, what was expected and found, and what to do."""
+    refused_before: bool
+    """True if an earlier run refused the same content; it is not tried again."""
+    moved_to: Path | None
+    """Where it was moved; None if it stayed in the inbox."""
+
+
 class PredictionSummary(Record):
     """One batch prediction."""
 
@@ -243,3 +255,6 @@ class PredictionSummary(Record):
     version: int
     files: tuple[PredictedFile, ...]
     seconds: float
+    refused: tuple[RefusedFile, ...] = ()
+    ignored: tuple[str, ...] = ()
+    """Names of files in the input folder that are not read, because of their endings or because they are hidden."""

@@ -17,7 +17,8 @@ from textclf.records import (
     PreparedData,
     RegisteredModel,
 )
-from textclf.summaries import data_report, decision_summary, download_summary, prediction_summary
+from textclf.summaries.prediction import prediction_summary
+from textclf.summaries.training import data_report, decision_summary, download_summary
 from textclf.tables import markdown_table
 
 HOSTILE = "<img src=x onerror=alert(1)> a|b [x](http://y) `c` *d* _e_\n# f"

@@ -1,13 +1,12 @@
-"""What people read: a short Markdown page after each step, and plain lines at the end of a command."""
+"""What people read about a training: a short Markdown page after each step, and the closing lines."""
 
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
-from textclf.config.home import CONFIGS, Home
-from textclf.config.schema import PredictConfig, TrainConfig
+from textclf.config.home import Home
+from textclf.config.schema import TrainConfig
 from textclf.errors import StorageError
 from textclf.evaluation.report import SUMMARY_FILE
 from textclf.records import (
@@ -16,11 +15,11 @@ from textclf.records import (
     EvaluatedModel,
     FetchedData,
     FetchedModel,
-    PredictionSummary,
     PreparedData,
     RegisteredModel,
     TrainedModel,
 )
+from textclf.summaries.commands import program, script
 from textclf.tables import markdown_table, markdown_text
 
 
@@ -115,26 +114,6 @@ def _role(registered: RegisteredModel) -> str:
     return "champion" if registered.is_champion else "challenger"
 
 
-def prediction_summary(summary: PredictionSummary) -> str:
-    """Counts, for each file, the rows read, predicted and quarantined, and the rows of each label."""
-    rows = [["file", "state", "labels", "output", "rows", "predicted", "quarantined"]]
-    rows += [
-        [
-            file.input.name,
-            "done before" if file.skipped else "done",
-            ", ".join(f"{label} {count:,}" for label, count in file.label_counts.items()),
-            str(file.output),
-            f"{file.rows_read:,}",
-            f"{file.rows_predicted:,}",
-            f"{file.rows_quarantined:,}",
-        ]
-        for file in summary.files
-    ]
-    body = markdown_table(rows, text_columns=4) if summary.files else "No files to predict."
-    model = markdown_text(summary.model)
-    return f"# Predictions with {model} version {summary.version}\n\n{summary.seconds:.0f} s.\n\n{body}"
-
-
 def _link(run_id: str, link: str | None) -> str:
     return f"[{run_id}]({link})" if link else f"`{run_id}`"
 
@@ -142,51 +121,23 @@ def _link(run_id: str, link: str | None) -> str:
 def training_closing(config: TrainConfig, registered: RegisteredModel, home: Home) -> str:
     """Formats the closing message of a training run."""
     role = _role(registered)
-    python = _program("python")
+    python = program("python")
     lines = [f"{registered.name} version {registered.version} is {role}. {registered.reason}", ""]
     if config.data.name == "quickstart":
         lines += [
             "This was the quickstart: a small BERT with random initial weights, trained on the reviews in textclf.",
             "To fine-tune bert-base-chinese on ChnSentiCorp:",
-            f"  {python} {_script('flows/train_flow.py')} --config {_script('configs/chnsenticorp.yaml')}",
+            f"  {python} {script('flows/train_flow.py')} --config {script('configs/chnsenticorp.yaml')}",
             "",
         ]
     store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
     column = config.data.text_column
     text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
     lines += [
-        f"Compare models:      {home.mlflow_page or _program('mlflow') + f' ui{store}'}",
-        f"Look at its data:    {_program('textclf')} data show {registered.name}@{role}",
-        f"Predict a file:      {python} {_script('flows/predict_flow.py')} --model {registered.name}{text_column} "
+        f"Compare models:      {home.mlflow_page or program('mlflow') + f' ui{store}'}",
+        f"Look at its data:    {program('textclf')} data show {registered.name}@{role}",
+        f"Predict a file:      {python} {script('flows/predict_flow.py')} --model {registered.name}{text_column} "
         "--input FILE --output FILE",
-        f"Run on schedules:    {python} {_script('deployments/serve.py')}",
+        f"Run on schedules:    {python} {script('deployments/serve.py')}",
     ]
-    return "\n".join(lines)
-
-
-def _script(name: str) -> str:
-    # In the repository as it is typed there; elsewhere the full path.
-    root = CONFIGS.parent
-    return name if Path.cwd() == root else str(root / name)
-
-
-def _program(name: str) -> str:
-    # The one next to the running interpreter, which works whether or not its environment is activated.
-    path = Path(sys.executable).parent / name
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: Home) -> str:
-    """Formats the closing message of a batch prediction."""
-    lines = []
-    for file in summary.files:
-        state = "was done before" if file.skipped else f"{file.rows_predicted:,} of {file.rows_read:,} rows predicted"
-        lines.append(f"{file.input.name}: {state}, in {file.output}")
-        if file.quarantine:
-            lines.append(
-                f"  {file.rows_quarantined:,} rows could not be predicted; the reasons are in {file.quarantine}"
-            )
-    lines = lines or [f"No files to predict in {config.input}."]
-    if any(file.skipped for file in summary.files):
-        lines.append("Add --redo to predict files again that were done before.")
     return "\n".join(lines)

@@ -1,0 +1,56 @@
+"""The language of what people read: artifacts, reports, plots, forms, closing lines and `--help`.
+
+Code holds English texts, marked by `_` and `ngettext`; `locale/<language>/LC_MESSAGES/textclf.po` translates them. The
+catalog is plain text for translators and is compiled in memory when its language is first used. Log lines and error
+messages stay English, so that they can be searched for.
+"""
+
+from __future__ import annotations
+
+import functools
+import gettext
+import io
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Literal
+
+Language = Literal["en", "zh"]
+
+LOCALE = Path(__file__).parent / "locale"
+
+_chosen: ContextVar[Language] = ContextVar("textclf_language", default="en")
+
+
+def use_language(language: Language) -> None:
+    """Chooses the language of the current context (a thread or task, and what it starts)."""
+    _chosen.set(language)
+
+
+def current_language() -> Language:
+    """Returns the language of the current context."""
+    return _chosen.get()
+
+
+def _(message: str) -> str:
+    """Translates a text into the current language; a text that the catalog lacks stays English."""
+    return _translations(_chosen.get()).gettext(message)
+
+
+def ngettext(singular: str, plural: str, count: float) -> str:
+    """Translates a text that depends on a number, which decides between its forms."""
+    # GNU catalogs choose the form by an integer.
+    return _translations(_chosen.get()).ngettext(singular, plural, 1 if count == 1 else 2)
+
+
+@functools.cache
+def _translations(language: Language) -> gettext.NullTranslations:
+    if language == "en":
+        return gettext.NullTranslations()
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
+
+    with (LOCALE / language / "LC_MESSAGES" / "textclf.po").open("rb") as catalog:
+        compiled = io.BytesIO()
+        write_mo(compiled, read_po(catalog, locale=language))
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
