@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from textclf import __version__
+from textclf.config.home import choose_language
 from textclf.errors import TextclfError, redacted_traceback
 
 EXAMPLES = """\
@@ -31,6 +32,7 @@ def main() -> int:
     """Runs a command; returns 0, 2 for a mistake by the user, 1 for a failure, or 130 if stopped."""
     arguments = sys.argv[1:]
     try:
+        choose_language()
         command, rest = _command(arguments)
         code = command(rest)
         sys.stdout.flush()
