@@ -6,6 +6,7 @@ Everything else is configuration. Only this module reads the environment.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -99,9 +100,19 @@ class Home:
         return self.root / "mlruns"
 
     @property
+    def logs(self) -> Path:
+        """What the programs that `textclf up` started have printed."""
+        return self.root / "logs"
+
+    @property
     def predictions(self) -> Path:
         """The state of batch predictions: finished shards, and the record of finished files."""
         return self.root / "predictions"
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """Returns this process's environment with changes, for a program that it starts."""
+    return {**os.environ, **changes}
 
 
 def without_credentials(uri: str) -> str:
