@@ -27,6 +27,8 @@ class RunFacts(Record):
     name: str
     state: str
     """As Prefect names it, for example Completed, Late or Running."""
+    type: str
+    """One of Prefect's nine types of states, for example COMPLETED or CRASHED."""
     message: str | None
     start: datetime | None
     """When it started, or else when it is planned."""
@@ -140,6 +142,7 @@ def _run(run: FlowRun) -> RunFacts:
         id=str(run.id),
         name=run.name,
         state=run.state_name or "?",
+        type=run.state_type.value if run.state_type else "?",
         message=run.state.message if run.state else None,
         start=run.start_time or run.expected_start_time,
         seconds=run.estimated_run_time.total_seconds() if run.start_time else None,

@@ -154,12 +154,23 @@ def schedules_program(home: Home, api: str, mlflow_page: str, arguments: Sequenc
     )
 
 
+def fetch(address: str) -> bytes:
+    """Reads what a server answers; no proxy is between it and a server on this machine.
+
+    Raises:
+        URLError: It does not answer, or with an error.
+    """
+    opener = build_opener(ProxyHandler({})) if is_here(address) else build_opener()
+    with opener.open(Request(address, headers={"User-Agent": "textclf"}), timeout=5) as response:
+        content: bytes = response.read()
+        return content
+
+
 def answers(address: str) -> bool:
     """Whether a server answers without an error."""
-    opener = build_opener(ProxyHandler({})) if is_here(address) else build_opener()
     try:
-        with opener.open(Request(address, headers={"User-Agent": "textclf"}), timeout=5):
-            return True
+        fetch(address)
+        return True
     except HTTPError as error:
         error.close()
         return error.code < 500
@@ -179,14 +190,14 @@ def free_port(asked: int | None, default: int, option: str) -> int:
         ConfigError: The port that was asked for is in use, or all that were tried.
     """
     if asked is not None:
-        if not _is_free(asked):
+        if not is_free(asked):
             raise ConfigError(
                 f"Port {asked} of this machine is in use{_by(asked)}.\n"
                 f"Choose another with {option} or stop that program; without the option a free port is chosen."
             )
         return asked
     for port in range(default, default + _PORTS_TRIED):
-        if _is_free(port):
+        if is_free(port):
             return port
     raise ConfigError(f"Ports {default} to {default + _PORTS_TRIED - 1} are all in use; choose one with {option}.")
 
@@ -206,7 +217,8 @@ def _by(port: int) -> str:
     return f" by {owner}" if owner else ""
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether no program listens on a port of this machine."""
     with socket.socket() as probe:
         # As the servers do: connections of an earlier server that are still closing do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
