@@ -19,9 +19,9 @@ from prefect.states import Completed, Failed
 from pydantic import ValidationError
 
 from flows.names import tag_run
-from flows.run_logs import SAID_AT_THE_END, RunFailed, send_library_logs
+from flows.run_logs import SAID_AT_THE_END, RunFailed, debugging, send_library_logs
 from flows.threads import wait_passively
-from tasks.steps import UnexpectedError, journal
+from tasks.steps import UnexpectedError, journal, leave_page
 from textclf.config import Home, PredictConfig, TrainConfig, anchor
 from textclf.config.load import describe
 from textclf.errors import ConfigError, TextclfError, first_lines, redacted
@@ -116,7 +116,7 @@ def _failed(error: Exception, run: Run[Any] | None, steps: list[Step]) -> State[
     ours = isinstance(error, TextclfError)
     if ours:
         message = redacted(str(error))
-        logger.error(message, extra={SAID_AT_THE_END: True})
+        logger.error(message, extra={SAID_AT_THE_END: True}, exc_info=error if debugging() else None)
     else:
         # The original has the traceback; a task has already removed passwords from its message.
         cause = error.__cause__ if isinstance(error, UnexpectedError) and error.__cause__ else error
@@ -137,14 +137,9 @@ def _is_tried_again() -> bool:
 
 
 def _write_page(run: Run[Any] | None, steps: list[Step], *, reason: str | None) -> None:
-    try:
-        commands, again = next_commands()
-        page = failure_summary(steps, reason=reason, kept=_kept(run), commands=commands, again=again)
-        line = (reason or _("Stopped")).splitlines()[0]
-        create_markdown_artifact(page, key=PAGE, description=line)
-    except Exception as second:
-        # The first error is the cause; this one often only follows from it.
-        get_run_logger().warning("The summary of this run cannot be stored: %s", redacted(str(second)))
+    commands, again = next_commands()
+    page = failure_summary(steps, reason=reason, kept=_kept(run), commands=commands, again=again)
+    leave_page(page, key=PAGE, description=(reason or _("Stopped")).splitlines()[0])
 
 
 def _kept(run: Run[Any] | None) -> Kept | None:

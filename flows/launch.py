@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect import Flow
-from prefect.client.schemas.objects import State
 from prefect.logging.configuration import setup_logging
 from prefect.settings import (
     PREFECT_LOGGING_EXTRA_LOGGERS,
@@ -23,7 +22,7 @@ from flows.run_logs import RunFailed, set_level
 from flows.stopping import stopping
 from textclf.config import Home, anchor, parse_command_line
 from textclf.config.sources import StrictModel
-from textclf.errors import TextclfError, redacted, redacted_traceback
+from textclf.errors import TextclfError, redacted_traceback
 
 Config = TypeVar("Config", bound=StrictModel)
 Result = TypeVar("Result")
@@ -71,17 +70,15 @@ def launch(
         with stopping(), temporary_settings(_settings()):
             setup_logging(incremental=False)
             set_level(debug)
-            # Not `flow(config)`: Prefect would not return the result of a state that has a name of its own.
-            state: State[Any] = flow(config, return_state=True)
-            result = state.result(raise_on_failure=False)
+            result = flow(config)
+    except RunFailed as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return failure.exit_code
     except TextclfError as error:
         if debug:
             print(redacted_traceback(error), file=sys.stderr)
         print(f"\n{error}", file=sys.stderr)
         return error.exit_code
-    if isinstance(result, Exception):
-        print(f"\n{redacted(str(result))}", file=sys.stderr)
-        return result.exit_code if isinstance(result, RunFailed) else 1
     print(f"\n{closing(config, result, home)}")
     return exit_code(result)
 

@@ -43,6 +43,11 @@ def send_library_logs() -> None:
             handler.addFilter(_hide_secrets)
 
 
+def debugging() -> bool:
+    """Returns whether tracebacks of textclf's own errors are wanted."""
+    return logging.getLogger(LIBRARY).level == logging.DEBUG
+
+
 def set_level(debug: bool) -> None:
     """Sets what a command shows on its console: with `debug` everything, tracebacks of textclf's errors included."""
     logging.getLogger(LIBRARY).setLevel(logging.DEBUG if debug else logging.INFO)
@@ -55,7 +60,7 @@ def set_level(debug: bool) -> None:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Drops what Prefect says about an error that the flow reports itself: up to four times, with tracebacks."""
-    if not record.name.startswith("prefect") or logging.getLogger(LIBRARY).level <= logging.DEBUG:
+    if not record.name.startswith("prefect") or debugging():
         return True
     if record.exc_info and isinstance(record.exc_info[1], (TextclfError, RunFailed)):
         return False

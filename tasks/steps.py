@@ -11,14 +11,14 @@ from contextvars import ContextVar, copy_context
 from typing import cast
 from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
 from textclf.errors import TextclfError, redacted
 from textclf.language import _
 from textclf.progress import Progress, listening
 from textclf.summaries.failure import Step
 
-logger = logging.getLogger("textclf.progress")
+logger = logging.getLogger("textclf.steps")
 
 SECONDS_UNTIL_SHOWN = 10.0
 """How long a bar runs before the page of the run shows its progress."""
@@ -68,6 +68,15 @@ def step(name: str) -> Iterator[None]:
         steps = _journal.get()
         if steps is not None:
             steps.append(Step(name, time.monotonic() - started, done))
+
+
+def leave_page(markdown: str, *, key: str, description: str) -> None:
+    """Stores an artifact of a run that is failing or stopping; if that fails, too, warns and goes on."""
+    try:
+        create_markdown_artifact(markdown, key=key, description=description)
+    except Exception as second:
+        # The first error is the cause; this one often only follows from it.
+        logger.warning("The page %s of this run cannot be stored: %s", key, redacted(str(second)))
 
 
 @contextmanager
