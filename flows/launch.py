@@ -70,7 +70,7 @@ def launch(
         with stopping(), temporary_settings(_settings()):
             setup_logging(incremental=False)
             set_level(debug)
-            result = flow(config)
+            result: Any = flow(config)
     except RunFailed as failure:
         print(f"\n{failure}", file=sys.stderr)
         return failure.exit_code
