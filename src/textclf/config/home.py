@@ -99,6 +99,11 @@ class Home:
         return self.root / "mlruns"
 
     @property
+    def runs(self) -> Path:
+        """Which flow runs are executed, one record and lock per run."""
+        return self.root / "runs"
+
+    @property
     def predictions(self) -> Path:
         """The state of batch predictions: finished shards, and the record of finished files."""
         return self.root / "predictions"
