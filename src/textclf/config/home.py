@@ -35,6 +35,9 @@ class Environment(BaseSettings):
     textclf_trusted_endpoints: str | None = Field(
         default=None, description="Further hubs and mirrors that may receive the tokens, separated by commas."
     )
+    textclf_alerts: SecretStr | None = Field(
+        default=None, description="Who is told when a scheduled run fails: addresses of Apprise, separated by spaces."
+    )
     prefect_api_url: str | None = Field(default=None, description="The Prefect server; by default, a temporary one.")
     prefect_ui_url: str | None = Field(default=None, description="Where people open the Prefect UI, for links.")
 
