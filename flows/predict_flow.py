@@ -6,6 +6,7 @@ import sys
 
 from prefect import flow
 
+from flows.alerts import tell_of_completion, tell_of_crash, tell_of_failure
 from flows.launch import launch
 from flows.run_logs import send_library_logs
 from flows.threads import wait_passively
@@ -23,7 +24,15 @@ EXAMPLES = """\
 """
 
 
-@flow(name="predict", description=__doc__, version=__version__, flow_run_name="predict-{config.model}")
+@flow(
+    name="predict",
+    description=__doc__,
+    version=__version__,
+    flow_run_name="predict-{config.model}",
+    on_completion=[tell_of_completion],
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_crash],
+)
 def predict(config: PredictConfig) -> PredictionSummary:
     """Predicts a file, or each new file of a folder.
 

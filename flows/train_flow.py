@@ -6,7 +6,9 @@ import sys
 
 from prefect import flow
 
+from flows.alerts import tell_of_completion, tell_of_crash, tell_of_failure
 from flows.launch import flow_run_tags, launch
+from flows.promotion import announce
 from flows.run_logs import send_library_logs
 from flows.threads import wait_passively
 from tasks.audit import audit
@@ -32,7 +34,15 @@ EXAMPLES = """\
 """
 
 
-@flow(name="train", description=__doc__, version=__version__, flow_run_name="train-{config.data.name}")
+@flow(
+    name="train",
+    description=__doc__,
+    version=__version__,
+    flow_run_name="train-{config.data.name}",
+    on_completion=[tell_of_completion],
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_crash],
+)
 def train(config: TrainConfig) -> RegisteredModel:
     """Fine-tunes, evaluates and registers a classifier.
 
@@ -52,7 +62,9 @@ def train(config: TrainConfig) -> RegisteredModel:
     ) as run_id:
         trained = train_model(encoded, prepared, model, run_id, config, home)
         evaluated = evaluate(trained, prepared, encoded, model, config, home)
-        return register(trained, evaluated, prepared, config, home)
+        registered = register(trained, evaluated, prepared, config, home)
+    announce(registered)
+    return registered
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Short messages about scheduled runs, sent through Apprise: webhook, e-mail, Slack, DingTalk, WeCom, Feishu and others.
+"""Short messages about scheduled runs, sent through Apprise to a webhook, e-mail, Slack, DingTalk, WeCom, Feishu, ….
 
 The addresses contain tokens and passwords: nothing in this module shows, logs or raises them.
 """
