@@ -94,25 +94,27 @@ def _is_told(flow_run: FlowRun) -> bool:
 def _alert(event: Event, flow_run: FlowRun, reason: str) -> None:
     try:
         use_language(_language(flow_run))
-        run = AlertedRun(_job(flow_run), flow_run.name, url_for(flow_run), retry_command(flow_run))
-        send(_MESSAGES[event](run, reason), Environment().textclf_alerts)
+        send(_MESSAGES[event](_described(flow_run), reason), Environment().textclf_alerts)
     except Exception as error:
         # An alert must not change how a run ends. The error's text could contain an address.
         logger.warning("Alert not delivered (%s %s): %s.", flow_run.name, event, type(error).__name__)
 
 
+def _described(flow_run: FlowRun) -> AlertedRun:
+    page, command = url_for(flow_run), retry_command(flow_run)
+    try:
+        with get_client(sync_client=True) as client:
+            # What started a killed process knows the run as it was before it began, without its name.
+            name = client.read_flow_run(flow_run.id).name
+            return AlertedRun(job_name(client, flow_run), name, page, command)
+    except (httpx.HTTPError, PrefectException):
+        # The server may be what failed.
+        return AlertedRun(flow_run.name, flow_run.name, page, command)
+
+
 def _language(flow_run: FlowRun) -> Any:
     config = flow_run.parameters.get("config")
     return (config.get("language") if isinstance(config, dict) else None) or "en"
-
-
-def _job(flow_run: FlowRun) -> str:
-    try:
-        with get_client(sync_client=True) as client:
-            return job_name(client, flow_run)
-    except (httpx.HTTPError, PrefectException):
-        # The server may be what failed.
-        return flow_run.name
 
 
 def job_name(client: SyncPrefectClient, flow_run: FlowRun) -> str:
