@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from textclf.errors import ConfigError
+from textclf.language import LANGUAGES, Language, use_language
 
 # The configurations next to the flows in a checkout.
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -40,6 +41,22 @@ class Environment(BaseSettings):
     )
     prefect_api_url: str | None = Field(default=None, description="The Prefect server; by default, a temporary one.")
     prefect_ui_url: str | None = Field(default=None, description="Where people open the Prefect UI, for links.")
+    textclf_language: str | None = Field(default=None, description="Language of what people read: `en` or `zh`.")
+
+    @property
+    def language(self) -> Language:
+        """The language of everything that no configuration decides; English by default.
+
+        Raises:
+            ConfigError: TEXTCLF_LANGUAGE names none of the languages.
+        """
+        for language in LANGUAGES:
+            if language == (self.textclf_language or "en"):
+                return language
+        raise ConfigError(
+            f"TEXTCLF_LANGUAGE is {self.textclf_language!r}, which is not a language of textclf. Set it to "
+            f"{' or '.join(LANGUAGES)}, or remove it for English."
+        )
 
 
 @dataclass(frozen=True)
@@ -105,6 +122,15 @@ class Home:
     def predictions(self) -> Path:
         """The state of batch predictions: finished shards, and the record of finished files."""
         return self.root / "predictions"
+
+
+def choose_language(configured: Language | None = None) -> None:
+    """Chooses the language of the current context: the configured one, else TEXTCLF_LANGUAGE, else English.
+
+    Raises:
+        ConfigError: TEXTCLF_LANGUAGE is needed, and names none of the languages.
+    """
+    use_language(configured or Environment().language)
 
 
 def without_credentials(uri: str) -> str:
