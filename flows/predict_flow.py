@@ -7,6 +7,7 @@ import sys
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.alerts import tell_of_completion, tell_of_crash, tell_of_failure
 from flows.conclusion import Conclusion, Run, conclude
 from flows.launch import launch
 from flows.names import run_name
@@ -25,7 +26,16 @@ EXAMPLES = """\
 """
 
 
-@flow(name="predict", description=__doc__, version=__version__, flow_run_name=run_name, validate_parameters=False)
+@flow(
+    name="predict",
+    description=__doc__,
+    version=__version__,
+    flow_run_name=run_name,
+    validate_parameters=False,
+    on_completion=[tell_of_completion],
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_crash],
+)
 def predict(config: PredictConfig) -> State[PredictionSummary]:
     """Predicts a file, or each new file of a folder.
 

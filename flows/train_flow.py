@@ -7,9 +7,11 @@ import sys
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.alerts import tell_of_completion, tell_of_crash, tell_of_failure
 from flows.conclusion import Conclusion, Run, conclude
 from flows.launch import launch
 from flows.names import flow_run_tags, run_name
+from flows.promotion import announce
 from tasks.audit import audit
 from tasks.clean import clean
 from tasks.download import download
@@ -35,7 +37,16 @@ EXAMPLES = """\
 """
 
 
-@flow(name="train", description=__doc__, version=__version__, flow_run_name=run_name, validate_parameters=False)
+@flow(
+    name="train",
+    description=__doc__,
+    version=__version__,
+    flow_run_name=run_name,
+    validate_parameters=False,
+    on_completion=[tell_of_completion],
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_crash],
+)
 def train(config: TrainConfig) -> State[RegisteredModel]:
     """Fine-tunes, evaluates and registers a classifier.
 
@@ -57,6 +68,7 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
         trained = train_model(encoded, prepared, model, run.mlflow_run, config, home)
         evaluated = evaluate(trained, prepared, encoded, model, config, home)
         registered = register(trained, evaluated, prepared, config, home)
+    announce(registered)
     link = TrackingStore.open(home).run_link(registered.run_id)
     page = training_page(config, prepared, trained, evaluated, registered, link)
     return Conclusion(registered, training_message(registered), page=page)

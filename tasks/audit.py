@@ -22,7 +22,7 @@ def audit(prepared: PreparedData, model: FetchedModel | None, config: TrainConfi
             prepared, model, settings=config.audit, max_length=config.encoding.max_length, folder=home.prepared
         )
     create_markdown_artifact(
-        markdown_summary(read_findings(audited), language=config.audit.report_language),
+        markdown_summary(read_findings(audited)),
         key="data-audit",
         description="Problems in the data, and what was done about them",
     )

@@ -42,7 +42,7 @@ from textclf.data.quarantine import Quarantine
 from textclf.data.splits import content_digest
 from textclf.data.versions import version_of
 from textclf.errors import StorageError
-from textclf.language import _
+from textclf.language import _, current_language
 from textclf.model.tokens import load_tokenizer
 from textclf.progress import progress_bar
 from textclf.records import FetchedModel, PreparedData, Quarantined
@@ -82,10 +82,9 @@ def audit(
         ModelError: The model's tokenizer cannot be loaded.
         StorageError: A file could not be read or written; no partial result remains.
     """
-    policy = settings.model_dump(mode="json", exclude={"report_language"})
-    digest = digest_of(textclf.__version__, AUDIT_VERSION, prepared.digest, policy)
+    digest = digest_of(textclf.__version__, AUDIT_VERSION, prepared.digest, settings.model_dump(mode="json"))
     # The rows depend on less than the report: another language must not cause new tokenisation.
-    page = [prepared.name, prepared.origin, settings.report_language, max_length]
+    page = [prepared.name, prepared.origin, current_language(), max_length]
     target = folder / digest_of(digest, page, model.digest if model else None)
     if record := find(target, PreparedData):
         logger.info("Reusing the audit of the same data with the same settings: %s", target / REPORT_FILE)
@@ -99,7 +98,7 @@ def audit(
         record = _write_rows(prepared, splits, outcome, draft).model_copy(update={"digest": digest, "folder": target})
         findings = _findings(prepared, record, splits, near, outcome, model, settings, max_length, started)
         write_text(draft / FINDINGS_FILE, findings.model_dump_json(indent=1))
-        write_html(findings, draft / REPORT_FILE, language=settings.report_language)
+        write_html(findings, draft / REPORT_FILE)
         record = publish(draft, target, record)
     logger.info(
         "Audited %s rows in %.1f s, data version %s; removed from training: %s. Report: %s",
