@@ -29,7 +29,7 @@ _EXAMPLES = {
 """,
     "audit": """\
   textclf data audit reviews.csv
-  textclf data audit train.tsv dev.tsv test.tsv --output report.html --audit.report_language zh
+  textclf data audit train.tsv dev.tsv test.tsv --output report.html --language zh
   textclf data audit --config configs/chnsenticorp.yaml --json
 """,
     "suspects": """\
@@ -110,7 +110,6 @@ def audit(arguments: Sequence[str]) -> int:
     from textclf.audit.audit import audit as audit_data
     from textclf.audit.report.summary import console_summary
     from textclf.audit.report.verdict import verdicts
-    from textclf.audit.report.wording import Words
 
     config, given, home = _start("audit", arguments)
     fetched = _fetch(given.paths, config, home)
@@ -129,12 +128,13 @@ def audit(arguments: Sequence[str]) -> int:
         write_output(given.output, report.read_bytes())
         report = given.output
     if given.json:
-        words = Words(config.audit.report_language, one_line)
-        found = [{"severity": verdict.severity, "sentence": verdict.sentence(words)} for verdict in verdicts(findings)]
+        found = [
+            {"severity": verdict.severity, "sentence": verdict.sentence} for verdict in verdicts(findings, one_line)
+        ]
         content = {**findings.model_dump(mode="json"), "verdicts": found, "report": str(report)}
         print(json.dumps(content, ensure_ascii=False, indent=1))
     else:
-        print(console_summary(findings, language=config.audit.report_language, report=report))
+        print(console_summary(findings, report=report))
     return 0
 
 

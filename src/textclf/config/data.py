@@ -179,4 +179,13 @@ class AuditConfig(StrictModel):
         description="Equal training texts with the same label: `keep` keeps all, `drop` keeps the first, `weight` "
         "keeps the first and weights it by the number of copies.",
     )
-    report_language: Literal["en", "zh"] = Field(default="en", description="Language of the report.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _language_has_moved(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "report_language" in values:
+            raise ValueError(
+                "report_language is now `language`, which stands beside `audit` and applies to everything that people "
+                f"read: remove it, and write `language: {values['report_language']}` at the top level (or --language)"
+            )
+        return values

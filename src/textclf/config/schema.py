@@ -13,7 +13,12 @@ from pydantic import ConfigDict, Field, model_validator
 
 from textclf.config.data import AuditConfig, CleaningConfig, DataConfig, Encoding
 from textclf.config.sources import ModelSource, StrictModel
+from textclf.language import Language
 
+_LANGUAGE = (
+    "Language of reports, summaries, plots and messages: `en` or `zh`. By default, TEXTCLF_LANGUAGE, else English. "
+    "Errors and the log are English."
+)
 # Each recipe's changes to the defaults below, by dotted field. The tutorial is the plain fine-tuning script in
 # benchmarks/reference/train_tutorial.py.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -171,6 +176,7 @@ class TrainConfig(StrictModel):
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
     registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Which model is the champion.")
     offline: bool = Field(default=False, description="Never connect to a hub; use only the cache and local files.")
+    language: Language | None = Field(default=None, description=_LANGUAGE)
 
     @model_validator(mode="before")
     @classmethod
@@ -238,3 +244,4 @@ class PredictConfig(StrictModel):
     redo: bool = Field(
         default=False, description="Repeat finished predictions; a redo that was killed resumes when started again."
     )
+    language: Language | None = Field(default=None, description=_LANGUAGE)

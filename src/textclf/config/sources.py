@@ -9,11 +9,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from textclf.errors import redacted
+from textclf.language import _
 
 Split = Literal["train", "validation", "test"]
 # No user, password or query: a configuration is logged and stored.
 _ENDPOINT = r"^https?://[^/@\s?#]+(/[^@\s?#]*)?$"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def split_name(split: str) -> str:
+    """Names a split in the current language."""
+    return {"train": _("train"), "validation": _("validation"), "test": _("test")}.get(split, split)
 
 
 class StrictModel(BaseModel):

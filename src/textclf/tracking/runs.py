@@ -73,7 +73,9 @@ def training_run(
 
     store = TrackingStore.open(home)
     client = store.client
-    key = digest_of(__version__, encoded.digest, fetched.digest if fetched else None, config.model_dump(mode="json"))
+    # Another language trains the same model.
+    settings = config.model_dump(mode="json", exclude={"language"})
+    key = digest_of(__version__, encoded.digest, fetched.digest if fetched else None, settings)
     found = _continue_run(store, key)
     if found:
         run_id, lock = found
