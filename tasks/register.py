@@ -6,6 +6,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
+from tasks.steps import step
 from textclf.config import Home, TrainConfig
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.registry.gate import register as register_model
@@ -18,15 +19,16 @@ def register(
     trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, config: TrainConfig, home: Home
 ) -> RegisteredModel:
     """Registers the model and decides whether it becomes the champion."""
-    store = TrackingStore.open(home)
-    registered = register_model(
-        trained,
-        evaluated,
-        prepared,
-        name=config.data.registered_name,
-        metric=config.registration.metric,
-        store=store,
-    )
+    with step("register"):
+        store = TrackingStore.open(home)
+        registered = register_model(
+            trained,
+            evaluated,
+            prepared,
+            name=config.data.registered_name,
+            metric=config.registration.metric,
+            store=store,
+        )
     create_markdown_artifact(
         decision_summary(registered, store.run_link(trained.run_id)),
         key="decision",

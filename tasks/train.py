@@ -6,6 +6,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
+from tasks.steps import step
 from textclf.config import Home, TrainConfig
 from textclf.model.classifier import ClassifierSettings
 from textclf.records import EncodedData, FetchedModel, PreparedData, TrainedModel
@@ -28,7 +29,7 @@ def train(
     """Fine-tunes the classifier; after an interruption, resumes from the last checkpoint."""
     store = TrackingStore.open(home)
     folder = run_folder(home, run_id)
-    with MetricLog(store, run_id, folder) as metrics:
+    with step("train"), MetricLog(store, run_id, folder) as metrics:
         trained = fine_tune(
             encoded,
             model,

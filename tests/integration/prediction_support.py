@@ -13,7 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from textclf.errors import StorageError
 from textclf.heads.single_label import SingleLabel
 from textclf.prediction.batch import predict_files
 from textclf.reading.data_file import DataFile
-from textclf.records import PredictedFile
+from textclf.records import PredictedFile, PredictionSummary
 from textclf.registry.versions import ChosenModel
 
 SCRIPT = __file__
@@ -102,7 +102,12 @@ def main() -> None:
     config = PredictConfig.model_validate(wanted["config"])
     try:
         predict_files(
-            config, model(), lambda: classifier, run_id=wanted.get("run_id", "process"), folder=home.predictions
+            config,
+            model(),
+            lambda: classifier,
+            run_id=wanted.get("run_id", "process"),
+            folder=home.predictions,
+            report=lambda summary: None,
         )
     except StorageError as error:
         sys.exit(str(error))
@@ -111,9 +116,17 @@ def main() -> None:
     print("peak KiB", status.split("VmHWM:")[1].split()[0])
 
 
-def predict(
-    home: Home, source: Path, output: Path, *, classifier: Any = None, version: int = 3, **settings: Any
-) -> tuple[PredictedFile, ...]:
+def run(
+    home: Home,
+    source: Path,
+    output: Path,
+    *,
+    classifier: Any = None,
+    version: int = 3,
+    report: Callable[[PredictionSummary], None] = lambda summary: None,
+    **settings: Any,
+) -> PredictionSummary:
+    """Predicts with a `WordClassifier`, and returns what became of each file."""
     answering: Any = classifier or WordClassifier()
     return predict_files(
         PredictConfig(input=source, output=output, **settings),
@@ -121,7 +134,15 @@ def predict(
         lambda: answering,
         run_id="run-1",
         folder=home.predictions,
+        report=report,
     )
+
+
+def predict(home: Home, source: Path, output: Path, **settings: Any) -> tuple[PredictedFile, ...]:
+    """Predicts as `run` does; no file may be refused."""
+    summary = run(home, source, output, **settings)
+    assert (summary.refused, summary.postponed, summary.waiting) == ((), (), 0)
+    return summary.files
 
 
 def start(home: Home, source: Path, output: Path, log: Path, **wanted: Any) -> subprocess.CompletedProcess[str]:

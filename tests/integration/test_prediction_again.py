@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> support.Place:
 def labels(source: Path, home: Home) -> tuple[set[str], bool]:
     """Predicts with the registered champion; returns the labels in the output, and whether it was skipped."""
     config = PredictConfig(input=source, output=source.with_name("out.jsonl"), model=support.NAME)
-    (file,) = predict_batch(config, home=home, run_id="run-1").files
+    (file,) = predict_batch(config, home=home, run_id="run-1", report=lambda _: None).files
     return {row["label"] for row in read_rows(file.output)}, file.skipped
 
 

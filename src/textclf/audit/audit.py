@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
 import textclf
 from textclf.audit.damage import looks_damaged
@@ -43,8 +42,9 @@ from textclf.data.quarantine import Quarantine
 from textclf.data.splits import content_digest
 from textclf.data.versions import version_of
 from textclf.errors import StorageError
-from textclf.language import current_language
+from textclf.language import _, current_language
 from textclf.model.tokens import load_tokenizer
+from textclf.progress import progress_bar
 from textclf.records import FetchedModel, PreparedData, Quarantined
 from textclf.store import building, digest_of, find, publish, write_text
 
@@ -191,7 +191,7 @@ def _look_through(
     for split, rows in splits.items():
         kinds: Counter[str] = Counter()
         damaged[split] = 0
-        texts = tqdm(rows.texts, desc=f"looking through {split}", unit=" rows", disable=None, delay=2)
+        texts = progress_bar(rows.texts, desc=_("looking through {split}").format(split=split), unit=" rows", delay=2)
         for index, text in enumerate(texts):
             whole = text if rows.pairs is None else f"{text}\n{rows.pairs[index]}"
             for kind in personal_data_kinds(whole):

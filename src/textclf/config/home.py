@@ -6,6 +6,7 @@ Everything else is configuration. Only this module reads the environment.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -35,6 +36,9 @@ class Environment(BaseSettings):
     modelscope_api_token: SecretStr | None = Field(default=None, description="Access token for ModelScope.")
     textclf_trusted_endpoints: str | None = Field(
         default=None, description="Further hubs and mirrors that may receive the tokens, separated by commas."
+    )
+    textclf_alerts: SecretStr | None = Field(
+        default=None, description="Who is told when a scheduled run fails: addresses of Apprise, separated by spaces."
     )
     prefect_api_url: str | None = Field(default=None, description="The Prefect server; by default, a temporary one.")
     prefect_ui_url: str | None = Field(default=None, description="Where people open the Prefect UI, for links.")
@@ -116,9 +120,24 @@ class Home:
         return self.root / "mlruns"
 
     @property
+    def logs(self) -> Path:
+        """What the programs that `textclf up` started have printed."""
+        return self.root / "logs"
+
+    @property
+    def runs(self) -> Path:
+        """Which flow runs are executed, one record and lock per run."""
+        return self.root / "runs"
+
+    @property
     def predictions(self) -> Path:
         """The state of batch predictions: finished shards, and the record of finished files."""
         return self.root / "predictions"
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """Returns this process's environment with changes, for a program that it starts."""
+    return {**os.environ, **changes}
 
 
 def choose_language(configured: Language | None = None) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 import textclf
 from textclf.config.data import CleaningConfig, DataConfig
@@ -28,6 +27,7 @@ from textclf.data.splits import fingerprint, text_digest
 from textclf.data.versions import LINEAGE_FILE
 from textclf.errors import DataError, first_lines
 from textclf.language import _, ngettext
+from textclf.progress import progress_bar
 from textclf.reading.parquet import parquet_schema
 from textclf.records import FetchedData, PreparedData, Record
 from textclf.store import building, digest_of, file_sha256, find, publish, storage_error, write_text
@@ -338,7 +338,10 @@ class _Writer:
         """Writes the files of a split, and the splits that were cut from them."""
         types = self._types(split)
         rows: dict[Split, int] = dict.fromkeys([split, *(self._cut.splits if split == "train" else ())], 0)
-        with ExitStack() as stack, tqdm(desc=f"writing {split}", unit=" rows", disable=None, delay=2) as progress:
+        with (
+            ExitStack() as stack,
+            progress_bar(desc=_("writing {split}").format(split=split), unit=" rows", delay=2) as progress,
+        ):
             schema = types.schema()
             writers = {
                 name: stack.enter_context(pq.ParquetWriter(draft / f"{name}.parquet", schema, compression="zstd"))

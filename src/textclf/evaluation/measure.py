@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from textclf import __version__
 from textclf.config.schema import EvaluationConfig, ModelConfig, TrainingConfig
@@ -17,11 +16,13 @@ from textclf.data.prepared import SplitRows, read_split
 from textclf.evaluation.baselines import BASELINES, fit_baselines
 from textclf.evaluation.report import Predictions, write_report
 from textclf.heads.single_label import SingleLabel
+from textclf.language import _
 from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier, read_settings
 from textclf.model.devices import resolve_precision
 from textclf.model.engine import TorchEngine
 from textclf.model.tokens import load_tokenizer
+from textclf.progress import progress_bar
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.store import digest_of, write_output
 from textclf.tracking.runs import run_folder
@@ -101,7 +102,8 @@ def comparison_tags(prepared: PreparedData) -> dict[str, str]:
 
 
 def _predict(classifier: Classifier, rows: SplitRows, batch_size: int, what: str) -> NDArray[np.float32]:
-    with tqdm(total=len(rows), desc=f"Evaluate {what}", unit="texts", disable=None, leave=False) as bar:
+    desc = _("Evaluate {what}").format(what=what)
+    with progress_bar(total=len(rows), desc=desc, unit="texts", leave=False) as bar:
         return classifier.predict(rows.texts, rows.pairs, batch_size=batch_size, progress=bar)
 
 

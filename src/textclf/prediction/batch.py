@@ -12,9 +12,9 @@ Ids are not interpreted: rows that share an id, or have none, are all predicted.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING
 
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.errors import ConfigError, DataError, first_lines
+from textclf.errors import ConfigError, DataError
 from textclf.prediction.inputs import InputError, list_inputs, open_input, printable
 from textclf.prediction.ledger import Ledger, job_key, redoing
+from textclf.prediction.progress import Progress
 from textclf.prediction.shards import FileJob, Run
-from textclf.reading.data_file import DataFile
-from textclf.reading.detection import FORMATS
-from textclf.records import PredictedFile, PredictionSummary
+from textclf.records import PredictionSummary, RefusedFile
 from textclf.registry.versions import ChosenModel, choose_model, load_classifier
 from textclf.tracking.store import TrackingStore
 
@@ -38,27 +37,48 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def predict_batch(config: PredictConfig, *, home: Home, run_id: str) -> PredictionSummary:
+def predict_batch(
+    config: PredictConfig, *, home: Home, run_id: str, report: Callable[[PredictionSummary], None]
+) -> PredictionSummary:
     """Predicts a file, or each new file of a folder, with the registered model behind an alias.
+
+    Args:
+        config: What to predict and how.
+        home: Holds what is remembered between runs.
+        run_id: Written to each row.
+        report: Gets the summary so far after each file, and before any error leaves this function.
+
+    Returns:
+        As `predict_files`.
 
     Raises:
         ModelNotFoundError: The alias refers to no model.
         TrackingError: MLflow's store failed.
         TextclfError: As for `predict_files`.
     """
-    started = time.monotonic()
-    store = TrackingStore.open(home)
-    model = choose_model(store, config.model, config.alias)
+    try:
+        store = TrackingStore.open(home)
+        model = choose_model(store, config.model, config.alias)
+    except BaseException:
+        report(PredictionSummary(model=config.model, version=None, files=(), seconds=0))
+        raise
     logger.info("Predict: %s@%s is version %d.", model.name, config.alias, model.version)
     load = partial(load_classifier, store, model, mixed_precision=config.mixed_precision)
-    files = predict_files(config, model, load, run_id=run_id, folder=home.predictions)
-    return PredictionSummary(model=model.name, version=model.version, files=files, seconds=time.monotonic() - started)
+    return predict_files(config, model, load, run_id=run_id, folder=home.predictions, report=report)
 
 
 def predict_files(
-    config: PredictConfig, model: ChosenModel, load: Callable[[], Classifier], *, run_id: str, folder: Path
-) -> tuple[PredictedFile, ...]:
-    """Predicts a file, or each supported file of a folder, unless it was predicted before.
+    config: PredictConfig,
+    model: ChosenModel,
+    load: Callable[[], Classifier],
+    *,
+    run_id: str,
+    folder: Path,
+    report: Callable[[PredictionSummary], None],
+) -> PredictionSummary:
+    """Predicts a file, or each file of a folder, unless it was predicted before.
+
+    A file of a folder that cannot be predicted is refused and does not stop the others; a single file raises.
 
     Args:
         config: What to predict and how.
@@ -66,50 +86,59 @@ def predict_files(
         load: Loads the model; called only if there is something to predict.
         run_id: Written to each row that this run predicts; rows that a killed run committed keep its id and time.
         folder: Holds shards and records; must outlive the process.
+        report: Gets the summary so far after each file, and before any error leaves this function.
 
     Returns:
-        One record per file, in the order of `list_inputs`; `skipped` if it was predicted before and `redo` is off.
+        What became of each file, by name.
 
     Raises:
         ConfigError: The paths cannot be used, or the text columns do not fit the model.
-        DataError: A file is empty, damaged, not in the format of its ending, lacks a column, or changed while it was
-            read. The other files of a folder are predicted first, and all failed files are listed.
+        DataError: The input is a single file, and it is damaged, not in the format of its ending, lacks a column, or
+            changed while it was read.
         ModelError: The model cannot be loaded or does not return one finite probability per text and label.
-        StorageError: The input file cannot be read, the disk is full, an output cannot be written, or rows are lost.
-            Committed shards are kept.
+        StorageError: The disk is full, an output cannot be written, rows are lost, or a single input file cannot be
+            read. Committed shards are kept.
     """
-    pairs = list_inputs(config)
-    if not pairs:
-        logger.info("Nothing to predict: %s has no file that ends in %s.", config.input, ", ".join(FORMATS))
-    failures: list[str] | None = [] if config.input.expanduser().is_dir() else None
-    done: dict[Path, PredictedFile] = {}
-    pending: list[tuple[DataFile, Ledger]] = []
-    with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:
-        for path, output in pairs:
-            with _collected(failures, path):
-                source = open_input(path, config)
-                ledger = Ledger(folder, job_key(source, output, config, model), output, redo)
-                if file := ledger.finished(path):
-                    done[path] = file
+    inputs = list_inputs(config)
+    if not inputs.pairs:
+        logger.info("Nothing to predict: %s has no file that can be read.", config.input)
+    progress = Progress(model, inputs, report)
+    run: Run | None = None
+    try:
+        with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:
+            for path, output in inputs.pairs:
+                try:
+                    source = open_input(path, config)
+                    ledger = Ledger(folder, job_key(source, output, config, model), output, redo)
+                    file = ledger.finished(path)
+                    if file is None:
+                        ledger.explain(model)
+                        run = run or _start(config, model, load(), run_id)
+                        with ledger.locked():
+                            # Another process may have finished it while this one waited.
+                            file = ledger.finished(path) or FileJob(run, source, ledger).predict()
+                except (DataError, InputError) as error:
+                    if not os.path.lexists(path):
+                        progress.postponed(printable(path.name))
+                    else:
+                        logger.error("%s was not predicted: %s", printable(path), error)
+                        progress.refused(
+                            RefusedFile(
+                                input=Path(printable(path)), reason=str(error), refused_before=False, moved_to=None
+                            )
+                        )
+                    if not inputs.is_folder:
+                        raise
                 else:
-                    pending.append((source, ledger))
-                    ledger.explain(model)
-        if pending:
-            classifier = load()
-            column = _text_pair_column(config, classifier, model)
-            run = Run(config, model, classifier, column, run_id, predicted_at=datetime.now(UTC).replace(microsecond=0))
-            for source, ledger in pending:
-                with _collected(failures, source.path), ledger.locked():
-                    # Another process may have finished it while this one waited.
-                    done[source.path] = ledger.finished(source.path) or FileJob(run, source, ledger).predict()
-    if failures:
-        command = "this command without redo" if config.redo else "the same command"
-        raise DataError(
-            f"{len(failures)} of {len(pairs)} files in {config.input} could not be predicted; the others are "
-            f"done.\n{first_lines(sorted(failures))}\nFix these files or move them out of the folder, and run "
-            f"{command} again: files that are done are skipped."
-        )
-    return tuple(done[path] for path, _ in pairs)
+                    progress.done(file)
+    finally:
+        progress.report()
+    return progress.summary()
+
+
+def _start(config: PredictConfig, model: ChosenModel, classifier: Classifier, run_id: str) -> Run:
+    column = _text_pair_column(config, classifier, model)
+    return Run(config, model, classifier, column, run_id, predicted_at=datetime.now(UTC).replace(microsecond=0))
 
 
 def _text_pair_column(config: PredictConfig, classifier: Classifier, model: ChosenModel) -> str | None:
@@ -127,15 +156,3 @@ def _text_pair_column(config: PredictConfig, classifier: Classifier, model: Chos
             f"text_pair_column are both {column!r}.\nSet them to two different columns."
         )
     return column
-
-
-@contextmanager
-def _collected(failures: list[str] | None, path: Path) -> Iterator[None]:
-    """Collects a file's failure; without a list (the input is a single file) it is raised immediately."""
-    try:
-        yield
-    except (DataError, InputError) as error:
-        if failures is None:
-            raise
-        logger.error("%s was not predicted: %s", printable(path), error)
-        failures.append(f"{printable(path.name)}: {error}".replace("\n", "\n    "))

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,15 +25,27 @@ logger = logging.getLogger(__name__)
 QUARANTINE_ENDING = ".quarantine.jsonl"
 
 
-def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
+@dataclass(frozen=True, slots=True)
+class InputFiles:
+    """The input files of a batch prediction.
+
+    Attributes:
+        pairs: Absolute paths (input, output), by name; empty for a folder without files that can be read.
+        ignored: Names in the folder that are not read, except hidden files.
+        is_folder: Whether the input is a folder.
+    """
+
+    pairs: list[tuple[Path, Path]]
+    ignored: tuple[str, ...]
+    is_folder: bool
+
+
+def list_inputs(config: PredictConfig) -> InputFiles:
     """Pairs each input file with its output file, and checks all paths before any work begins.
 
     `input` and `output` are both files, or both folders; in folders an output has its input's name. Only files directly
     in the folder that end in .csv, .tsv, .jsonl, .ndjson or .parquet are read, except hidden files, Office's lock files
     (`~$…`) and quarantine files.
-
-    Returns:
-        Absolute paths (input, output), by name; empty for a folder without such files.
 
     Raises:
         ConfigError: Lists every path that cannot be used and why.
@@ -44,7 +57,7 @@ def list_inputs(config: PredictConfig) -> list[tuple[Path, Path]]:
         pairs, problems = [], [f"{error.filename} cannot be used: {error.strerror}"]
     if problems:
         raise ConfigError(printable(f"The prediction cannot start:\n{first_lines(problems)}"))
-    return pairs
+    return InputFiles(pairs, (), config.input.expanduser().is_dir())
 
 
 def check_inputs(config: PredictConfig) -> None:
@@ -58,10 +71,10 @@ def check_inputs(config: PredictConfig) -> None:
             configured column (not checked for JSON lines, where each row may have other columns).
         StorageError: The input file cannot be read.
     """
-    pairs = list_inputs(config)
-    if config.input.expanduser().is_dir():
+    inputs = list_inputs(config)
+    if inputs.is_folder:
         return
-    ((path, _),) = pairs
+    ((path, _),) = inputs.pairs
     columns = first_columns(path, _options(config))
     if columns is not None and FORMATS[path.suffix.lower()] != "jsonl":
         check_columns(path, columns, config, config.text_pair_column)
