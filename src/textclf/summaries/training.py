@@ -21,6 +21,10 @@ from textclf.records import (
 )
 from textclf.summaries.commands import program, script
 from textclf.tables import markdown_table, markdown_text
+from textclf.tracking.pages import comparison_page, full_address, run_page, version_page
+
+MLFLOW_UI = "http://127.0.0.1:5000"
+"""Where `mlflow ui` listens by default."""
 
 
 def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
@@ -102,12 +106,22 @@ def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
     return f"{summary}\nPlots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`."
 
 
-def decision_summary(registered: RegisteredModel, link: str | None) -> str:
-    """Describes which version was registered, whether it is the champion, and why."""
+def decision_summary(registered: RegisteredModel, home: Home) -> str:
+    """Describes which version was registered, whether it is the champion, and why; links to its pages in MLflow."""
     return (
         f"# {markdown_text(registered.name)} version {registered.version}: {_role(registered)}\n\n"
-        f"{markdown_text(registered.reason)}\n\nMLflow run {_link(registered.run_id, link)}"
+        f"{markdown_text(registered.reason)}\n\nMLflow run {_links(registered, home)}"
     )
+
+
+def _links(registered: RegisteredModel, home: Home) -> str:
+    experiment, run_id = registered.experiment_id, registered.run_id
+    links = [_link(run_id, full_address(home, run_page(experiment, run_id)))]
+    if version := full_address(home, version_page(registered.name, registered.version)):
+        links.append(f"[{registered.name} version {registered.version}]({version})")
+    if comparison := full_address(home, comparison_page(experiment)):
+        links.append(f"[comparison of all runs]({comparison})")
+    return " · ".join(links)
 
 
 def _role(registered: RegisteredModel) -> str:
@@ -131,10 +145,12 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
             "",
         ]
     store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
+    comparison = comparison_page(registered.experiment_id)
     column = config.data.text_column
     text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
     lines += [
-        f"Compare models:      {home.mlflow_page or program('mlflow') + f' ui{store}'}",
+        f"Compare models:      {full_address(home, comparison) or program('mlflow') + f' ui{store}'}",
+        *([] if home.mlflow_page else [f"  then open          {MLFLOW_UI}/{comparison}"]),
         f"Look at its data:    {program('textclf')} data show {registered.name}@{role}",
         f"Predict a file:      {python} {script('flows/predict_flow.py')} --model {registered.name}{text_column} "
         "--input FILE --output FILE",
