@@ -30,7 +30,7 @@ def register(
             store=store,
         )
     create_markdown_artifact(
-        decision_summary(registered, store.run_link(trained.run_id)),
+        decision_summary(registered, home),
         key="decision",
         description="Champion or challenger",
     )

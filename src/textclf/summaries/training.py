@@ -24,6 +24,10 @@ from textclf.records import (
 )
 from textclf.summaries.commands import program, script
 from textclf.tables import display_width, markdown_table, markdown_text
+from textclf.tracking.pages import comparison_page, full_address, run_page, version_page
+
+MLFLOW_UI = "http://127.0.0.1:5000"
+"""Where `mlflow ui` listens by default."""
 
 
 def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
@@ -117,16 +121,27 @@ def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
     return f"{summary}\n{place.format(run=_link(evaluated.run_id, link))}"
 
 
-def decision_summary(registered: RegisteredModel, link: str | None) -> str:
-    """Describes which version was registered, whether it is the champion, and why."""
+def decision_summary(registered: RegisteredModel, home: Home) -> str:
+    """Describes which version was registered, whether it is the champion, and why; links to its pages in MLflow."""
     title = _version_is(registered).format(name=markdown_text(registered.name), version=registered.version)
-    return "\n\n".join([f"# {title}", markdown_text(registered.reason), _run(registered.run_id, link)])
+    return "\n\n".join([f"# {title}", markdown_text(registered.reason), _links(registered, home)])
 
 
 def _version_is(registered: RegisteredModel) -> str:
     if registered.is_champion:
         return _("{name} version {version} is champion")
     return _("{name} version {version} is challenger")
+
+
+def _links(registered: RegisteredModel, home: Home) -> str:
+    experiment, run_id = registered.experiment_id, registered.run_id
+    links = [_run(run_id, full_address(home, run_page(experiment, run_id)))]
+    if version := full_address(home, version_page(registered.name, registered.version)):
+        text = _("{name} version {version}").format(name=registered.name, version=registered.version)
+        links.append(f"[{text}]({version})")
+    if comparison := full_address(home, comparison_page(experiment)):
+        links.append(f"[{_('comparison of all runs')}]({comparison})")
+    return " · ".join(links)
 
 
 def _run(run_id: str, link: str | None) -> str:
@@ -150,11 +165,13 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
             "",
         ]
     store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
+    comparison = comparison_page(registered.experiment_id)
     column = config.data.text_column
     text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
     role = "champion" if registered.is_champion else "challenger"
     commands = {
-        _("Compare models:"): home.mlflow_page or program("mlflow") + f" ui{store}",
+        _("Compare models:"): full_address(home, comparison) or program("mlflow") + f" ui{store}",
+        **({} if home.mlflow_page else {"  " + _("then open"): f"{MLFLOW_UI}/{comparison}"}),
         _("Look at its data:"): f"{program('textclf')} data show {registered.name}@{role}",
         _("Predict a file:"): f"{python} {script('flows/predict_flow.py')} --model {registered.name}{text_column} "
         "--input FILE --output FILE",
