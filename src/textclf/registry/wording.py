@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textclf.evaluation.baselines import TFIDF
-from textclf.language import _
+from textclf.language import _, joined
 from textclf.records import Decision
 from textclf.tables import markdown_table, markdown_text
 
@@ -71,7 +71,7 @@ def decision_sentence(decision: Decision) -> str:
             if decision.metric in LOWER_IS_BETTER
             else _("Note: the {name} baseline scores higher: {rows}/{metric} {score:.4f} against {ours:.4f}.")
         )
-        text = f"{text} {note}"
+        text = joined(text, note)
         values |= {"name": better[0], "score": better[1]}
     return text.format(**values)
 
