@@ -23,12 +23,15 @@ from prefect.utilities.urls import url_for
 
 from textclf.alerts import AlertedRun, crash, failure, recovery, refusal, send
 from textclf.config import Environment
-from textclf.errors import redacted
-from textclf.language import use_language
+from textclf.errors import ConfigError, redacted
+from textclf.language import LANGUAGES, Language, use_language
 
 logger = logging.getLogger("textclf.alerts")
 
 Event = Literal["failed", "crashed", "refused", "recovered"]
+
+SKIPPED = "Skipped"
+"""The name of a completed state that says nothing about the job: the run had nothing to do."""
 
 _MESSAGES = {"failed": failure, "crashed": crash, "refused": refusal, "recovered": recovery}
 _INTERRUPTED = "Execution was aborted by an interrupt signal."
@@ -112,9 +115,16 @@ def _described(flow_run: FlowRun) -> AlertedRun:
         return AlertedRun(flow_run.name, flow_run.name, page, command)
 
 
-def _language(flow_run: FlowRun) -> Any:
+def _language(flow_run: FlowRun) -> Language:
     config = flow_run.parameters.get("config")
-    return (config.get("language") if isinstance(config, dict) else None) or "en"
+    configured = config.get("language") if isinstance(config, dict) else None
+    if configured in LANGUAGES:
+        return configured
+    try:
+        return Environment().language
+    except ConfigError:
+        # This may be why the run failed.
+        return "en"
 
 
 def job_name(client: SyncPrefectClient, flow_run: FlowRun) -> str:
@@ -156,7 +166,8 @@ def _is_bad(flow_run: FlowRun, state: State[Any]) -> bool:
 
 
 def _refused(state: State[Any]) -> bool:
-    return state.type == StateType.COMPLETED and "refused" in (state.name or "")
+    # The name has the number of files, in the language of the run.
+    return state.type == StateType.COMPLETED and state.name not in ("Completed", SKIPPED)
 
 
 def _was_stopped(flow_run: FlowRun, state: State[Any]) -> bool:
