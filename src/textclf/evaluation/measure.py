@@ -16,7 +16,7 @@ from textclf.config.schema import EvaluationConfig, ModelConfig, TrainingConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows, read_split
 from textclf.evaluation.baselines import BASELINES, TFIDF, Baseline, fit_baselines
-from textclf.evaluation.report import Predictions, write_report
+from textclf.evaluation.report import FINE_TUNED, Predictions, write_report
 from textclf.heads.single_label import SingleLabel
 from textclf.language import _
 from textclf.model.build import build_classifier
@@ -160,7 +160,7 @@ def _measure(
     write_report(
         report,
         Predictions(test.sources, test.numbers, _shown(test), test.labels, probabilities["test"], prepared.labels),
-        metrics={"fine-tuned": metrics, **baselines},
+        metrics={FINE_TUNED: metrics, **baselines},
         examples=[(when, text, *_best(classifier, text)) for when, classifier in models for text in sentences],
     )
     return EvaluatedModel(
