@@ -48,10 +48,11 @@ def messages(language: Language) -> Iterator[tuple[str, str, Message]]:
     """The English text, its translation and the message; a plural is listed once per form."""
     for message in catalog(language):
         if message.id:
-            originals = [message.id] if isinstance(message.id, str) else list(message.id)
             strings = [message.string] if isinstance(message.string, str) else list(message.string or ("",))
-            for index, translation in enumerate(strings):
-                yield originals[min(index, len(originals) - 1)], translation, message
+            # Chinese has one form, which is that of many.
+            originals = [message.id] if isinstance(message.id, str) else message.id[-len(strings) :]
+            for text, translation in zip(originals, strings, strict=True):
+                yield text, translation, message
 
 
 def placeholders(text: str) -> set[tuple[str, str | None]]:
