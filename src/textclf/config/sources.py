@@ -125,3 +125,12 @@ class SampleDataSource(StrictModel):
 
 ModelSource = Annotated[HubModelSource | LocalModelSource, Field(discriminator="provider")]
 DataSource = Annotated[HubDataSource | LocalDataSource | SampleDataSource, Field(discriminator="provider")]
+
+
+def origin_name(origin: str) -> str:
+    """Writes, in the current language, where a model or a data set came from, as its record says it."""
+    if origin == "the sample that ships with textclf":
+        return _("the sample that ships with textclf")
+    if (path := origin.removeprefix("local ")) != origin:
+        return _("local {path}").format(path=path)
+    return origin

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from textclf.config.data import finding_name
 from textclf.config.home import Home
-from textclf.config.sources import split_name
+from textclf.config.sources import origin_name, split_name
 from textclf.data.quarantine import reason_name
 from textclf.data.versions import known_versions
 from textclf.errors import DataError
@@ -187,7 +187,7 @@ def version_page(page: VersionPage) -> str:
 
 def _facts(data: PreparedData) -> Iterator[tuple[str, str]]:
     yield _("Name:"), data.name
-    yield _("Source:"), data.origin
+    yield _("Source:"), origin_name(data.origin)
     if data.uri:
         address = _("{address}, revision {revision}") if data.revision else "{address}"
         yield _("Address:"), address.format(address=data.uri, revision=data.revision)

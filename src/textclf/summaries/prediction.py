@@ -90,7 +90,7 @@ def _file_section(summary: PredictionSummary) -> str:
         [
             file.input.name,
             _state(file, summary.version),
-            ", ".join(f"{label} {count:,}" for label, count in file.label_counts.items()),
+            _(", ").join(f"{label} {count:,}" for label, count in file.label_counts.items()),
             str(file.output),
             f"{file.rows_read:,}",
             f"{file.rows_predicted:,}",
@@ -173,7 +173,7 @@ def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: 
     ):
         if names:
             rest = f" … ({len(names):,})" if len(names) > _LISTED_AT_END else ""
-            lines.append(text.format(names=", ".join(names[:_LISTED_AT_END]) + rest))
+            lines.append(text.format(names=_(", ").join(names[:_LISTED_AT_END]) + rest))
     lines = lines or [_("No files to predict in {folder}.").format(folder=config.input)]
     return "\n".join(lines + _next_commands(config, summary))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textclf.config.home import Home
 from textclf.config.schema import TrainConfig
-from textclf.config.sources import split_name
+from textclf.config.sources import origin_name, split_name
 from textclf.data.quarantine import reason_name
 from textclf.errors import StorageError
 from textclf.evaluation.report import SUMMARY_FILE
@@ -51,7 +51,7 @@ def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
 
 def _origin(fetched: FetchedData | FetchedModel) -> str:
     text = _("{origin} (from the cache), digest `{digest}`") if fetched.cached else _("{origin}, digest `{digest}`")
-    return text.format(origin=markdown_text(fetched.origin), digest=fetched.digest[:12])
+    return text.format(origin=markdown_text(origin_name(fetched.origin)), digest=fetched.digest[:12])
 
 
 def data_report(prepared: PreparedData) -> str:
@@ -63,7 +63,7 @@ def data_report(prepared: PreparedData) -> str:
     rows.append([_("all labels"), *(f"{prepared.rows[split]:,}" for split in splits)])
     rows.append([_("copies of earlier rows"), *(f"{prepared.leaked.get(split, 0):,}" for split in splits)])
     title = _("{origin}, data version `{version}`").format(
-        origin=markdown_text(prepared.origin), version=prepared.version
+        origin=markdown_text(origin_name(prepared.origin)), version=prepared.version
     )
     parts = [f"# {_('Data report')}", _reused(title, prepared.cached), markdown_table(rows)]
     if any(prepared.leaked.values()):
