@@ -174,7 +174,7 @@ class TestHelp:
         for english in ("usage", "options", "show this", "default:", "Column", "Where", "examples:", "source in"):
             assert english not in text
         for chinese in ("显示本帮助并退出", "training 选项：", "（默认：3.0）", "选项：", "示例："):
-            assert chinese in text.replace(":", "：")
+            assert chinese in text
 
     def test_chinese_lines_fit_the_terminal(self, text: str) -> None:
         from textclf.tables import display_width
