@@ -6,13 +6,13 @@ import argparse
 import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast, get_args
+from typing import Any, NoReturn, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
-from textclf.config.sources import HubDataSource, LocalDataSource, StrictModel
+from textclf.config.sources import DataSource, StrictModel
 from textclf.errors import ConfigError, first_lines, redacted
 
 Config = TypeVar("Config", bound=StrictModel)
@@ -228,12 +228,11 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    tags = {"huggingface", "modelscope", "local", "sample"}
     path = ""
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in tags:
+        else:
             path += f".{part}" if path else part
     return path
 
@@ -255,9 +254,6 @@ def _suggestion(found: str, known: list[str]) -> str:
 def _source_help(model: type[BaseModel]) -> str:
     if "data" not in model.model_fields:
         return ""
-    fields = {**HubDataSource.model_fields, **LocalDataSource.model_fields}
-    fields["provider"] = HubDataSource.model_fields["provider"]
-    providers = ", ".join([*get_args(fields["provider"].annotation), "local", "sample (data only)"])
-    lines = [f"a source in data.sources or model.sources (providers: {providers}):"]
-    lines += [f"  {name:<10} {field.description}" for name, field in fields.items()]
+    lines = ["a source in data.sources or model.sources (`sample` and `files` only in data.sources):"]
+    lines += [f"  {name:<10} {field.description}" for name, field in DataSource.model_fields.items()]
     return "\n".join(lines) + "\n\n"
