@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import signal
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
@@ -61,17 +63,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def _end_up(home: Home) -> int:
     start = processes.read(home)
-    if start is None:
+    process = processes.process_of(start) if start else None
+    if process is None:
         raise NotStoppedError(f"`textclf up` in {home.root} is about to start or to stop; try again in a moment.")
-    print(_("Stopping `textclf up` (process {process}) …").format(process=start.process), flush=True)
-    try:
-        up = psutil.Process(start.process)
-        up.send_signal(signal.SIGTERM)
-        # It stops three programs, one after the other.
-        up.wait(timeout=4 * PATIENCE_SECONDS)
-    except psutil.NoSuchProcess:
-        pass
-    except psutil.TimeoutExpired as error:
-        raise NotStoppedError(f"`textclf up` (process {start.process}) does not stop; see {home.logs}.") from error
+    print(_("Stopping `textclf up` (process {process}) …").format(process=process.pid), flush=True)
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGTERM)
+    # It stops three programs, one after the other.
+    deadline = time.monotonic() + 4 * PATIENCE_SECONDS
+    while processes.is_up(home):
+        if time.monotonic() > deadline:
+            raise NotStoppedError(f"`textclf up` (process {process.pid}) does not stop; see {home.logs}.")
+        time.sleep(0.2)
     print(_("Stopped."))
     return 0

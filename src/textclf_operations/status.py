@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
+from uuid import UUID
 
 from httpx import HTTPError
 
+from flows.running import is_dead
 from textclf import __version__
 from textclf.config.home import Home, without_credentials
 from textclf.errors import TextclfError, redacted
@@ -103,7 +105,7 @@ def collect(home: Home) -> Status:
     models = _models(home, findings)
     last_run, last_30_days = rows_predicted(home)
     space = disk(home)
-    findings += _about_schedules(schedules)
+    findings += _about_schedules(schedules, home)
     if (room := about_space(home.root)).level != "ok":
         findings.append(room)
     order = ("problem", "warning", "ok")
@@ -210,7 +212,7 @@ def _models(home: Home, findings: list[Finding]) -> tuple[Champion, ...]:
     return models
 
 
-def _about_schedules(schedules: Sequence[ScheduleFacts]) -> Iterator[Finding]:
+def _about_schedules(schedules: Sequence[ScheduleFacts], home: Home) -> Iterator[Finding]:
     for one in schedules:
         name = one.name
         if one.late:
@@ -233,6 +235,16 @@ def _about_schedules(schedules: Sequence[ScheduleFacts]) -> Iterator[Finding]:
                 text=_("{name}: no program runs what is due.").format(name=name),
                 advice=_("Start `textclf up`, or the worker of its work pool."),
             )
+        for run in one.running:
+            if (home.runs / f"{run.id}.json").exists() and is_dead(home, UUID(run.id)):
+                yield Finding(
+                    key=name,
+                    level="problem",
+                    text=_("{name}: the process of the run {run} has died, but Prefect shows it as {state}.").format(
+                        name=name, run=run.name, state=run.state
+                    ),
+                    advice=_("Start `textclf up` again: it starts the run again, which goes on where it stopped."),
+                )
         if not one.active:
             yield Finding(
                 key=name,

@@ -22,7 +22,7 @@ from textclf.tables import display_width
 from textclf_operations import processes
 from textclf_operations.processes import Start
 from textclf_operations.programs import Program
-from textclf_operations.schedules import are_served, client_of, next_runs
+from textclf_operations.schedules import are_planned, are_served, client_of, next_runs
 from textclf_operations.servers import (
     MLFLOW_PORT,
     PREFECT_PORT,
@@ -94,9 +94,9 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     parser.add_argument(DETACH, action="store_true", help=_("run in the background; end with `textclf down`"))
-    for name, port in (("prefect", PREFECT_PORT), ("mlflow", MLFLOW_PORT)):
+    for name, port in (("Prefect", PREFECT_PORT), ("MLflow", MLFLOW_PORT)):
         parser.add_argument(
-            f"--{name}-port",
+            f"--{name.lower()}-port",
             type=_port,
             metavar="PORT",
             help=_("port of {name} (default: {port}, or the next free one)").format(name=name, port=port),
@@ -181,7 +181,11 @@ class _Up:
         begun = datetime.now(UTC)
         self._add("schedules", schedules_program(home, api, mlflow, for_schedules))
         with client_of(api) as client:
-            self._wait("schedules", _("Schedules"), lambda: are_served(client, SERVED, begun))
+            self._wait(
+                "schedules",
+                _("Schedules"),
+                lambda: are_served(client, SERVED, begun) and are_planned(client, SERVED),
+            )
             lines = [f"  {name:<{TITLE_WIDTH}}{when}" for name, when in next_runs(client, SERVED)]
         self._write(ready=True)
         print("\n".join(["", *_addresses(self.record, home), _("Next runs:"), *lines, ""]))
