@@ -118,7 +118,7 @@ def _links(registered: RegisteredModel, home: Home) -> str:
     experiment, run_id = registered.experiment_id, registered.run_id
     links = [_link(run_id, full_address(home, run_page(experiment, run_id)))]
     if version := full_address(home, version_page(registered.name, registered.version)):
-        links.append(f"[{registered.name} version {registered.version}]({version})")
+        links.append(f"[{markdown_text(registered.name)} version {registered.version}]({version})")
     if comparison := full_address(home, comparison_page(experiment)):
         links.append(f"[comparison of all runs]({comparison})")
     return " · ".join(links)
