@@ -359,7 +359,7 @@ def test_experiment_run_model_and_version_are_described(place: Any) -> None:
     assert f"mlflow models serve --model-uri models:/{NAME}/2 " in version.description
     model = client.get_registered_model(NAME)
     assert "Classifies texts like those of the data set tiny: " in model.description
-    assert f"mlflow.pyfunc.load_model(\"models:/{NAME}@champion\")" in model.description
+    assert f'mlflow.pyfunc.load_model("models:/{NAME}@champion")' in model.description
     for description in (model.description, experiment.tags["mlflow.note.content"]):
         assert f"[{NAME} version 2](#/models/{NAME}/versions/2?" in description
         assert f"is challenger. {worse.reason}" in description
