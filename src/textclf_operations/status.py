@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from httpx import HTTPError
 
 from flows.running import is_dead
 from textclf import __version__
+from textclf.config import Parser
 from textclf.config.home import Home, without_credentials
 from textclf.errors import TextclfError, redacted
 from textclf.language import _, ngettext
@@ -31,7 +31,6 @@ from textclf_operations.status_page import status_page
 from textclf_operations.times import clock
 
 EXAMPLES = """\
-examples:
   textclf status
   textclf status --json | jq .findings
   TEXTCLF_HOME=/srv/textclf textclf status || mail -s "textclf needs you" ops@example.com
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         1 if there is a problem, else 0, also with warnings.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf status",
         description=_(
             "Shows what is wrong, what runs, the last and next runs, the champions, the rows predicted, and the disk."
@@ -84,8 +83,9 @@ def main(arguments: Sequence[str]) -> int:
             "Exit code 1 if there is a problem (✗): a run is late, has failed or has died, nothing runs what is due, a "
             "server or the store does not answer, hardly any disk space is left. Warnings (!) do not count."
         )
-        + f"\n\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        + "\n\n"
+        + _("examples:")
+        + f"\n{EXAMPLES}",
     )
     parser.add_argument("--json", action="store_true", help=_("print everything as JSON, for programs"))
     options = parser.parse_args(arguments)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from textclf import store
+from textclf.config import Parser
 from textclf.config.home import Environment, Home, environment_with
 from textclf.errors import TextclfError
 from textclf.language import _
@@ -37,7 +38,6 @@ from textclf_operations.servers import (
 from textclf_operations.times import clock
 
 EXAMPLES = """\
-examples:
   textclf up
   textclf up --detach
   textclf up --train-config configs/chnsenticorp.yaml --predict-cron "15 6 * * 1-5" --timezone Europe/Berlin
@@ -82,15 +82,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf up",
         description=_(
             "Starts Prefect's server, MLflow's server and both schedules on this machine, prints their addresses, and "
             "keeps them running until Ctrl-C or `textclf down`. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI "
             "names is used instead of a new one. Only programs on this machine can reach what is started."
         ),
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_("examples:") + f"\n{EXAMPLES}",
         allow_abbrev=False,
     )
     parser.add_argument(DETACH, action="store_true", help=_("run in the background; end with `textclf down`"))

@@ -57,10 +57,11 @@ def messages(language: Language) -> Iterator[tuple[str, str, Message]]:
 
 def placeholders(text: str) -> set[tuple[str, str | None]]:
     """Names and formats of the placeholders, or none for a text that is not formatted, such as an example of JSON."""
+    found: set[tuple[str, str | None]] = {(name, None) for name in re.findall(r"%\(\w+\)\w", text)}
     try:
-        return {(name, spec) for _text, name, spec, _conversion in Formatter().parse(text) if name}
+        return found | {(name, spec) for _text, name, spec, _conversion in Formatter().parse(text) if name}
     except ValueError:
-        return set()
+        return found
 
 
 @pytest.fixture(autouse=True)
