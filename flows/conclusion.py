@@ -121,7 +121,7 @@ def _failed(error: Exception, run: Run[Any] | None, steps: list[Step]) -> State[
         # The original has the traceback; a task has already removed passwords from its message.
         cause = error.__cause__ if isinstance(error, UnexpectedError) and error.__cause__ else error
         message = redacted(f"{type(cause).__name__}: {cause}")
-        logger.error("This is a defect of textclf or of a library:", exc_info=cause)
+        logger.error("Unexpected error:", exc_info=cause)
     _write_page(run, steps, reason=message)
     failure = RunFailed(message, error.exit_code if isinstance(error, TextclfError) else 1)
     if _is_tried_again():

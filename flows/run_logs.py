@@ -52,10 +52,20 @@ def set_level(debug: bool) -> None:
     """Sets what a command shows on its console: with `debug` everything, tracebacks of textclf's errors included."""
     logging.getLogger(LIBRARY).setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:
-        # Only on the console; the page of the run keeps the line.
+        # Only on the console; the page of the run keeps these lines.
         for handler in logging.getLogger().handlers:
             if isinstance(handler, PrefectConsoleHandler):
-                handler.addFilter(lambda record: not getattr(record, SAID_AT_THE_END, False))
+                handler.addFilter(_is_news_on_a_console)
+
+
+def _is_news_on_a_console(record: logging.LogRecord) -> bool:
+    if getattr(record, SAID_AT_THE_END, False):
+        return False
+    if record.name == "prefect" and "temporary server" in (message := record.getMessage()):
+        # Its start takes seconds, which the first line explains; the second is a link about other kinds of servers.
+        record.msg, record.args = message.splitlines()[0], ()
+        return message.startswith("Starting")
+    return True
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -88,6 +88,8 @@ def _score(metrics: Mapping[str, float], name: str) -> str:
 
 def prediction_message(summary: PredictionSummary) -> str:
     """Counts the files and rows of a run in a line, and the files that were refused now or before."""
+    if not summary.files and not summary.refused:
+        return _("No files to predict")
     done = [file for file in summary.files if not file.skipped]
     rows = sum(file.rows_predicted for file in done)
     quarantined = sum(file.rows_quarantined for file in done)
