@@ -22,7 +22,7 @@ from flows.names import tag_run
 from flows.run_logs import SAID_AT_THE_END, RunFailed, debugging, send_library_logs
 from flows.threads import wait_passively
 from tasks.steps import UnexpectedError, journal, leave_page
-from textclf.config import Home, PredictConfig, TrainConfig, anchor
+from textclf.config import Home, PredictConfig, TrainConfig, anchor, choose_language
 from textclf.config.load import describe
 from textclf.errors import ConfigError, TextclfError, first_lines, redacted
 from textclf.language import _
@@ -88,7 +88,9 @@ def conclude(
     run: Run[Config] | None = None
     with journal() as steps:
         try:
+            choose_language()
             config = _validated(model, given)
+            choose_language(config.language)
             home = Home.from_environment()
             run = Run(anchor(config, home.root), home)
             tag_run(config)

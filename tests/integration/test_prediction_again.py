@@ -95,22 +95,15 @@ def test_versions_without_a_logged_model_are_distinguished(place: support.Place,
 # Upgrades
 
 
-def test_another_version_of_the_model_or_of_textclf_is_logged(
+def test_the_log_says_which_version_predicted_before(
     tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, output = write_rows(tmp_path / "in.csv", reviews(5)), tmp_path / "out.csv"
     caplog.set_level(logging.INFO)
     predict(home, source, output)
     assert "predicted again" not in caplog.text
-    predict(home, source, output, version=4)
+    predict(home, source, output, version=4, when_champion_changes="redo")
     assert f"{output} was predicted before with version 3 of the model textclf-reviews by textclf" in caplog.text
-
-    (record,) = (home.predictions / "done").iterdir()
-    content = json.loads(record.read_text(encoding="utf-8"))
-    record.write_text(json.dumps({**content, "key": "0" * 32, "textclf_version": "0.0.9"}), encoding="utf-8")
-    (file,) = predict(home, source, output, version=4)
-    assert not file.skipped
-    assert f"{output} was predicted before with version 4 of the model textclf-reviews by textclf 0.0.9;" in caplog.text
 
 
 def test_records_and_shards_of_version_0_1_0_are_logged_and_not_used(
@@ -136,7 +129,7 @@ def test_records_and_shards_of_version_0_1_0_are_logged_and_not_used(
     caplog.set_level(logging.INFO)
     (predicted,) = predict(home, source, output)
     assert (predicted.skipped, predicted.rows_predicted) == (False, 5)
-    assert f"{output} was predicted before by an earlier version of textclf; it is predicted again." in caplog.text
+    assert f"{output} exists, but no record of its prediction; it is predicted again." in caplog.text
     (again,) = predict(home, source, output)
     assert again.skipped
 
@@ -210,9 +203,8 @@ def test_equal_files_keep_their_shards_when_the_second_one_is_killed(tmp_path: P
 def test_a_redo_with_an_unusable_file_is_finished(tmp_path: Path, home: Home) -> None:
     folder, output, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
     write_rows(folder / "a.csv", reviews(3))
-    (folder / "b.csv").touch()
+    (folder / "b.csv").write_text("<html>", encoding="utf-8")
     for run_id in ("first", "second"):
         done = start(home, folder, output, log, config={"redo": True}, run_id=run_id)
-        # With redo, the files that are done would be predicted once more.
-        assert "command without redo" in done.stderr
+        assert done.returncode == 0 and "b.csv was refused" in done.stdout
         assert {row["run_id"] for row in read_rows(output / "a.csv")} == {run_id}

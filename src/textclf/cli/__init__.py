@@ -7,8 +7,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from textclf import __version__
+from textclf.config.home import choose_language
 from textclf.errors import TextclfError, redacted_traceback
 
 EXAMPLES = """\
@@ -20,19 +22,42 @@ examples:
   textclf data suspects reviews.csv --output suspects.xlsx
   textclf data relabel suspects.xlsx reviews.csv
   textclf data show 4f1c09aa27de
-Each command describes its arguments, e.g. `textclf data audit --help`.
 """
 DATA_EXAMPLES = "examples:\n" + "".join(line for line in EXAMPLES.splitlines(keepends=True) if " textclf data " in line)
 
-Command = Callable[[Sequence[str]], int]
+Run = Callable[[Sequence[str]], int]
+"""Runs a command with its arguments and returns its exit code."""
 
 
-def main() -> int:
-    """Runs a command; returns 0, 2 for a mistake by the user, 1 for a failure, or 130 if stopped."""
+@dataclass(frozen=True)
+class Command:
+    """A command of a package above the library.
+
+    Attributes:
+        name: As it is typed after `textclf`.
+        help: What it does, for the list of commands.
+        load: Imports the command when it is used.
+    """
+
+    name: str
+    help: str
+    load: Callable[[], Run]
+
+
+def main(further: Callable[[], Sequence[Command]] = tuple) -> int:
+    """Runs a command.
+
+    Args:
+        further: Lists commands of packages above the library, in the language of `--help`.
+
+    Returns:
+        The exit code: 0, 2 for a mistake by the user, 1 for a failure, or 130 if stopped.
+    """
     arguments = sys.argv[1:]
     try:
-        command, rest = _command(arguments)
-        code = command(rest)
+        choose_language()
+        run, rest = _choose(arguments, further())
+        code = run(rest)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -49,16 +74,19 @@ def main() -> int:
         return error.exit_code
 
 
-def _command(arguments: Sequence[str]) -> tuple[Command, Sequence[str]]:
+def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, Sequence[str]]:
     # Each command parses the rest itself, including --help; its module is imported only when it runs.
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Inspect configurations, and data before training.",
-        epilog=EXAMPLES,
+        description="Inspect configurations, and data before training; run everything on this machine.",
+        epilog=EXAMPLES
+        + "".join(f"  textclf {command.name}\n" for command in further)
+        + "Each command describes its arguments, e.g. `textclf data audit --help`.\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
-    groups = parser.add_subparsers(required=True, metavar="config|data", dest="group")
+    names = ["config", "data", *(command.name for command in further)]
+    groups = parser.add_subparsers(required=True, metavar="|".join(names), dest="group")
     config = groups.add_parser("config", help="inspect configurations")
     config.add_subparsers(required=True, metavar="show", dest="name").add_parser(
         "show", help="print what a run would use, defaults included", add_help=False
@@ -69,7 +97,7 @@ def _command(arguments: Sequence[str]) -> tuple[Command, Sequence[str]]:
         epilog=DATA_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = data.add_subparsers(required=True, metavar="check|audit|suspects|relabel|show", dest="name")
+    actions = data.add_subparsers(required=True, metavar="check|audit|suspects|relabel|show", dest="name")
     for name, words in (
         ("check", "check files against their contract, on one page"),
         ("audit", "find duplicates, leaks, conflicts and more, and write a report"),
@@ -77,10 +105,15 @@ def _command(arguments: Sequence[str]) -> tuple[Command, Sequence[str]]:
         ("relabel", "apply a corrected list as a new data version"),
         ("show", "show what a data version was made from and which models were trained on it"),
     ):
-        names.add_parser(name, help=words, add_help=False)
-    chosen, _ = parser.parse_known_args(arguments[:2])
+        actions.add_parser(name, help=words, add_help=False)
+    for command in further:
+        groups.add_parser(command.name, help=command.help, add_help=False)
+    chosen, _rest = parser.parse_known_args(arguments[:2])
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("textclf").setLevel(logging.INFO)
+    for command in further:
+        if command.name == chosen.group:
+            return command.load(), arguments[1:]
     if chosen.group == "config":
         from textclf.cli.config import show as show_config
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from textclf.config.sources import DataSource, SampleDataSource, StrictModel
+from textclf.language import _
 
 Encoding = Literal["auto", "utf-8", "utf-8-sig", "gb18030", "big5", "utf-16"]
 Delimiter = Literal["auto", ",", ";", "|", "\t"]
@@ -189,3 +190,9 @@ class AuditConfig(StrictModel):
                 f"read: remove it, and write `language: {values['report_language']}` at the top level (or --language)"
             )
         return values
+
+
+def finding_name(finding: str) -> str:
+    """Names, in the current language, what a field of `AuditConfig` decides about."""
+    names = {"leaks": _("leaks"), "conflicts": _("label conflicts"), "duplicates": _("duplicates")}
+    return names.get(finding, finding)

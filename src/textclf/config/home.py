@@ -6,6 +6,7 @@ Everything else is configuration. Only this module reads the environment.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -119,9 +120,24 @@ class Home:
         return self.root / "mlruns"
 
     @property
+    def logs(self) -> Path:
+        """What the programs that `textclf up` started have printed."""
+        return self.root / "logs"
+
+    @property
+    def runs(self) -> Path:
+        """Which flow runs are executed, one record and lock per run."""
+        return self.root / "runs"
+
+    @property
     def predictions(self) -> Path:
         """The state of batch predictions: finished shards, and the record of finished files."""
         return self.root / "predictions"
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """Returns this process's environment with changes, for a program that it starts."""
+    return {**os.environ, **changes}
 
 
 def choose_language(configured: Language | None = None) -> None:

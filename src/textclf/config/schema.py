@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from textclf.config.data import AuditConfig, CleaningConfig, DataConfig, Encoding
+from textclf.config.data import AuditConfig, CleaningConfig, DataConfig, Delimiter, Encoding
 from textclf.config.sources import ModelSource, StrictModel
 from textclf.language import Language
 
@@ -215,8 +215,15 @@ class PredictConfig(StrictModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Predict")
 
-    input: Path = Field(description="A CSV, TSV, JSONL or Parquet file with the texts, or a folder of such files.")
-    output: Path = Field(description="File to write, or folder if the input is one. The ending sets the format.")
+    input: Path = Field(
+        description="A file with the texts, or a folder of such files: CSV, TSV, JSON lines, Parquet, Excel or .txt; "
+        "text files may be compressed (.gz, .bz2, .xz, .zst, .zip)."
+    )
+    output: Path = Field(
+        description="File to write (.csv, .tsv, .jsonl or .parquet), or folder if the input is one. In a folder, an "
+        "output has its input's name; the output of Excel, .txt and compressed files has one more ending, such as "
+        "reviews.xlsx.csv."
+    )
     model: str = Field(default="textclf-quickstart", pattern=r"^[\w.-]{1,200}$", description="Registered model to use.")
     alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9_-]*$", description="Alias of the version to use.")
     text_column: str = Field(default="text", min_length=1, description="Column with the text.")
@@ -235,11 +242,26 @@ class PredictConfig(StrictModel):
         default="auto",
         description="Character encoding of text files; `auto` detects UTF-8, UTF-16 with BOM and GB18030.",
     )
+    delimiter: Delimiter = Field(
+        default="auto", description="Column separator of CSV and .txt files; `auto` detects it."
+    )
+    sheet: str | None = Field(default=None, description="Sheet of Excel files; by default, the first.")
+    refused_files: Literal["leave", "move"] = Field(
+        default="leave",
+        description="What happens to files of an input folder that cannot be predicted: `leave` names them once as new "
+        "and does not try them again until they change; `move` moves them to the subfolder `refused`, each with its "
+        "reason.",
+    )
     probabilities: bool = Field(default=False, description="Also write one probability column per label.")
     batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch.")
     rows_per_shard: int = Field(default=8192, ge=1, le=1_000_000, description="Rows predicted and committed as a unit.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
+    )
+    when_champion_changes: Literal["keep", "redo"] = Field(
+        default="keep",
+        description="What happens to finished predictions of another version of the model: `keep` leaves them, `redo` "
+        "repeats them with the current version.",
     )
     redo: bool = Field(
         default=False, description="Repeat finished predictions; a redo that was killed resumes when started again."

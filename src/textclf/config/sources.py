@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
+from textclf.config.home import Environment
 from textclf.errors import redacted
-from textclf.language import _
+from textclf.language import _, chosen_language, translated
 
 Split = Literal["train", "validation", "test"]
 # No user, password or query: a configuration is logged and stored.
@@ -26,6 +29,17 @@ class StrictModel(BaseModel):
     """Base of every configuration class: frozen, and a misspelt field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Translates the titles and descriptions that a form shows."""
+        schema = handler(core_schema)
+        # A deployment is registered by a program of Prefect's, which chooses no language.
+        language = chosen_language() or Environment().language
+        own = handler.resolve_ref_schema(schema)
+        for part in (own, *own.get("properties", {}).values()):
+            part.update({key: translated(part[key], language) for key in ("title", "description") if part.get(key)})
+        return schema
 
 
 class HubSource(StrictModel):
@@ -111,3 +125,12 @@ class SampleDataSource(StrictModel):
 
 ModelSource = Annotated[HubModelSource | LocalModelSource, Field(discriminator="provider")]
 DataSource = Annotated[HubDataSource | LocalDataSource | SampleDataSource, Field(discriminator="provider")]
+
+
+def origin_name(origin: str) -> str:
+    """Writes, in the current language, where a model or a data set came from, as its record says it."""
+    if origin == "the sample that ships with textclf":
+        return _("the sample that ships with textclf")
+    if (path := origin.removeprefix("local ")) != origin:
+        return _("local {path}").format(path=path)
+    return origin

@@ -22,20 +22,22 @@ class Progress:
         self._refused: list[RefusedFile] = []
         self._postponed: list[str] = []
 
-    def done(self, file: PredictedFile) -> None:
-        """Adds a file that is predicted."""
-        self._files.append(file)
-        self.report()
-
-    def refused(self, file: RefusedFile) -> None:
-        """Adds a file that cannot be predicted."""
-        self._refused.append(file)
+    def add(self, file: PredictedFile | RefusedFile) -> None:
+        """Adds a file that is predicted or refused."""
+        if isinstance(file, RefusedFile):
+            self._refused.append(file)
+        else:
+            self._files.append(file)
         self.report()
 
     def postponed(self, name: str) -> None:
         """Adds a file that the next run tries again."""
         self._postponed.append(name)
         self.report()
+
+    def settled(self, refused: list[RefusedFile]) -> None:
+        """Replaces the refused files, now that it is known where they are."""
+        self._refused = refused
 
     def report(self) -> None:
         """Reports the summary so far."""

@@ -53,7 +53,7 @@ def failure_summary(
     title = _("Stopped") if reason is None else _("Failed")
     parts = [f"# {title}"]
     if reason is not None:
-        parts.append(_quoted(reason))
+        parts += [_("Message of the error:"), _quoted(reason)]
     if steps:
         parts += [_where(steps[-1], stopped=reason is None), _table(steps)]
     if kept:
