@@ -44,9 +44,20 @@ def run_name() -> str:
     copied = run.run_count == 0 and re.fullmatch(rf"{flow}-.+-\d{{4}}-\d\d-\d\d-\d{{4}}", run.name)
     if not (copied or is_random(run.name)):
         return run.name
+    return planned_name(flow, run, parameters.get("config"))
+
+
+def planned_name(flow: str, run: FlowRun, config: object) -> str:
+    """Returns the name that a run gets when it starts.
+
+    Args:
+        flow: The name of the flow.
+        run: The run, which may be waiting.
+        config: Its configuration, or the values of its form or schedule.
+    """
     scheduled = run.expected_start_time or run.created
     when = f"-{scheduled.astimezone(_zone(run)):%Y-%m-%d-%H%M}" if scheduled else ""
-    return f"{flow}-{subject(parameters.get('config'))}{when}"
+    return f"{flow}-{subject(config)}{when}"
 
 
 def subject(config: object) -> str:

@@ -32,6 +32,8 @@ logger = logging.getLogger("textclf.running")
 
 MOST_RESTARTS = 3
 """How often a run whose process died is started again."""
+STOPPED = ("Execution was aborted by an interrupt signal.", "Execution was aborted by a termination signal.")
+"""Prefect's messages for a process that was asked to stop."""
 
 
 class RunRecord(Record):
@@ -46,6 +48,8 @@ class RunRecord(Record):
     host: str
     server: str
     """Address of the Prefect server's API."""
+    done: bool = False
+    """Whether the work is done: only the server may not know yet."""
 
 
 class CrashedTooOften(TextclfError):
@@ -84,6 +88,7 @@ def running(home: Home) -> Iterator[None]:
         if flow_run.deployment_id and isinstance(context.client, SyncPrefectClient):
             _refuse_to_loop(context.client, flow_run)
         yield
+        write_record(home, flow_run, done=True)
     finally:
         if not begun_by_serve:
             forget(home, flow_run.id)
@@ -91,12 +96,13 @@ def running(home: Home) -> Iterator[None]:
 
 
 def crashes(client: SyncPrefectClient, flow_run: UUID) -> int:
-    """Counts how often the process of a run died."""
-    return sum(state.type == StateType.CRASHED for state in client.read_flow_run_states(flow_run))
+    """Counts how often the process of a run died, other than by a signal to stop."""
+    states = client.read_flow_run_states(flow_run)
+    return sum(state.type == StateType.CRASHED and state.message not in STOPPED for state in states)
 
 
-def write_record(home: Home, flow_run: FlowRun) -> None:
-    """Records that this process executes a run, or is about to start it.
+def write_record(home: Home, flow_run: FlowRun, *, done: bool = False) -> None:
+    """Records that this process executes a run, is about to start it, or has done its work.
 
     Raises:
         StorageError: It cannot be written.
@@ -108,6 +114,7 @@ def write_record(home: Home, flow_run: FlowRun) -> None:
         process_started=datetime.fromtimestamp(psutil.Process().create_time(), UTC),
         host=socket.gethostname(),
         server=server_address(),
+        done=done,
     )
     file = _record_file(home, flow_run.id)
     with writing(file):
@@ -162,7 +169,7 @@ def _executes(process: psutil.Process, flow_run: UUID) -> bool:
     # survives if only `serve.py` or a worker is killed.
     with suppress(psutil.Error, OSError):
         if any(part.startswith("prefect.") for part in process.cmdline()):
-            return process.environ().get("PREFECT__FLOW_RUN_ID") == str(flow_run)
+            return bool(process.environ().get("PREFECT__FLOW_RUN_ID") == str(flow_run))
     return False
 
 
