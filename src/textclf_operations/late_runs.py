@@ -14,7 +14,6 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import PrefectException
 from prefect.utilities.urls import url_for
 
 from flows.alerts import language_of
@@ -22,8 +21,9 @@ from textclf.alerts import Message, lateness, send
 from textclf.config import Environment
 from textclf.errors import redacted
 from textclf.language import _, speaking
+from textclf_operations.times import clock
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("textclf.late_runs")
 
 LATE_AFTER = timedelta(hours=1)
 SECONDS_BETWEEN_CHECKS = 60.0
@@ -45,9 +45,12 @@ async def watch_late_runs(deployments: Collection[UUID]) -> None:
         await asyncio.sleep(SECONDS_BETWEEN_CHECKS)
         try:
             await tell_of_late_runs(deployments)
-        except (httpx.HTTPError, PrefectException) as error:
-            # The server may be restarting; the next check finds the same runs.
-            logger.warning("Cannot look for late runs: %s", redacted(str(error)) or type(error).__name__)
+        except httpx.TransportError:
+            # The runner says when a server is away, once; after it is back, a check finds the same runs.
+            logger.debug("No server to ask for late runs.")
+        except Exception as error:
+            # Nobody would notice that the watch has ended.
+            logger.warning("Cannot look for late runs: %s: %s", type(error).__name__, redacted(str(error)))
 
 
 async def tell_of_late_runs(deployments: Collection[UUID]) -> None:
@@ -95,5 +98,5 @@ async def _message(client: PrefectClient, runs: list[FlowRun]) -> Message:
             reason = _("An earlier run of this job has not ended.")
         else:
             reason = _("Nothing has started it: `serve.py` or a worker must be running.")
-        due = [(run.name, run.expected_start_time) for run in runs if run.expected_start_time]
+        due = [(run.name, clock(run.expected_start_time)) for run in runs]
         return lateness(job, due, url_for(first), reason, "textclf status")
