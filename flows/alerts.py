@@ -83,6 +83,20 @@ def tell_of_completion(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
             alert("recovered", flow_run, state.message or "")
 
 
+def language_of(flow_run: FlowRun) -> Language:
+    """Returns the language of what people read about a run: that of its configuration, else of the environment."""
+    config = flow_run.parameters.get("config")
+    configured = config.get("language") if isinstance(config, dict) else None
+    for language in LANGUAGES:
+        if language == configured:
+            return language
+    try:
+        return Environment().language
+    except ConfigError:
+        # This may be why the run failed.
+        return "en"
+
+
 def retry_command(flow_run: FlowRun) -> str:
     """Returns the command that runs it again; whoever reads it may not have the server's address set."""
     address = get_current_settings().api.url
@@ -96,7 +110,7 @@ def _is_told(flow_run: FlowRun) -> bool:
 
 def _alert(event: Event, flow_run: FlowRun, reason: str) -> None:
     try:
-        use_language(_language(flow_run))
+        use_language(language_of(flow_run))
         send(_MESSAGES[event](_described(flow_run), reason), Environment().textclf_alerts)
     except Exception as error:
         # An alert must not change how a run ends. The error's text could contain an address.
@@ -109,30 +123,13 @@ def _described(flow_run: FlowRun) -> AlertedRun:
         with get_client(sync_client=True) as client:
             # What started a killed process knows the run as it was before it began, without its name.
             name = client.read_flow_run(flow_run.id).name
-            return AlertedRun(job_name(client, flow_run), name, page, command)
+            job = client.read_flow(flow_run.flow_id).name
+            if flow_run.deployment_id is not None:
+                job += f"/{client.read_deployment(flow_run.deployment_id).name}"
+            return AlertedRun(job, name, page, command)
     except (httpx.HTTPError, PrefectException):
         # The server may be what failed.
         return AlertedRun(flow_run.name, flow_run.name, page, command)
-
-
-def _language(flow_run: FlowRun) -> Language:
-    config = flow_run.parameters.get("config")
-    configured = config.get("language") if isinstance(config, dict) else None
-    if configured in LANGUAGES:
-        return configured
-    try:
-        return Environment().language
-    except ConfigError:
-        # This may be why the run failed.
-        return "en"
-
-
-def job_name(client: SyncPrefectClient, flow_run: FlowRun) -> str:
-    """Returns flow and deployment of a run, e.g. `predict/local`."""
-    flow = client.read_flow(flow_run.flow_id)
-    if flow_run.deployment_id is None:
-        return flow.name
-    return f"{flow.name}/{client.read_deployment(flow_run.deployment_id).name}"
 
 
 def _recovered(client: SyncPrefectClient, flow_run: FlowRun) -> bool:

@@ -78,7 +78,8 @@ def _is_news(record: logging.LogRecord) -> bool:
         _kind, error, number, most, when = record.args
         reason = (str(error).splitlines() or [""])[0]
         record.msg, record.args = f"Retry {number} of {most} will start {when}: {reason}", ()
-    return not re.match(r"Finished in state \w*Failed\(", record.getMessage())
+    # The hooks of alerts are called at the end of every run, and mostly have nothing to do.
+    return not re.match(r"Finished in state \w*Failed\(|(Running h|H)ook 'tell_of_", record.getMessage())
 
 
 def _hide_secrets(record: logging.LogRecord) -> bool:

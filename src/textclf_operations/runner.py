@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -20,6 +21,7 @@ from flows.missed_runs import skip_missed
 from flows.running import write_record
 from textclf.config import Home
 from textclf_operations.dead_runs import recover
+from textclf_operations.late_runs import watch_late_runs
 from textclf_operations.times import duration
 
 logger = logging.getLogger("textclf.serve")
@@ -44,6 +46,7 @@ class LocalRunner(Runner):
         self._going_on: set[UUID] = set()
         self._away_since: float | None = None
         self._ask: Callable[[], Awaitable[list[FlowRun]]]
+        self._late_runs: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
         """Starts Prefect's services; due runs are asked for through `_find_due`."""
@@ -51,10 +54,12 @@ class LocalRunner(Runner):
         poller: Any = self._scheduled_run_poller
         self._ask = poller._get_scheduled_flow_runs
         poller._get_scheduled_flow_runs = self._find_due
+        self._late_runs = asyncio.create_task(watch_late_runs(self._deployment_registry.get_deployment_ids()))
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
         """Stops the processes of all runs."""
+        self._late_runs.cancel()
         # Prefect forgets them while it stops their processes.
         self._going_on = set(self._scheduled_run_poller._submitting_flow_run_ids)
         await super().__aexit__(*exc_info)
