@@ -211,7 +211,10 @@ class TrainConfig(StrictModel):
         sections = handler.resolve_ref_schema(schema)["properties"]
         for dotted, value in RECIPES["tutorial"].items():
             section, field = dotted.split(".")
-            leave_empty(handler.resolve_ref_schema(sections[section])["properties"][field], tutorial=value)
+            found = sections[section]
+            prop = handler.resolve_ref_schema(found.get("then", found))["properties"][field]
+            if prop["default"] != value:
+                leave_empty(prop, tutorial=value)
         return schema
 
     @model_validator(mode="before")

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from textclf.config.form import prepare_for_form, unwrapped
+from textclf.config.form import fold, prepare_for_form, unwrapped
 from textclf.errors import redacted
 from textclf.language import _
 
@@ -29,11 +29,11 @@ Provider = Literal["modelscope", "huggingface", "local", "sample"]
 
 # No user, password or query: a configuration is logged and stored.
 _ENDPOINT = r"^https?://[^/@\s?#]+(/[^@\s?#]*)?$"
+HUBS: tuple[Provider, ...] = ("modelscope", "huggingface")
 # The fields that belong to each provider; the first must be given.
 _HUB_FIELDS = ("name", "revision", "endpoint", "files", "sha256")
 FIELDS: dict[Provider, tuple[str, ...]] = {
-    "modelscope": _HUB_FIELDS,
-    "huggingface": _HUB_FIELDS,
+    **dict.fromkeys(HUBS, _HUB_FIELDS),
     "local": ("path", "files", "sha256"),
     "sample": (),
 }
@@ -57,7 +57,7 @@ class StrictModel(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core_schema)
-        prepare_for_form(cls, handler.resolve_ref_schema(schema))
+        prepare_for_form(cls, handler.resolve_ref_schema(schema), handler.resolve_ref_schema)
         return schema
 
 
@@ -97,7 +97,7 @@ class Source(StrictModel):
     @property
     def is_hub(self) -> bool:
         """Whether it is a repository on a hub or on a mirror of it, `name`."""
-        return bool(self.name)
+        return self.provider in HUBS
 
     @model_validator(mode="before")
     @classmethod
@@ -144,15 +144,12 @@ class Source(StrictModel):
         # Too long for a form, but files and the API may give them.
         definition["patternProperties"] = {"^sha256$": properties.pop("sha256")}
         # What a form can tell before a run starts.
-        needed: JsonSchemaValue = {}
-        for provider, own in FIELDS.items():
-            if own:
-                needed = {
-                    "if": {"properties": {"provider": {"const": provider}}, "required": ["provider"]},
-                    "then": {"required": [own[0]]},
-                    "else": needed,
-                }
-        definition.update(needed)
+        definition["if"] = {"properties": {"provider": {"const": "local"}}, "required": ["provider"]}
+        definition["then"] = {"required": ["path"]}
+        definition["else"] = {
+            "if": {"properties": {"provider": {"enum": HUBS}}, "required": ["provider"]},
+            "then": {"required": ["name"]},
+        }
         return schema
 
 
@@ -180,11 +177,17 @@ class DataSource(Source):
         default_factory=dict,
         description="Path or glob pattern inside the source by split (`train`, `validation`, `test`). By default, "
         "splits are the files whose names begin with train, validation, valid, dev or test.",
-        json_schema_extra={
-            "additionalProperties": False,
-            "properties": {split: {"title": split.capitalize(), "type": "string"} for split in SPLITS},
-        },
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        files = handler.resolve_ref_schema(schema)["properties"]["files"]
+        for key in ("type", "additionalProperties", "propertyNames"):
+            del files[key]
+        splits = {split: {"title": split.capitalize(), "type": "string"} for split in SPLITS}
+        fold(files, {"title": "Change", "type": "object", "properties": splits, "additionalProperties": False})
+        return schema
 
 
 def origin_name(origin: str) -> str:
