@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Processes that run tests; each needs a core and 2 GB of memory.
 WORKERS ?= 2
 
-.PHONY: train test checks soak constraints clean
+.PHONY: train test checks soak messages constraints clean
 
 train: $(VENV)/.installed
 	$(BIN)/python flows/train_flow.py
@@ -23,6 +23,10 @@ checks: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m soak
+
+# Brings the catalogs of translations up to date with the texts in the code.
+messages: $(VENV)/.installed
+	$(BIN)/python -m textclf.messages
 
 # Pins every dependency, for every Python and platform, from pyproject.toml.
 constraints: $(VENV)/.installed-dev

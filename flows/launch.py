@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any, TypeVar
 
 from prefect import Flow
 from prefect.logging.configuration import setup_logging
-from prefect.logging.handlers import PrefectConsoleHandler
-from prefect.runtime import flow_run
 from prefect.settings import (
     PREFECT_LOGGING_EXTRA_LOGGERS,
     PREFECT_SERVER_ANALYTICS_ENABLED,
@@ -21,12 +18,14 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.run_logs import RunFailed, set_level
 from flows.stopping import stopping
-from textclf.config import Environment, Home, anchor, parse_command_line
-from textclf.config.sources import StrictModel
+from textclf.config import Home, PredictConfig, TrainConfig, anchor, choose_language, parse_command_line
 from textclf.errors import TextclfError, redacted_traceback
+from textclf.language import _
 
-Config = TypeVar("Config", bound=StrictModel)
+Config = TypeVar("Config", TrainConfig, PredictConfig)
+Result = TypeVar("Result")
 
 
 def launch(
@@ -37,7 +36,8 @@ def launch(
     default_file: Path,
     examples: str,
     check: Callable[[Config], object],
-    closing: Callable[[Config, Any, Home], str],
+    closing: Callable[[Config, Result, Home], str],
+    exit_code: Callable[[Result], int] = lambda result: 0,
 ) -> int:
     """Reads the command-line arguments, runs the flow, and prints the result.
 
@@ -49,41 +49,40 @@ def launch(
         examples: Command lines for `--help`.
         check: Raises mistakes that can be found before Prefect starts; gets the configuration with absolute paths.
         closing: Formats the closing message.
+        exit_code: The exit code of a run that ended well.
 
     Returns:
-        The exit code: 0, 2 for the user's mistake, or 1 for a failure. Ctrl-C ends the process with 130, SIGTERM with
-        143.
+        The exit code: that of a run that ended well, 2 for the user's mistake, or 1 for a failure. Ctrl-C ends the
+        process with 130, SIGTERM with 143.
     """
     debug = "--debug" in sys.argv
     try:
+        choose_language()
         config = parse_command_line(
             model,
             sys.argv[1:],
             program=program,
-            description=flow.description or "",
+            description=_(description) if (description := flow.description) else "",
             examples=examples,
             default_file=default_file,
         )
+        choose_language(config.language)
         home = Home.from_environment()
         check(anchor(config, home.root))
         with stopping(), temporary_settings(_settings()):
             setup_logging(incremental=False)
-            _quiet(debug)
-            result = flow(config)
+            set_level(debug)
+            result: Any = flow(config)
+    except RunFailed as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return failure.exit_code
     except TextclfError as error:
         if debug:
             print(redacted_traceback(error), file=sys.stderr)
         print(f"\n{error}", file=sys.stderr)
         return error.exit_code
     print(f"\n{closing(config, result, home)}")
-    return 0
-
-
-def flow_run_tags() -> dict[str, str]:
-    """Returns MLflow tags that identify the current Prefect run."""
-    tags = {"prefect.flow_run_id": str(flow_run.get_id()), "prefect.flow_run_name": str(flow_run.get_name())}
-    page = flow_run.get_flow_run_ui_url()
-    return {**tags, "prefect.flow_run_url": page} if page and Environment().prefect_api_url else tags
+    return exit_code(result)
 
 
 def _settings() -> dict[Any, Any]:
@@ -96,19 +95,3 @@ def _settings() -> dict[Any, Any]:
         PREFECT_SERVER_CSRF_PROTECTION_ENABLED: True,
         PREFECT_LOGGING_EXTRA_LOGGERS: ["textclf"],
     }
-
-
-def _quiet(debug: bool) -> None:
-    logging.getLogger("textclf").setLevel(logging.DEBUG if debug else logging.INFO)
-    if not debug:
-        # Only on the console, where Prefect writes through the root logger; the Prefect UI keeps everything.
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, PrefectConsoleHandler):
-                handler.addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    # Our own errors are printed once, at the end; Prefect would print them four times, with tracebacks.
-    if record.exc_info and isinstance(record.exc_info[1], TextclfError):
-        return False
-    return not record.getMessage().startswith("Finished in state Failed")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
+from flows.alerts import tell_of_completion, tell_of_crash, tell_of_failure
+from flows.conclusion import Conclusion, Run, conclude
 from flows.launch import launch
-from flows.run_logs import send_library_logs
-from flows.threads import wait_passively
+from flows.names import run_name
 from tasks.predict import predict as predict_files
 from textclf import __version__
-from textclf.config import CONFIGS, Home, PredictConfig, anchor
+from textclf.config import CONFIGS, Home, PredictConfig
 from textclf.prediction.inputs import check_inputs
 from textclf.records import PredictionSummary
+from textclf.store import storage_error
 from textclf.summaries.prediction import prediction_closing
+from textclf.summaries.success import newly_refused, prediction_message, prediction_state_name
 
 EXAMPLES = """\
   python flows/predict_flow.py --input reviews.csv --output labelled.csv
@@ -23,17 +27,47 @@ EXAMPLES = """\
 """
 
 
-@flow(name="predict", description=__doc__, version=__version__, flow_run_name="predict-{config.model}")
-def predict(config: PredictConfig) -> PredictionSummary:
+@flow(
+    name="predict",
+    description=__doc__,
+    version=__version__,
+    flow_run_name=run_name,
+    validate_parameters=False,
+    on_completion=[tell_of_completion],
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_crash],
+)
+def predict(config: PredictConfig) -> State[PredictionSummary]:
     """Predicts a file, or each new file of a folder.
 
     Args:
         config: All settings of the run; each field has a description.
     """
-    send_library_logs()
-    wait_passively()
-    home = Home.from_environment()
-    return predict_files(anchor(config, home.root), home)
+    return conclude(_predict, PredictConfig, config)
+
+
+def _predict(run: Run[PredictConfig]) -> Conclusion[PredictionSummary]:
+    _make_inbox(run.config, run.home)
+    summary = predict_files(run.config, run.home)
+    return Conclusion(summary, prediction_message(summary), prediction_state_name(summary))
+
+
+def _make_inbox(config: PredictConfig, home: Home) -> None:
+    """Creates the inbox of the home directory, where schedules look; any other missing input is a mistake.
+
+    Raises:
+        StorageError: The home directory cannot be written to.
+    """
+    if config.input == home.root / "inbox":
+        try:
+            config.input.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(home.root, error) from error
+
+
+def _check(config: PredictConfig) -> None:
+    _make_inbox(config, Home.from_environment())
+    check_inputs(config)
 
 
 def main() -> int:
@@ -44,8 +78,9 @@ def main() -> int:
         program="python flows/predict_flow.py",
         default_file=CONFIGS / "predict.yaml",
         examples=EXAMPLES,
-        check=check_inputs,
+        check=_check,
         closing=prediction_closing,
+        exit_code=lambda summary: 3 if newly_refused(summary) else 0,
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
-from flows.launch import flow_run_tags, launch
-from flows.run_logs import send_library_logs
-from flows.threads import wait_passively
+from flows.alerts import tell_of_completion, tell_of_crash, tell_of_failure
+from flows.conclusion import Conclusion, Run, conclude
+from flows.launch import launch
+from flows.names import flow_run_tags, run_name
+from flows.promotion import announce
 from tasks.audit import audit
 from tasks.clean import clean
 from tasks.download import download
@@ -17,12 +20,14 @@ from tasks.register import register
 from tasks.tokenize import tokenize
 from tasks.train import train as train_model
 from textclf import __version__
-from textclf.config import CONFIGS, Home, TrainConfig, anchor
+from textclf.config import CONFIGS, TrainConfig
 from textclf.data.contract import check_local_sources
 from textclf.records import RegisteredModel
 from textclf.registry.gate import warn_of_undefined_metric
+from textclf.summaries.success import training_message, training_page
 from textclf.summaries.training import training_closing
 from textclf.tracking.runs import training_run
+from textclf.tracking.store import TrackingStore
 
 EXAMPLES = """\
   python flows/train_flow.py
@@ -32,27 +37,41 @@ EXAMPLES = """\
 """
 
 
-@flow(name="train", description=__doc__, version=__version__, flow_run_name="train-{config.data.name}")
-def train(config: TrainConfig) -> RegisteredModel:
+@flow(
+    name="train",
+    description=__doc__,
+    version=__version__,
+    flow_run_name=run_name,
+    validate_parameters=False,
+    on_completion=[tell_of_completion],
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_crash],
+)
+def train(config: TrainConfig) -> State[RegisteredModel]:
     """Fine-tunes, evaluates and registers a classifier.
 
     Args:
         config: All settings of the run; each field has a description.
     """
-    send_library_logs()
-    wait_passively()
-    home = Home.from_environment()
-    config = anchor(config, home.root)
+    return conclude(_train, TrainConfig, config)
+
+
+def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
+    config, home = run.config, run.home
     data, model = download(config, home)
     prepared = audit(clean(data, config, home), model, config, home)
     warn_of_undefined_metric(prepared, config.registration.metric)
     encoded = tokenize(prepared, model, config, home)
     with training_run(
         home, config=config, prepared=prepared, encoded=encoded, fetched=model, tags=flow_run_tags()
-    ) as run_id:
-        trained = train_model(encoded, prepared, model, run_id, config, home)
+    ) as run.mlflow_run:
+        trained = train_model(encoded, prepared, model, run.mlflow_run, config, home)
         evaluated = evaluate(trained, prepared, encoded, model, config, home)
-        return register(trained, evaluated, prepared, config, home)
+        registered = register(trained, evaluated, prepared, config, home)
+    announce(registered)
+    link = TrackingStore.open(home).run_link(registered.run_id)
+    page = training_page(config, prepared, trained, evaluated, registered, link)
+    return Conclusion(registered, training_message(registered), page=page)
 
 
 def main() -> int:

@@ -6,8 +6,10 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
+from tasks.steps import step
 from textclf.config import Home, TrainConfig
 from textclf.fetching import fetch_data, fetch_model
+from textclf.language import _
 from textclf.records import FetchedData, FetchedModel
 from textclf.summaries.training import download_summary
 
@@ -15,9 +17,10 @@ from textclf.summaries.training import download_summary
 @task(name="download", timeout_seconds=12 * 3600, **TASK_POLICY)
 def download(config: TrainConfig, home: Home) -> tuple[FetchedData, FetchedModel | None]:
     """Fetches the data set and the model from the first source that works, or from the cache."""
-    data = fetch_data(config.data.sources, home=home, offline=config.offline)
-    model = fetch_model(config.model.sources, home=home, offline=config.offline) if config.model.sources else None
+    with step("download"):
+        data = fetch_data(config.data.sources, home=home, offline=config.offline)
+        model = fetch_model(config.model.sources, home=home, offline=config.offline) if config.model.sources else None
     create_markdown_artifact(
-        download_summary(data, model), key="download", description="What was fetched, and from where"
+        download_summary(data, model), key="download", description=_("What was fetched, and from where")
     )
     return data, model

@@ -6,8 +6,10 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
+from tasks.steps import step
 from textclf.config import Home, TrainConfig
 from textclf.evaluation.measure import evaluate as measure
+from textclf.language import _
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries.training import metrics_summary
 from textclf.tracking.store import TrackingStore
@@ -23,21 +25,22 @@ def evaluate(
     home: Home,
 ) -> EvaluatedModel:
     """Evaluates the model and the baselines, and logs metrics, plots and tables."""
-    store = TrackingStore.open(home)
-    evaluated = measure(
-        trained,
-        prepared,
-        encoded,
-        model,
-        evaluation=config.evaluation,
-        model=config.model,
-        training=config.training,
-        name=config.data.registered_name,
-        store=store,
-    )
+    with step("evaluate"):
+        store = TrackingStore.open(home)
+        evaluated = measure(
+            trained,
+            prepared,
+            encoded,
+            model,
+            evaluation=config.evaluation,
+            model=config.model,
+            training=config.training,
+            name=config.data.registered_name,
+            store=store,
+        )
     create_markdown_artifact(
         metrics_summary(evaluated, store.run_link(trained.run_id)),
         key="metrics",
-        description="Scores compared with the baselines",
+        description=_("Scores compared with the baselines"),
     )
     return evaluated

@@ -6,7 +6,9 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.policies import TASK_POLICY
+from tasks.steps import step
 from textclf.config import Home, TrainConfig
+from textclf.language import _
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.registry.gate import register as register_model
 from textclf.summaries.training import decision_summary
@@ -18,18 +20,19 @@ def register(
     trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, config: TrainConfig, home: Home
 ) -> RegisteredModel:
     """Registers the model and decides whether it becomes the champion."""
-    store = TrackingStore.open(home)
-    registered = register_model(
-        trained,
-        evaluated,
-        prepared,
-        name=config.data.registered_name,
-        metric=config.registration.metric,
-        store=store,
-    )
+    with step("register"):
+        store = TrackingStore.open(home)
+        registered = register_model(
+            trained,
+            evaluated,
+            prepared,
+            name=config.data.registered_name,
+            metric=config.registration.metric,
+            store=store,
+        )
     create_markdown_artifact(
-        decision_summary(registered, store.run_link(trained.run_id)),
+        decision_summary(registered, home),
         key="decision",
-        description="Champion or challenger",
+        description=_("Champion or challenger"),
     )
     return registered

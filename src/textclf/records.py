@@ -200,6 +200,8 @@ class RegisteredModel(Record):
     decision: Decision
     reason: str
     """The decision in a sentence."""
+    experiment_id: str
+    """The MLflow experiment of its run."""
 
     @property
     def run_id(self) -> str:
@@ -233,28 +235,39 @@ class PredictedFile(Record):
     rows_quarantined: int
     label_counts: dict[str, int]
     skipped: bool
-    """True if the file was predicted before with the same model and settings."""
+    """True if the file was predicted before with the same settings, and its output is kept."""
+    version: int | None = None
+    """Version of the model that predicted it."""
 
 
 class RefusedFile(Record):
-    """An input file that cannot be predicted."""
+    """A file of the input folder that cannot be predicted."""
 
     input: Path
+    r"""For display: bytes of the name that are not UTF-8 are written as `\xNN`."""
     reason: str
     """What failed, what was expected and found, and what to do."""
     refused_before: bool
     """True if an earlier run refused the same content; it is not tried again."""
     moved_to: Path | None
-    """Where it was moved; None if it stayed in the inbox."""
+    """Where it was moved; None if it stayed in the input folder."""
 
 
 class PredictionSummary(Record):
-    """One batch prediction."""
+    """One batch prediction, finished or as far as it came.
+
+    The input folder's files are `files`, `refused`, `postponed` and `waiting`.
+    """
 
     model: str
-    version: int
+    version: int | None
+    """None if no version of the model was found."""
     files: tuple[PredictedFile, ...]
     seconds: float
     refused: tuple[RefusedFile, ...] = ()
+    postponed: tuple[str, ...] = ()
+    """Names of files that another program changed or removed while they were read; the next run tries them again."""
+    waiting: int = 0
+    """Number of files that were not reached; 0 if the run finished."""
     ignored: tuple[str, ...] = ()
-    """Names of files in the input folder that are not read, because of their endings or because they are hidden."""
+    """Names in the input folder that are not read: other endings, and folders (with a slash); not hidden files."""

@@ -7,6 +7,10 @@ import unicodedata
 from collections.abc import Sequence
 
 _MARKS = re.compile(r"[\\`*_\[\]#|<>&~]")
+# What a line of text may be broken after: a Chinese character with its punctuation, or a word.
+_PIECE = re.compile(
+    "[（《“「]?[\u2e80-\u9fff][，。；：、！？）》”」…]*\\s*|[^\\s\u2e80-\u9fff（《“「]+\\s*|.", re.DOTALL
+)
 _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
 
@@ -36,6 +40,22 @@ def shorten(text: str, width: int) -> str:
             break
         kept += character
     return kept.rstrip() + "…"
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Breaks a line into lines of at most `width` terminal columns, between words or Chinese characters.
+
+    Example:
+        >>> wrap("验证集的宏平均 F1，越高越好。", 12)
+        ['验证集的宏平', '均 F1，越高', '越好。']
+    """
+    lines = [""]
+    for piece in _PIECE.findall(text):
+        if lines[-1] and display_width(lines[-1] + piece.rstrip()) > width:
+            lines[-1] = lines[-1].rstrip()
+            lines.append("")
+        lines[-1] += piece
+    return [*lines[:-1], lines[-1].rstrip()]
 
 
 def one_line(text: str) -> str:

@@ -245,7 +245,7 @@ def test_only_the_summary_is_on_stdout_and_the_report_is_in_the_named_file(user:
 
 
 def test_the_report_can_be_in_chinese(user: User, splits: Path) -> None:
-    done = user.types("data", "audit", splits.name, "--audit.report_language", "zh", "--output", "报告.html")
+    done = user.types("data", "audit", splits.name, "--language", "zh", "--output", "报告.html")
     assert "审计" in done.stdout.splitlines()[0]
     assert done.stdout.rstrip().endswith("：报告.html")
     assert '<html lang="zh-CN">' in (user.folder / "报告.html").read_text(encoding="utf-8")

@@ -217,4 +217,4 @@ def test_the_example_data_is_what_the_page_shows(walked: Reader) -> None:
 def test_the_audit_of_chnsenticorp_prints_what_the_readme_shows(reader: Reader, page: Path, language: str) -> None:
     (block,) = [found for found in blocks(page) if found.language == "text" and "812" in found.content]
     data = shared("data/chnsenticorp") / "data"
-    compare(block, reader.types(f"textclf data audit {data} --audit.report_language {language}").stdout, tolerance=0)
+    compare(block, reader.types(f"textclf data audit {data} --language {language}").stdout, tolerance=0)

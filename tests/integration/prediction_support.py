@@ -6,6 +6,7 @@ Run as a script, this file is the process that the tests kill, starve of disk sp
 from __future__ import annotations
 
 import csv
+import ctypes
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from textclf.errors import StorageError
 from textclf.heads.single_label import SingleLabel
 from textclf.prediction.batch import predict_files
 from textclf.reading.data_file import DataFile
-from textclf.records import PredictedFile
+from textclf.records import PredictedFile, PredictionSummary
 from textclf.registry.versions import ChosenModel
 
 SCRIPT = __file__
@@ -100,20 +101,36 @@ def main() -> None:
     classifier: Any = WordClassifier(Path(wanted["log"]), kill_at_call=wanted.get("kill_at_call", 0))
     home = Home(root=Path(wanted["home"]), tracking_uri="")
     config = PredictConfig.model_validate(wanted["config"])
+    reports: list[PredictionSummary] = []
     try:
         predict_files(
-            config, model(), lambda: classifier, run_id=wanted.get("run_id", "process"), folder=home.predictions
+            config,
+            model(),
+            lambda: classifier,
+            run_id=wanted.get("run_id", "process"),
+            folder=home.predictions,
+            report=reports.append,
         )
     except StorageError as error:
         sys.exit(str(error))
+    finally:
+        print("summary", reports[-1].model_dump_json())
     # getrusage would include the parent's memory at the time of the fork.
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     print("peak KiB", status.split("VmHWM:")[1].split()[0])
 
 
-def predict(
-    home: Home, source: Path, output: Path, *, classifier: Any = None, version: int = 3, **settings: Any
-) -> tuple[PredictedFile, ...]:
+def run(
+    home: Home,
+    source: Path,
+    output: Path,
+    *,
+    classifier: Any = None,
+    version: int = 3,
+    report: Callable[[PredictionSummary], None] = lambda summary: None,
+    **settings: Any,
+) -> PredictionSummary:
+    """Predicts with a `WordClassifier`, and returns what became of each file."""
     answering: Any = classifier or WordClassifier()
     return predict_files(
         PredictConfig(input=source, output=output, **settings),
@@ -121,15 +138,41 @@ def predict(
         lambda: answering,
         run_id="run-1",
         folder=home.predictions,
+        report=report,
     )
+
+
+def predict(home: Home, source: Path, output: Path, **settings: Any) -> tuple[PredictedFile, ...]:
+    """Predicts as `run` does; no file may be refused."""
+    summary = run(home, source, output, **settings)
+    assert (summary.refused, summary.postponed, summary.waiting) == ((), (), 0)
+    return summary.files
 
 
 def start(home: Home, source: Path, output: Path, log: Path, **wanted: Any) -> subprocess.CompletedProcess[str]:
     config = {"input": str(source), "output": str(output), "rows_per_shard": 100, **wanted.pop("config", {})}
     request = {"config": config, "home": str(home.root), "log": str(log), **wanted}
     return subprocess.run(
-        [sys.executable, SCRIPT, json.dumps(request)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, SCRIPT, json.dumps(request)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=_obey_permissions,
     )
+
+
+def last_report(done: subprocess.CompletedProcess[str]) -> PredictionSummary:
+    """Returns what a process started by `start` reported last."""
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("summary ")]
+    return PredictionSummary.model_validate_json(line.removeprefix("summary "))
+
+
+def _obey_permissions() -> None:
+    """Lets permissions hold for root, too, after the next exec."""
+    drop_from_bounding_set, override, read_search = 24, 1, 2
+    for capability in (override, read_search):
+        ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
 
 
 def not_loaded() -> Any:

@@ -41,7 +41,8 @@ def checked(fetched, path, home):
 
 def predicted(fetched, path, home):
     config = PredictConfig(input=path, output=home.root / "out.csv")
-    predict_files(config, ChosenModel("m", 1, "", "", "m-1"), Classifier, run_id="r", folder=home.predictions)
+    model = ChosenModel("m", 1, "", "", "m-1")
+    predict_files(config, model, Classifier, run_id="r", folder=home.predictions, report=lambda summary: None)
 
 def done_before(fetched, path, home):
     predicted(fetched, path, home)

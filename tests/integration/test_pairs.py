@@ -302,13 +302,15 @@ def test_a_batch_prediction_of_pairs(place: Any, registered: Any, predicted: Any
         probabilities=True,
         mixed_precision="no",
     )
-    summary = predict_batch(config, home=place.home, run_id="run")
+    summary = predict_batch(config, home=place.home, run_id="run", report=lambda _: None)
     assert (summary.files[0].rows_predicted, summary.files[0].rows_quarantined) == (len(rows.texts), 1)
     table = pq.read_table(tmp_path / "out.parquet")
     for index, label in enumerate(place.prepared.labels):
         np.testing.assert_allclose(table[f"probability_{label}"].to_numpy(), predicted[:, index], atol=1e-6)
     with pytest.raises(DataError, match="text_pair_column 'text_pair'"):
-        predict_batch(config.model_copy(update={"text_pair_column": None}), home=place.home, run_id="run")
+        predict_batch(
+            config.model_copy(update={"text_pair_column": None}), home=place.home, run_id="run", report=lambda _: None
+        )
 
 
 def test_a_champion_of_pairs_is_measured_on_new_pairs_but_not_on_single_texts(

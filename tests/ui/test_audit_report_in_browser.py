@@ -9,12 +9,11 @@ import findings_support as support
 import pytest
 
 from textclf.audit.report.html import write_html
-from textclf.audit.report.wording import Language
+from textclf.language import LANGUAGES, Language, speaking
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
 # Every character that the font lacks is drawn as the same box.
 PICTURES = """async texts => {
     await document.fonts.ready;
@@ -35,7 +34,8 @@ PICTURES = """async texts => {
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_report_can_be_read(browser: Browser, tmp_path: Path, language: Language, width: int, scheme: Any) -> None:
     report = tmp_path / "report.html"
-    write_html(support.bad_findings(), report, language=language)
+    with speaking(language):
+        write_html(support.bad_findings(), report)
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     problems: list[str] = []
     requests: list[str] = []
@@ -58,7 +58,8 @@ def test_the_report_can_be_read(browser: Browser, tmp_path: Path, language: Lang
 
 def test_chinese_that_was_drawn_before_the_font_was_ready_leaves_no_boxes(browser: Browser, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
-    write_html(support.bad_findings(), report, language="zh")
+    with speaking("zh"):
+        write_html(support.bad_findings(), report)
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto(report.as_uri())
     page.evaluate("document.fonts.ready.then(() => true)")
@@ -70,7 +71,8 @@ def test_chinese_that_was_drawn_before_the_font_was_ready_leaves_no_boxes(browse
 
 def test_a_verdict_leads_to_its_section_in_a_sandboxed_frame(browser: Browser, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
-    write_html(support.bad_findings(), report, language="en")
+    with speaking("en"):
+        write_html(support.bad_findings(), report)
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_content('<iframe sandbox="allow-scripts" style="width:1200px;height:800px;border:0"></iframe>')
     # As MLflow shows an HTML artifact.

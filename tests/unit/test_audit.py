@@ -13,6 +13,7 @@ from audit_support import audit_folder, reviews, write_split
 from textclf.audit.findings import Findings
 from textclf.config import TrainConfig
 from textclf.errors import DataError
+from textclf.language import speaking
 from textclf.records import PreparedData
 
 KEEP = {"audit": {"leaks": "keep", "conflicts": "keep"}}
@@ -269,8 +270,10 @@ def test_an_audit_is_reused(folder: Path, home: Path) -> None:
     again, _ = audit_folder(folder, home)
     assert not first.cached
     assert again == first.model_copy(update={"cached": True})
-    other, _ = audit_folder(folder, home, audit={"report_language": "zh"})
-    assert other.folder != first.folder
+    with speaking("zh"):
+        other, _ = audit_folder(folder, home)
+    assert other.folder != first.folder, "the report is in another language"
+    assert (other.digest, other.version) == (first.digest, first.version), "the rows are the same"
 
 
 def test_order_format_and_layout_do_not_change_the_version(folder: Path, home: Path, tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 import findings_support as support
@@ -16,11 +16,10 @@ import pytest
 from textclf.audit.report.html import write_html
 from textclf.audit.report.summary import console_summary, markdown_summary
 from textclf.audit.report.verdict import verdicts
-from textclf.audit.report.wording import TEXTS, Language, Words
 from textclf.errors import StorageError
+from textclf.language import LANGUAGES, Language, speaking
 from textclf.tables import display_width
 
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["'](?!#|data:)|@import|url\((?!data:)|<iframe|<object""", re.IGNORECASE)
 
 
@@ -60,26 +59,9 @@ def read(page: str) -> Reader:
 
 
 def page_of(findings: Any, folder: Path, language: Language = "en") -> str:
-    write_html(findings, folder / "report.html", language=language)
+    with speaking(language):
+        write_html(findings, folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
-
-
-class TestWording:
-    def test_both_languages_say_the_same_things_with_the_same_values(self) -> None:
-        assert TEXTS["en"].keys() == TEXTS["zh"].keys()
-        for key, english in TEXTS["en"].items():
-            fields = [
-                {name for _, name, _, _ in Formatter().parse(text) if name is not None}
-                for text in (english, TEXTS["zh"][key])
-            ]
-            assert fields[0] == fields[1], key
-
-    def test_chinese_leaves_no_english_plural_marks(self) -> None:
-        assert not [text for text in TEXTS["zh"].values() if "[" in text]
-
-    @pytest.mark.parametrize(("count", "words"), [(1, "1 label has"), (2, "2 labels have")])
-    def test_english_agrees_in_number(self, count: int, words: str) -> None:
-        assert Words("en")("few", count=count, least=10).startswith(words)
 
 
 class TestVerdicts:
@@ -89,7 +71,7 @@ class TestVerdicts:
     def test_leaks_into_test_come_first_with_their_counts(self) -> None:
         first = verdicts(support.bad_findings())[0]
         assert (first.severity, first.section) == ("serious", "leaks")
-        sentence = first.sentence(Words("en"))
+        sentence = first.sentence
         assert sentence.startswith("331 of 1,200 test rows (27.6%) also appear in train")
         assert sentence.endswith("`test_leakfree/…` is measured on the 812 leak-free rows.")
 
@@ -101,21 +83,26 @@ class TestVerdicts:
     @pytest.mark.parametrize("choice", ["drop", "drop_near"])
     def test_leaks_that_the_policy_removed_are_no_alarm(self, choice: str) -> None:
         found = verdicts(support.bad_findings(**support.leak_policy(choice, 600)))
-        leaks = [verdict for verdict in found if verdict.keys[0] == "leak"]
+        leaks = [verdict for verdict in found if verdict.kind == "leak"]
         assert [verdict.severity for verdict in leaks] == ["handled", "handled"]
-        assert "inflated" not in " ".join(verdict.sentence(Words("en")) for verdict in found)
-        near = {verdict.severity for verdict in found if verdict.keys[0] == "near_leak"}
+        assert "inflated" not in " ".join(verdict.sentence for verdict in found)
+        near = {verdict.severity for verdict in found if verdict.kind == "near_leak"}
         assert near == ({"handled"} if choice == "drop_near" else {"warning"})
 
     @pytest.mark.parametrize(("long", "warned"), [(90.0, False), (91.0, True)])
     def test_a_label_of_much_longer_texts_is_named(self, long: float, warned: bool) -> None:
         clean = support.clean_findings()
         labels = clean.labels.model_copy(update={"median_characters": {"负面": long, "正面": 60.0}})
-        found = [verdict.sentence(Words("en")) for verdict in verdicts(clean.model_copy(update={"labels": labels}))]
+        found = [verdict.sentence for verdict in verdicts(clean.model_copy(update={"labels": labels}))]
         assert ["负面" in sentence for sentence in found] == [True] * warned
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.fixture(params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> Iterator[Language]:
+    with speaking(request.param):
+        yield request.param
+
+
 class TestPage:
     def test_it_is_one_well_formed_page_that_loads_nothing(self, tmp_path: Path, language: Language) -> None:
         page = page_of(support.bad_findings(), tmp_path, language)
@@ -193,41 +180,40 @@ class TestPageInParticular:
     def test_a_place_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("", encoding="utf-8")
         with pytest.raises(StorageError, match="report"):
-            write_html(support.clean_findings(), tmp_path / "file" / "report.html", language="en")
+            write_html(support.clean_findings(), tmp_path / "file" / "report.html")
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.usefixtures("language")
 class TestConsole:
-    def test_it_fits_on_a_screen_and_ends_with_the_report(self, language: Language) -> None:
-        lines = console_summary(
-            support.bad_findings(), language=language, report=Path("audit/report.html")
-        ).splitlines()
+    def test_it_fits_on_a_screen_and_ends_with_the_report(self) -> None:
+        lines = console_summary(support.bad_findings(), report=Path("audit/report.html")).splitlines()
         assert len(lines) <= 40
         assert lines[-1].endswith("audit/report.html")
         assert "331" in lines[2]
 
-    def test_the_columns_line_up(self, language: Language) -> None:
-        text = console_summary(support.bad_findings(), language=language, report=None)
+    def test_the_columns_line_up(self) -> None:
+        text = console_summary(support.bad_findings(), report=None)
         table = text.split("\n\n")[2].splitlines()
         assert len({display_width(line) for line in table}) == 1
 
-    def test_no_control_character_reaches_the_terminal(self, language: Language) -> None:
-        text = console_summary(support.clean_findings(name="a\x1b[31mb\nc"), language=language, report=None)
+    def test_no_control_character_reaches_the_terminal(self) -> None:
+        text = console_summary(support.clean_findings(name="a\x1b[31mb\nc"), report=None)
         assert "\x1b" not in text and "b c" in text.splitlines()[0]
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
 class TestMarkdown:
     def test_it_has_the_verdicts_and_the_counts(self, language: Language) -> None:
         findings = support.bad_findings()
-        text = markdown_summary(findings, language=language)
+        text = markdown_summary(findings)
         assert text.count("\n- **") == len(verdicts(findings))
+        assert ("严重" in text) == (language == "zh")
         for figure in ("8,358", "1,190", "6,100 (63.5%)", "454"):
             assert f"| {figure} |" in text
 
     def test_hostile_names_are_neither_html_nor_markdown(self, language: Language) -> None:
-        text = markdown_summary(support.bad_findings(), language=language)
+        text = markdown_summary(support.bad_findings())
         assert "<" not in text and "](javascript" not in text
 
     def test_clean_data_get_an_all_clear(self, language: Language) -> None:
-        assert TEXTS[language]["all_clear"] in markdown_summary(support.clean_findings(), language=language)
+        words = {"en": "Nothing to worry about", "zh": "一切正常"}[language]
+        assert words in markdown_summary(support.clean_findings())

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
 import textclf
 from textclf.audit.damage import looks_damaged
@@ -43,7 +42,9 @@ from textclf.data.quarantine import Quarantine
 from textclf.data.splits import content_digest
 from textclf.data.versions import version_of
 from textclf.errors import StorageError
+from textclf.language import _, current_language
 from textclf.model.tokens import load_tokenizer
+from textclf.progress import progress_bar
 from textclf.records import FetchedModel, PreparedData, Quarantined
 from textclf.store import building, digest_of, find, publish, write_text
 
@@ -81,10 +82,9 @@ def audit(
         ModelError: The model's tokenizer cannot be loaded.
         StorageError: A file could not be read or written; no partial result remains.
     """
-    policy = settings.model_dump(mode="json", exclude={"report_language"})
-    digest = digest_of(textclf.__version__, AUDIT_VERSION, prepared.digest, policy)
+    digest = digest_of(textclf.__version__, AUDIT_VERSION, prepared.digest, settings.model_dump(mode="json"))
     # The rows depend on less than the report: another language must not cause new tokenisation.
-    page = [prepared.name, prepared.origin, settings.report_language, max_length]
+    page = [prepared.name, prepared.origin, current_language(), max_length]
     target = folder / digest_of(digest, page, model.digest if model else None)
     if record := find(target, PreparedData):
         logger.info("Reusing the audit of the same data with the same settings: %s", target / REPORT_FILE)
@@ -98,7 +98,7 @@ def audit(
         record = _write_rows(prepared, splits, outcome, draft).model_copy(update={"digest": digest, "folder": target})
         findings = _findings(prepared, record, splits, near, outcome, model, settings, max_length, started)
         write_text(draft / FINDINGS_FILE, findings.model_dump_json(indent=1))
-        write_html(findings, draft / REPORT_FILE, language=settings.report_language)
+        write_html(findings, draft / REPORT_FILE)
         record = publish(draft, target, record)
     logger.info(
         "Audited %s rows in %.1f s, data version %s; removed from training: %s. Report: %s",
@@ -191,7 +191,7 @@ def _look_through(
     for split, rows in splits.items():
         kinds: Counter[str] = Counter()
         damaged[split] = 0
-        texts = tqdm(rows.texts, desc=f"looking through {split}", unit=" rows", disable=None, delay=2)
+        texts = progress_bar(rows.texts, desc=_("looking through {split}").format(split=split), unit=" rows", delay=2)
         for index, text in enumerate(texts):
             whole = text if rows.pairs is None else f"{text}\n{rows.pairs[index]}"
             for kind in personal_data_kinds(whole):

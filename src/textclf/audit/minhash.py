@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
+
+from textclf.language import _
+from textclf.progress import progress_bar
 
 # A chunk of 32-bit hashes that stays in a core's cache during all permutations.
 _CHUNK_CHARACTERS = 2**17
@@ -87,7 +89,7 @@ def sign(texts: Sequence[str], ngram_size: int, bands: Bands) -> Signatures:
     places = np.empty((len(texts), permutations), dtype=np.uint8)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     parts = list(chunks(lengths + ngram_size, _CHUNK_CHARACTERS))
-    for part in tqdm(parts, desc="signing texts", unit=" parts", disable=None, delay=2, leave=False):
+    for part in progress_bar(parts, desc=_("signing texts"), unit=" parts", delay=2, leave=False):
         hashes, counts = hash_ngrams(texts[part], ngram_size)
         folded = (hashes >> np.uint64(32)).astype(np.uint32)
         starts = np.cumsum(counts) - counts

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from textclf.audit.minhash import Signatures, choose_bands, chunks, hash_ngrams, sign
+from textclf.language import _
+from textclf.progress import progress_bar
 
 # In larger buckets (a template filled in thousands of ways), not all pairs are compared.
 _WHOLE_BUCKET = 32
@@ -57,7 +58,7 @@ def find_near_duplicates(texts: Sequence[str], *, threshold: float, ngram_size: 
     compared = np.empty(0, dtype=np.uint64)
     similarity = np.empty(0)
     complete = True
-    for band in tqdm(range(bands.count), desc="comparing texts", unit=" bands", disable=None, delay=2, leave=False):
+    for band in progress_bar(range(bands.count), desc=_("comparing texts"), unit=" bands", delay=2, leave=False):
         pairs, whole = _bucket_pairs(signatures.band_keys, band, links)
         complete = complete and whole
         pairs = np.setdiff1d(pairs, compared, assume_unique=True)

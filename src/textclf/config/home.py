@@ -6,6 +6,7 @@ Everything else is configuration. Only this module reads the environment.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +15,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from textclf.errors import ConfigError
+from textclf.language import LANGUAGES, Language, use_language
 
 # The configurations next to the flows in a checkout.
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -35,8 +37,27 @@ class Environment(BaseSettings):
     textclf_trusted_endpoints: str | None = Field(
         default=None, description="Further hubs and mirrors that may receive the tokens, separated by commas."
     )
+    textclf_alerts: SecretStr | None = Field(
+        default=None, description="Who is told when a scheduled run fails: addresses of Apprise, separated by spaces."
+    )
     prefect_api_url: str | None = Field(default=None, description="The Prefect server; by default, a temporary one.")
     prefect_ui_url: str | None = Field(default=None, description="Where people open the Prefect UI, for links.")
+    textclf_language: str | None = Field(default=None, description="Language of what people read: `en` or `zh`.")
+
+    @property
+    def language(self) -> Language:
+        """The language of everything that no configuration decides; English by default.
+
+        Raises:
+            ConfigError: TEXTCLF_LANGUAGE names none of the languages.
+        """
+        for language in LANGUAGES:
+            if language == (self.textclf_language or "en"):
+                return language
+        raise ConfigError(
+            f"TEXTCLF_LANGUAGE is {self.textclf_language!r}, which is not a language of textclf. Set it to "
+            f"{' or '.join(LANGUAGES)}, or remove it for English."
+        )
 
 
 @dataclass(frozen=True)
@@ -99,9 +120,33 @@ class Home:
         return self.root / "mlruns"
 
     @property
+    def logs(self) -> Path:
+        """What the programs that `textclf up` started have printed."""
+        return self.root / "logs"
+
+    @property
+    def runs(self) -> Path:
+        """Which flow runs are executed, one record and lock per run."""
+        return self.root / "runs"
+
+    @property
     def predictions(self) -> Path:
         """The state of batch predictions: finished shards, and the record of finished files."""
         return self.root / "predictions"
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """Returns this process's environment with changes, for a program that it starts."""
+    return {**os.environ, **changes}
+
+
+def choose_language(configured: Language | None = None) -> None:
+    """Chooses the language of the current context: the configured one, else TEXTCLF_LANGUAGE, else English.
+
+    Raises:
+        ConfigError: TEXTCLF_LANGUAGE is needed, and names none of the languages.
+    """
+    use_language(configured or Environment().language)
 
 
 def without_credentials(uri: str) -> str:

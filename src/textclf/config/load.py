@@ -6,20 +6,22 @@ import argparse
 import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast, get_args
+from typing import Any, NoReturn, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
-from textclf.config.sources import HubDataSource, LocalDataSource, StrictModel
+from textclf.config.parser import Parser, add_flag, add_section
+from textclf.config.sources import DataSource, StrictModel
 from textclf.errors import ConfigError, first_lines, redacted
+from textclf.language import _
 
 Config = TypeVar("Config", bound=StrictModel)
 Value = TypeVar("Value")
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"The command line cannot be used: {message}.\n{_HELP_HINT}")
 
@@ -74,20 +76,25 @@ def parse_command(
     parser = _Parser(
         prog=program,
         description=description,
-        epilog=f"{_source_help(model)}examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_source_help(model) + _("examples:") + f"\n{examples}",
         allow_abbrev=False,
     )
     if add_arguments:
         add_arguments(parser)
-    default = default_file.name if default_file else "none, every field has its default"
+    default = default_file.name if default_file else _("none, every field has its default")
     parser.add_argument(
-        "--config", type=Path, default=default_file, metavar="FILE", help=f"YAML file (default: {default})"
+        "--config",
+        type=Path,
+        default=default_file,
+        metavar="FILE",
+        help=_("YAML file (default: {default})").format(default=default),
     )
-    parser.add_argument("--debug", action="store_true", help="Show a traceback when something fails.")
+    parser.add_argument("--debug", action="store_true", help=_("Show a traceback when something fails."))
     flags: CliSettingsSource[Any] = CliSettingsSource(
         _settings_class(model),
         root_parser=parser,
+        add_argument_method=add_flag,
+        add_argument_group_method=add_section,
         cli_parse_args=False,
         cli_avoid_json=True,
         cli_implicit_flags=True,
@@ -228,12 +235,11 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    tags = {"huggingface", "modelscope", "local", "sample"}
     path = ""
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in tags:
+        else:
             path += f".{part}" if path else part
     return path
 
@@ -255,9 +261,7 @@ def _suggestion(found: str, known: list[str]) -> str:
 def _source_help(model: type[BaseModel]) -> str:
     if "data" not in model.model_fields:
         return ""
-    fields = {**HubDataSource.model_fields, **LocalDataSource.model_fields}
-    fields["provider"] = HubDataSource.model_fields["provider"]
-    providers = ", ".join([*get_args(fields["provider"].annotation), "local", "sample (data only)"])
-    lines = [f"a source in data.sources or model.sources (providers: {providers}):"]
-    lines += [f"  {name:<10} {field.description}" for name, field in fields.items()]
+    lines = [_("a source in data.sources or model.sources (`sample` and `files` only in data.sources):")]
+    fields = DataSource.model_fields.items()
+    lines += [f"  {name:<10} {_(field.description)}" for name, field in fields if field.description]
     return "\n".join(lines) + "\n\n"

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from textclf.config.schema import EncodingConfig, ModelConfig, TrainingConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows
 from textclf.errors import DataError
+from textclf.language import _
+from textclf.progress import progress_bar
 from textclf.records import FetchedModel, PreparedData
 from textclf.store import digest_of, temporary_folder
 
@@ -141,7 +142,7 @@ def folds(rows: SplitRows, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArr
             f"labels whose label another text shares, expected at least {2 * FOLDS}, "
             "two of each of two labels.\nAdd rows."
         )
-    for number in tqdm(range(FOLDS), desc="looking for wrong labels", unit=" folds", disable=None, delay=2):
+    for number in progress_bar(range(FOLDS), desc=_("looking for wrong labels"), unit=" folds", delay=2):
         yield others[number], np.flatnonzero(fold == number)
 
 

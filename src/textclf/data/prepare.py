@@ -26,6 +26,7 @@ from textclf.data.rows import RowReader
 from textclf.data.splits import Rows, content_digest, cut, fingerprint, leak_free, text_digest
 from textclf.data.versions import lineage_of, version_of
 from textclf.errors import ConfigError, DataError
+from textclf.language import speaking
 from textclf.records import FetchedData, PreparedData
 from textclf.store import building, digest_of, find, publish
 
@@ -160,11 +161,13 @@ def _broken(
             "header line."
         )
     kinds = quarantine.kinds([split])
+    with speaking("en"):
+        described = describe_kinds(kinds)
     hints = [hint for kind, hint in _hints(data, contract).items() if any(kind == found.reason for found in kinds)]
     return _TooManyBrokenError(
         f"The split {split} breaks the contract of the data: {broken:,} of {kept + broken:,} rows "
         f"({broken / (kept + broken):.1%}) cannot be used; at most {data.contract.max_quarantined_share:.1%} are "
-        f"allowed (data.contract.max_quarantined_share).\n{describe_kinds(kinds)}\n"
+        f"allowed (data.contract.max_quarantined_share).\n{described}\n"
         + "".join(f"{hint}\n" for hint in hints)
         + "Correct the rows, or raise data.contract.max_quarantined_share to train without them. `textclf data check` "
         "with the same --config checks all splits."

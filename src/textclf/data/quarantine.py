@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import TextIO
 
 from textclf.config.sources import Split
 from textclf.data.personal_data import hide_personal_data
+from textclf.language import _
 from textclf.records import Quarantined
 from textclf.tables import shorten
 
 _EXAMPLES_OF_A_KIND = 10
 _EXAMPLE_COLUMNS = 100
 _VALUE_COLUMNS = 40
+# As `Quarantine.add` formats an example.
+_PLACE = re.compile(r"(?P<source>.*?), row (?P<row>[0-9,]+): (?P<shown>.*)", re.DOTALL)
 
 
 class Quarantine:
@@ -60,13 +64,48 @@ class Quarantine:
 
 
 def describe_kinds(kinds: Iterable[Quarantined]) -> str:
-    """Lists kinds of broken rows and their examples, one per line."""
+    """Lists kinds of broken rows and their examples, one per line, in the current language."""
     lines = []
     for kind in kinds:
-        lines += [f"{kind.rows:,} {kind.reason}:", *(f"  - {example}" for example in kind.examples)]
-        if kind.rows > len(kind.examples):
-            lines.append(f"  - and {kind.rows - len(kind.examples):,} more")
+        lines.append(_("{count:,} {reason}:").format(count=kind.rows, reason=reason_name(kind.reason)))
+        lines += [f"  - {example_line(example)}" for example in kind.examples]
+        if rest := kind.rows - len(kind.examples):
+            lines.append("  - " + _("and {count:,} more").format(count=rest))
     return "\n".join(lines)
+
+
+def reason_name(reason: str) -> str:
+    """Names a kind of broken rows in the current language; a kind that another version added stays English."""
+    names = {
+        "missing text": _("missing text"),
+        "empty text": _("empty text"),
+        "empty after cleaning": _("empty after cleaning"),
+        "shorter than data.contract.min_characters": _("shorter than data.contract.min_characters"),
+        "longer than cleaning.max_characters": _("longer than cleaning.max_characters"),
+        "unlabelled": _("unlabelled"),
+        "unknown label": _("unknown label"),
+        "not a label": _("not a label"),
+        "no id": _("no id"),
+        "repeated id": _("repeated id"),
+        "not a date": _("not a date"),
+        "blank line": _("blank line"),
+        "blank row": _("blank row"),
+        "wrong number of fields": _("wrong number of fields"),
+        "NUL byte": _("NUL byte"),
+        "second text": _("second text"),
+    }
+    kind, _bracket, detail = reason.removesuffix(")").partition(" (")
+    if detail:
+        return _("{reason} ({detail})").format(reason=reason_name(kind), detail=names.get(detail, detail))
+    if (format_name := reason.removeprefix("not valid ")) != reason:
+        return _("not valid {format}").format(format=format_name)
+    return names.get(reason, reason)
+
+
+def example_line(example: str) -> str:
+    """Writes an example of `Quarantined` in the current language, if it has the expected form."""
+    place = _PLACE.fullmatch(example)
+    return _("{source}, row {row}: {shown}").format(**place.groupdict()) if place else example
 
 
 def _shown(content: object) -> str:

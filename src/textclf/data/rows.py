@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 
-from tqdm import tqdm
-
 from textclf.config.sources import Split
 from textclf.data.contract import Contract, ContractRow
 from textclf.data.quarantine import Quarantine
 from textclf.data.repeated_ids import RepeatedIds
+from textclf.language import _
+from textclf.progress import progress_bar
 from textclf.reading.data_file import DataFile
 
 _NUMBER_BITS = 40
@@ -43,7 +43,7 @@ class RowReader:
             StorageError: A file or the ids could not be read.
             OSError: The quarantine cannot be written.
         """
-        with tqdm(desc=f"reading {split}", unit=" rows", disable=None, delay=2) as progress:
+        with progress_bar(desc=_("reading {split}").format(split=split), unit=" rows", delay=2) as progress:
             for source in sources:
                 begin = self._sources.index(source) << _NUMBER_BITS
                 for batch in self._files[source].batches(columns=self._contract.columns):

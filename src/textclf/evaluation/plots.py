@@ -23,6 +23,7 @@ from textclf.errors import DataError
 from textclf.evaluation.fonts import Typeface, typeface_for
 from textclf.heads.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
 from textclf.heads.single_label import SingleLabel
+from textclf.language import _, ngettext
 from textclf.store import write_output
 from textclf.tables import display_width, shorten
 
@@ -111,11 +112,13 @@ def confusion_matrix(
     axes.set_yticks([place - 0.5 for place in range(1, size)], minor=True)
     axes.grid(which="minor", color="#DDDDDD", linewidth=0.6)
     axes.tick_params(which="both", length=0)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true class (rows)")
-    axes.set_title(drawn.title("Confusion matrix"), linespacing=1.35)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.02, format=lambda share, _: f"{share:.0%}")
-    bar.set_label("share of the true class's rows")
+    axes.set_xlabel(_("predicted"))
+    axes.set_ylabel(_("true class (rows)"))
+    axes.set_title(drawn.title(_("Confusion matrix")), linespacing=1.35)
+    bar = figure.colorbar(
+        image, ax=axes, shrink=0.8, aspect=30, pad=0.02, format=lambda share, _position: f"{share:.0%}"
+    )
+    bar.set_label(_("share of the true class's rows"))
     return _with_font(figure, drawn.typeface)
 
 
@@ -131,23 +134,28 @@ def precision_recall(
     for index, name in zip(drawn.ids, drawn.names, strict=True):
         here = labels == index
         if not here.any():
-            curves.append(_Curve(f"{name}: no rows", [], [], 0))
+            curves.append(_Curve(_("{name}: no rows").format(name=name), [], [], 0))
             continue
-        precision, recall, _ = precision_recall_curve(here, probabilities[:, index])
+        precision, recall, _thresholds = precision_recall_curve(here, probabilities[:, index])
         score = average_precision_score(here, probabilities[:, index])
-        curves.append(_Curve(f"{name}: AP {score:.3f}", recall, precision, int(here.sum())))
-    title = "Precision and recall"
+        caption = _("{name}: AP {score:.3f}").format(name=name, score=score)
+        curves.append(_Curve(caption, recall, precision, int(here.sum())))
     if len(curves) <= _CLASSES_IN_ONE_AXES:
         figure = _figure(6.4, 5.2)
         fields = [figure.add_subplot()]
         for curve, colour, style in zip(curves, _COLOURS, _LINE_STYLES, strict=False):
-            caption = f"{curve.caption} ({curve.rows:,} rows)" if curve.rows else curve.caption
+            rows = _("{caption} ({rows})").format(caption=curve.caption, rows=_rows(curve.rows))
             fields[0].plot(
-                curve.recall, curve.precision, color=colour, linestyle=style, drawstyle="steps-post", label=caption
+                curve.recall,
+                curve.precision,
+                color=colour,
+                linestyle=style,
+                drawstyle="steps-post",
+                label=rows if curve.rows else curve.caption,
             )
         figure.legend(loc="outside lower center", ncols=2 if len(curves) > 3 else 1)
-        fields[0].set_title(drawn.title(title), linespacing=1.35)
-        fields[0].set(xlabel="recall", ylabel="precision")
+        fields[0].set_title(drawn.title(_("Precision and recall")), linespacing=1.35)
+        fields[0].set(xlabel=_("recall"), ylabel=_("precision"))
     else:
         columns = math.ceil(math.sqrt(len(curves) * 1.3))
         lines = math.ceil(len(curves) / columns)
@@ -160,15 +168,15 @@ def precision_recall(
             for other in curves:
                 axes.plot(other.recall, other.precision, color="#DDDDDD", linewidth=0.6, drawstyle="steps-post")
             axes.plot(curve.recall, curve.precision, color=_COLOURS[0], linewidth=1.8, drawstyle="steps-post")
-            caption = f"{curve.caption}\n{curve.rows:,} rows" if curve.rows else curve.caption
+            caption = f"{curve.caption}\n{_rows(curve.rows)}" if curve.rows else curve.caption
             axes.set_title(caption, fontsize=8.5, linespacing=1.3)
         # The last field of each column carries the numbers, even above a gap in the last row.
         for axes in fields[-columns:]:
             axes.tick_params(labelbottom=True)
-        title += ", each class against the rest (grey: the other classes)"
+        title = _("Precision and recall, each class against the rest (grey: the other classes)")
         figure.suptitle(drawn.title(title), linespacing=1.35)
-        figure.supxlabel("recall")
-        figure.supylabel("precision")
+        figure.supxlabel(_("recall"))
+        figure.supylabel(_("precision"))
     for axes in fields:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
         axes.grid(color="#EEEEEE")
@@ -187,7 +195,9 @@ def reliability(
 
     figure = _figure(5.6, 6.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    upper.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="score = share of correct predictions")
+    upper.plot(
+        [0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label=_("score = share of correct predictions")
+    )
     upper.bar(
         lefts,
         accuracies,
@@ -195,17 +205,15 @@ def reliability(
         align="edge",
         color="#B3D4E8",
         edgecolor="white",
-        label="share of correct predictions per bin",
+        label=_("share of correct predictions per bin"),
     )
-    upper.plot(scores, accuracies, "o", color=_COLOURS[0], markersize=5, label="the same, at the bin's mean score")
-    upper.set(ylabel="share of correct predictions", xlim=(0, 1), ylim=(0, 1.03))
+    upper.plot(scores, accuracies, "o", color=_COLOURS[0], markersize=5, label=_("the same, at the bin's mean score"))
+    upper.set(ylabel=_("share of correct predictions"), xlim=(0, 1), ylim=(0, 1.03))
     upper.legend(loc="upper left", fontsize=8.5)
-    upper.set_title(
-        drawn.title(f"Reliability: ECE {expected_calibration_error(labels, exact):.3f}", classes=False),
-        linespacing=1.35,
-    )
+    title = _("Reliability: ECE {error:.3f}").format(error=expected_calibration_error(labels, exact))
+    upper.set_title(drawn.title(title, classes=False), linespacing=1.35)
     lower.bar(lefts, counts, width=width, align="edge", color=_GREY, edgecolor="white")
-    lower.set(xlabel="score of the predicted class", ylabel="rows")
+    lower.set(xlabel=_("score of the predicted class"), ylabel=_("rows"))
     lower.yaxis.get_major_locator().set_params(integer=True)
     for axes in (upper, lower):
         axes.grid(color="#EEEEEE")
@@ -232,7 +240,7 @@ def f1_comparison(
     drawn = _Drawn.of(np.repeat(np.arange(len(keys)), support), label_names, subject, extra="".join(metrics_by_model))
     height = 0.8 / models
     captions = [f"{name}  ({support[index]:,})" for index, name in zip(drawn.ids, drawn.names, strict=True)]
-    lines = ["macro mean", *captions]
+    lines = [_("macro mean"), *captions]
     figure = _figure(7.2, max(len(lines) * (0.16 * models + 0.14) + 1.5, 3.2))
     axes = figure.add_subplot()
     for place, (model, metrics) in enumerate(metrics_by_model.items()):
@@ -249,11 +257,11 @@ def f1_comparison(
         axes.bar_label(bars, [f"{value:.3f}" for _, value in known], padding=2, fontsize=7)
     axes.set_yticks(range(len(lines)), lines)
     axes.axhline(0.5, color=_GREY, linewidth=0.8)
-    axes.set(xlabel="F1", ylabel="class (rows)", xlim=(0, 1.08), ylim=(len(lines) - 0.5, -0.5))
+    axes.set(xlabel="F1", ylabel=_("class (rows)"), xlim=(0, 1.08), ylim=(len(lines) - 0.5, -0.5))
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.grid(axis="x", color="#EEEEEE")
     axes.set_axisbelow(True)
-    axes.set_title(drawn.title("F1 by class"), linespacing=1.35)
+    axes.set_title(drawn.title(_("F1 by class")), linespacing=1.35)
     figure.legend(loc="outside lower center", ncols=min(models, 3))
     return _with_font(figure, drawn.typeface)
 
@@ -290,11 +298,20 @@ class _Drawn:
         return cls(ids, names, typeface, subject, len(labels), len(label_names))
 
     def title(self, what: str, *, classes: bool = True) -> str:
-        rows = f"{self.rows:,} row" if self.rows == 1 else f"{self.rows:,} rows"
-        second = f"{self.typeface.drawable(self.subject)}, {rows}"
+        second = _("{subject}, {rows}")
         if classes and self.classes > len(self.ids):
-            second += f", the {len(self.ids)} of {self.classes} classes with the most rows"
-        return f"{what}\n{second}"
+            second = _("{subject}, {rows}, the {shown} of {count} classes with the most rows")
+        described = second.format(
+            subject=self.typeface.drawable(self.subject),
+            rows=_rows(self.rows),
+            shown=len(self.ids),
+            count=self.classes,
+        )
+        return f"{what}\n{described}"
+
+
+def _rows(count: int) -> str:
+    return ngettext("{count:,} row", "{count:,} rows", count).format(count=count)
 
 
 def _percent(share: float) -> str:

@@ -13,33 +13,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from textclf.config.sources import split_name
 from textclf.errors import DataError
+from textclf.evaluation.baselines import MAJORITY, TFIDF
 from textclf.evaluation.plots import write_plots
 from textclf.heads.metrics import check_predictions, metric_labels
 from textclf.heads.single_label import SingleLabel
+from textclf.language import _, ngettext
 from textclf.store import write_output
 from textclf.tables import markdown_table, spreadsheet_safe
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLIT_HEADINGS = {
-    "test": "Test",
-    "test_leakfree": "Test texts that are in no other split",
-    "validation": "Validation",
-}
 SUMMARY_FILE = "summary.md"
+FINE_TUNED = "fine-tuned"
+"""The evaluated model, among the models of a report."""
 UNTRAINED = "before fine-tuning"
-SUMMARY_METRICS = {
-    "accuracy": "Accuracy",
-    "f1_macro": "F1 macro",
-    "f1_weighted": "F1 weighted",
-    "roc_auc_macro": "ROC-AUC",
-    "average_precision_macro": "Average precision",
-    "log_loss": "Log loss",
-    "calibration_error": "Calibration error",
-}
-"""The metrics of a summary, with their headings."""
+"""The same model before it was trained."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +54,40 @@ class Predictions:
     label_names: Sequence[str]
 
 
+def metric_headings() -> dict[str, str]:
+    """Returns the metrics of a summary, with their headings in the current language."""
+    return {
+        "accuracy": _("Accuracy"),
+        "f1_macro": _("F1 macro"),
+        "f1_weighted": _("F1 weighted"),
+        "roc_auc_macro": _("ROC-AUC"),
+        "average_precision_macro": _("Average precision"),
+        "log_loss": _("Log loss"),
+        "calibration_error": _("Calibration error"),
+    }
+
+
+def model_name(model: str) -> str:
+    """Names one of the models of a report in the current language."""
+    names = {
+        FINE_TUNED: _("fine-tuned"),
+        UNTRAINED: _("before fine-tuning"),
+        MAJORITY: _("majority"),
+        TFIDF: _("tfidf-logistic-regression"),
+    }
+    return names.get(model, model)
+
+
 def summary_table(metrics_by_model: Mapping[str, Mapping[str, float]]) -> str:
-    """Compares models by the metrics of `SUMMARY_METRICS` in a Markdown table, one line per model.
+    """Compares models by the metrics of `metric_headings` in a Markdown table, one line per model.
 
     A metric that a model lacks is shown as `–`; one that all models lack is left out.
     """
-    shown = [name for name in SUMMARY_METRICS if any(name in metrics for metrics in metrics_by_model.values())]
-    rows = [["Model", *(SUMMARY_METRICS[name] for name in shown)]]
+    headings = metric_headings()
+    shown = [name for name in headings if any(name in metrics for metrics in metrics_by_model.values())]
+    rows = [[_("Model"), *(headings[name] for name in shown)]]
     for model, metrics in metrics_by_model.items():
-        rows.append([model, *(f"{metrics[name]:.4f}" if name in metrics else "–" for name in shown)])
+        rows.append([model_name(model), *(f"{metrics[name]:.4f}" if name in metrics else "–" for name in shown)])
     return markdown_table(rows)
 
 
@@ -113,9 +129,9 @@ def write_report(
     }
     for name, content in contents.items():
         write_output(folder / name, content)
-    models = {model: split_metrics(found, "test") for model, found in metrics.items()}
+    models = {model_name(model): split_metrics(found, "test") for model, found in metrics.items()}
     arguments = (predictions.labels, predictions.probabilities, predictions.label_names)
-    plots = write_plots(folder, *arguments, subject="test", metrics_by_model=models)
+    plots = write_plots(folder, *arguments, subject=split_name("test"), metrics_by_model=models)
     return [*(folder / name for name in contents), *plots]
 
 
@@ -181,23 +197,37 @@ def _summary(
     errors: int,
 ) -> str:
     rows = len(predictions.labels)
-    parts = ["# Evaluation", f"{errors:,} of {rows:,} test rows are misclassified: see `errors.csv`."]
-    for split, heading in SPLIT_HEADINGS.items():
+    misclassified = ngettext(
+        "{count:,} of {total:,} test rows is misclassified: see `errors.csv`.",
+        "{count:,} of {total:,} test rows are misclassified: see `errors.csv`.",
+        errors,
+    ).format(count=errors, total=rows)
+    parts = [f"# {_('Evaluation')}", misclassified]
+    headings = {
+        "test": _("Test"),
+        "test_leakfree": _("Test texts that are in no other split"),
+        "validation": _("Validation"),
+    }
+    for split, heading in headings.items():
         models = models_of_split(metrics, split)
         if models:
             parts += [f"## {heading}", summary_table(models)]
     first = split_metrics(next(iter(metrics.values()), {}), "test")
-    classes = [["Class", "Rows", "Precision", "Recall", "F1"]]
+    classes = [[_("Class"), _("Rows"), _("Precision"), _("Recall"), "F1"]]
     for name, key in zip(predictions.label_names, metric_labels(predictions.label_names), strict=True):
         figures = [first.get(f"{metric}/{key}") for metric in ("precision", "recall", "f1")]
         support = int(first.get(f"support/{key}", 0))
         classes.append([name, f"{support:,}", *("–" if figure is None else f"{figure:.4f}" for figure in figures)])
-    parts += ["## Classes, test", markdown_table(classes)]
+    parts += [f"## {_('Classes, test')}", markdown_table(classes)]
     if examples:
-        table = [["When", "Text", "Label", "Score"]]
-        table += [[when, text, label, f"{score:.4f}"] for when, text, label, score in examples]
-        parts += ["## Examples", markdown_table(table, text_columns=3)]
+        table = [[_("When"), _("Text"), _("Label"), _("Score")]]
+        table += [[_when(when), text, label, f"{score:.4f}"] for when, text, label, score in examples]
+        parts += [f"## {_('Examples')}", markdown_table(table, text_columns=3)]
     return "\n\n".join(parts) + "\n"
+
+
+def _when(when: str) -> str:
+    return {"after fine-tuning": _("after fine-tuning"), UNTRAINED: _("before fine-tuning")}.get(when, when)
 
 
 def _parquet(predictions: Predictions) -> bytes:

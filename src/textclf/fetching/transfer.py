@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from textclf.errors import HubError, HubUnreachableError, IntegrityError
 from textclf.fetching.access import Access
 from textclf.fetching.patience import ANSWER_SECONDS, STALL_SECONDS, Patience, pause
+from textclf.progress import progress_bar
 from textclf.store import digest_of, writing
 
 if TYPE_CHECKING:
@@ -143,8 +144,6 @@ def _fill(file: RemoteFile, part: Path, session: requests.Session, access: Acces
 def _receive(
     file: RemoteFile, part: Path, start: int, session: requests.Session, access: Access, patience: Patience
 ) -> None:
-    from tqdm import tqdm
-
     with _answer(file, start, session, access, patience) as response:
         if start and response.status_code == 416:
             part.unlink()
@@ -157,8 +156,8 @@ def _receive(
         total = start + int(length) if length.isdigit() else file.size_bytes
         if start:
             logger.info("Resuming %s at %s bytes.", file.path, f"{start:,}")
-        bar = tqdm(
-            total=total, initial=start, unit="B", unit_scale=True, desc=Path(file.path).name, disable=None, leave=False
+        bar = progress_bar(
+            total=total, initial=start, unit="B", unit_scale=True, desc=Path(file.path).name, leave=False
         )
         arrived = start
         with bar, writing(part), part.open("r+b" if start else "wb") as sink:

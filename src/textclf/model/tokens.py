@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from textclf.config.schema import EncodingConfig, ModelConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import read_split
 from textclf.errors import ConfigError, DataError, ModelError
+from textclf.language import _
+from textclf.progress import progress_bar
 from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.store import building, digest_of, file_sha256, find, publish
 
@@ -245,8 +246,11 @@ def _encode_split(
     with (
         pa.OSFile(str(target), "wb") as sink,
         pa.ipc.new_stream(sink, schema) as writer,
-        tqdm(
-            total=file.metadata.num_rows, desc=f"Tokenize {source.stem}", unit="texts", disable=None, leave=False
+        progress_bar(
+            total=file.metadata.num_rows,
+            desc=_("Tokenize {split}").format(split=source.stem),
+            unit="texts",
+            leave=False,
         ) as bar,
     ):
         for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=wanted):

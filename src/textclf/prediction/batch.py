@@ -12,23 +12,27 @@ Ids are not interpreted: rows that share an id, or have none, are all predicted.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textclf import store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.errors import ConfigError, DataError, first_lines
-from textclf.prediction.inputs import InputError, list_inputs, open_input, printable
-from textclf.prediction.ledger import Ledger, job_key, redoing
+from textclf.errors import ConfigError, DataError
+from textclf.prediction.inputs import InputError, InputFiles, list_inputs, open_input, printable, reading_input
+from textclf.prediction.ledger import Job, Ledger, redoing
+from textclf.prediction.progress import Progress
+from textclf.prediction.refusals import FileState, Refusals, file_state
 from textclf.prediction.shards import FileJob, Run
+from textclf.reading.compression import reading
 from textclf.reading.data_file import DataFile
-from textclf.reading.detection import FORMATS
-from textclf.records import PredictedFile, PredictionSummary
+from textclf.reading.detection import TRAINING_FORMATS
+from textclf.records import PredictedFile, PredictionSummary, RefusedFile
 from textclf.registry.versions import ChosenModel, choose_model, load_classifier
 from textclf.tracking.store import TrackingStore
 
@@ -37,28 +41,52 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NAMED = 10
+"""How many names a line of the log holds."""
 
-def predict_batch(config: PredictConfig, *, home: Home, run_id: str) -> PredictionSummary:
+
+def predict_batch(
+    config: PredictConfig, *, home: Home, run_id: str, report: Callable[[PredictionSummary], None]
+) -> PredictionSummary:
     """Predicts a file, or each new file of a folder, with the registered model behind an alias.
+
+    Args:
+        config: What to predict and how.
+        home: Holds what is remembered between runs.
+        run_id: Written to each row.
+        report: Gets the summary so far after each file, and before any error leaves this function.
+
+    Returns:
+        As `predict_files`.
 
     Raises:
         ModelNotFoundError: The alias refers to no model.
         TrackingError: MLflow's store failed.
         TextclfError: As for `predict_files`.
     """
-    started = time.monotonic()
-    store = TrackingStore.open(home)
-    model = choose_model(store, config.model, config.alias)
+    try:
+        store = TrackingStore.open(home)
+        model = choose_model(store, config.model, config.alias)
+    except BaseException:
+        report(PredictionSummary(model=config.model, version=None, files=(), seconds=0))
+        raise
     logger.info("Predict: %s@%s is version %d.", model.name, config.alias, model.version)
     load = partial(load_classifier, store, model, mixed_precision=config.mixed_precision)
-    files = predict_files(config, model, load, run_id=run_id, folder=home.predictions)
-    return PredictionSummary(model=model.name, version=model.version, files=files, seconds=time.monotonic() - started)
+    return predict_files(config, model, load, run_id=run_id, folder=home.predictions, report=report)
 
 
 def predict_files(
-    config: PredictConfig, model: ChosenModel, load: Callable[[], Classifier], *, run_id: str, folder: Path
-) -> tuple[PredictedFile, ...]:
-    """Predicts a file, or each supported file of a folder, unless it was predicted before.
+    config: PredictConfig,
+    model: ChosenModel,
+    load: Callable[[], Classifier],
+    *,
+    run_id: str,
+    folder: Path,
+    report: Callable[[PredictionSummary], None],
+) -> PredictionSummary:
+    """Predicts a file, or each file of a folder, unless it was predicted before.
+
+    A file of a folder that cannot be predicted is refused and does not stop the others; a single file raises.
 
     Args:
         config: What to predict and how.
@@ -66,50 +94,138 @@ def predict_files(
         load: Loads the model; called only if there is something to predict.
         run_id: Written to each row that this run predicts; rows that a killed run committed keep its id and time.
         folder: Holds shards and records; must outlive the process.
+        report: Gets the summary so far after each file, and before any error leaves this function.
 
     Returns:
-        One record per file, in the order of `list_inputs`; `skipped` if it was predicted before and `redo` is off.
+        What became of each file, by name.
 
     Raises:
         ConfigError: The paths cannot be used, or the text columns do not fit the model.
-        DataError: A file is empty, damaged, not in the format of its ending, lacks a column, or changed while it was
-            read. The other files of a folder are predicted first, and all failed files are listed.
+        DataError: The input is a single file, and it is damaged, not in the format of its ending, lacks a column, or
+            changed while it was read.
         ModelError: The model cannot be loaded or does not return one finite probability per text and label.
-        StorageError: The input file cannot be read, the disk is full, an output cannot be written, or rows are lost.
-            Committed shards are kept.
+        StorageError: The disk is full, an output cannot be written, rows are lost, or a single input file cannot be
+            read. Committed shards are kept.
     """
-    pairs = list_inputs(config)
-    if not pairs:
-        logger.info("Nothing to predict: %s has no file that ends in %s.", config.input, ", ".join(FORMATS))
-    failures: list[str] | None = [] if config.input.expanduser().is_dir() else None
-    done: dict[Path, PredictedFile] = {}
-    pending: list[tuple[DataFile, Ledger]] = []
-    with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:
-        for path, output in pairs:
-            with _collected(failures, path):
-                source = open_input(path, config)
-                ledger = Ledger(folder, job_key(source, output, config, model), output, redo)
-                if file := ledger.finished(path):
-                    done[path] = file
-                else:
-                    pending.append((source, ledger))
-                    ledger.explain(model)
-        if pending:
-            classifier = load()
-            column = _text_pair_column(config, classifier, model)
-            run = Run(config, model, classifier, column, run_id, predicted_at=datetime.now(UTC).replace(microsecond=0))
-            for source, ledger in pending:
-                with _collected(failures, source.path), ledger.locked():
-                    # Another process may have finished it while this one waited.
-                    done[source.path] = ledger.finished(source.path) or FileJob(run, source, ledger).predict()
-    if failures:
-        command = "this command without redo" if config.redo else "the same command"
-        raise DataError(
-            f"{len(failures)} of {len(pairs)} files in {config.input} could not be predicted; the others are "
-            f"done.\n{first_lines(sorted(failures))}\nFix these files or move them out of the folder, and run "
-            f"{command} again: files that are done are skipped."
-        )
-    return tuple(done[path] for path, _ in pairs)
+    inputs = list_inputs(config)
+    if not inputs.pairs:
+        logger.info("Nothing to predict: %s has no file that can be read.", config.input)
+    if inputs.ignored:
+        logger.info("%s", _named(inputs.ignored, f"in {inputs.folder} are not read"))
+    progress = Progress(model, inputs, report)
+    try:
+        with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:
+            batch = _Batch(config, model, load, run_id, folder, inputs, redo)
+            batch.predict(progress)
+    finally:
+        progress.report()
+    summary = progress.summary()
+    if skipped := sum(file.skipped for file in summary.files):
+        logger.info("%d files were done before; their outputs are kept.", skipped)
+    if known := [file.input.name for file in summary.refused if file.refused_before]:
+        logger.warning("%s", _named(known, "were refused by an earlier run and not tried again"))
+    return summary
+
+
+@dataclass
+class _Batch:
+    """The files of one run, which share a model and what is remembered."""
+
+    config: PredictConfig
+    model: ChosenModel
+    load: Callable[[], Classifier]
+    run_id: str
+    folder: Path
+    inputs: InputFiles
+    redo: str | None
+
+    def __post_init__(self) -> None:
+        self._run: Run | None = None
+        self._refusals = Refusals(self.folder, self.config)
+
+    def predict(self, progress: Progress) -> None:
+        """Predicts every file, or finds out why it cannot be predicted."""
+        postponed = []
+        for path, output in self.inputs.pairs:
+            try:
+                outcome = self._outcome(path, output)
+            except (DataError, InputError) as error:
+                progress.add(RefusedFile(input=path, reason=str(error), refused_before=False, moved_to=None))
+                raise
+            if outcome is None:
+                postponed.append(printable(path.name))
+                progress.postponed(postponed[-1])
+            else:
+                progress.add(outcome)
+        if self.inputs.folder:
+            progress.settled(self._refusals.settle(postponed))
+
+    def _outcome(self, path: Path, output: Path) -> PredictedFile | RefusedFile | None:
+        """Returns None for a file of a folder that another program changed or removed meanwhile.
+
+        Raises:
+            DataError, InputError: The input is a single file, and it cannot be predicted.
+        """
+        before = file_state(path)
+        source: DataFile | None = None
+        try:
+            if problem := self.inputs.problems.get(path):
+                raise DataError(problem)
+            if file := self._workbook_done(path, output):
+                return file
+            source = open_input(path, self.config)
+            ledger = Ledger(self.folder, Job(source.sha256, source.format, output, self.config, self.model), self.redo)
+            if file := ledger.finished(path):
+                return file
+            if self.inputs.folder and (refused := self._refusals.find(path, self._refusal_key(source), before)):
+                return refused
+            ledger.explain()
+            self._run = self._run or self._start()
+            with ledger.locked():
+                # Another process may have finished it while this one waited.
+                return ledger.finished(path) or FileJob(self._run, source, ledger).predict()
+        except (DataError, InputError) as error:
+            if not self.inputs.folder:
+                raise
+            if before is None or file_state(path) != before:
+                logger.warning(
+                    "%s changed or was removed while it was read; the next run tries it again.", printable(path)
+                )
+                return None
+            key = self._refusal_key(source) if source else self._refusals.key(str(error), _content(path, before))
+            return self._refusals.add(path, key, before, str(error), movable=path not in self.inputs.problems)
+
+    def _workbook_done(self, path: Path, output: Path) -> PredictedFile | None:
+        """Returns the record of a finished workbook; digesting it is much faster than opening it."""
+        if TRAINING_FORMATS.get(path.suffix.lower()) != "excel":
+            return None
+        with reading_input(), reading(path):
+            sha256 = store.file_sha256(path)
+        return Ledger(self.folder, Job(sha256, "excel", output, self.config, self.model), self.redo).finished(path)
+
+    def _refusal_key(self, source: DataFile) -> str:
+        """Digests what the refusal of a file that could be opened depends on."""
+        model = self.model
+        return self._refusals.key(source.sha256, model.name, model.version, model.model_id)
+
+    def _start(self) -> Run:
+        classifier = self.load()
+        column = _text_pair_column(self.config, classifier, self.model)
+        now = datetime.now(UTC).replace(microsecond=0)
+        return Run(self.config, self.model, classifier, column, self.run_id, predicted_at=now)
+
+
+def _content(path: Path, state: FileState) -> object:
+    """Returns what identifies a file's content, also if it cannot be read."""
+    try:
+        return store.file_sha256(path)
+    except OSError:
+        return state
+
+
+def _named(names: Sequence[str], what: str) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"{len(names):,} files {what}: {', '.join(names[:_NAMED])}{more}."
 
 
 def _text_pair_column(config: PredictConfig, classifier: Classifier, model: ChosenModel) -> str | None:
@@ -127,15 +243,3 @@ def _text_pair_column(config: PredictConfig, classifier: Classifier, model: Chos
             f"text_pair_column are both {column!r}.\nSet them to two different columns."
         )
     return column
-
-
-@contextmanager
-def _collected(failures: list[str] | None, path: Path) -> Iterator[None]:
-    """Collects a file's failure; without a list (the input is a single file) it is raised immediately."""
-    try:
-        yield
-    except (DataError, InputError) as error:
-        if failures is None:
-            raise
-        logger.error("%s was not predicted: %s", printable(path), error)
-        failures.append(f"{printable(path.name)}: {error}".replace("\n", "\n    "))

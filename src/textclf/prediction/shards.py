@@ -26,6 +26,7 @@ from textclf.prediction.inputs import (
 )
 from textclf.prediction.ledger import Ledger, ShardRecord
 from textclf.prediction.outputs import Row, added_columns, make_sink, to_json
+from textclf.progress import progress_bar
 from textclf.reading.data_file import DataFile, RowBatch
 from textclf.reading.detection import FORMATS
 from textclf.records import PredictedFile
@@ -115,13 +116,10 @@ class FileJob:
         return file
 
     def _predict_shards(self) -> _Totals:
-        from tqdm import tqdm
-
         path = self._source.path
         totals = _Totals(Counter(dict.fromkeys(self._run.classifier.labels, 0)))
         reused = 0
-        progress: tqdm[Any]
-        with tqdm(total=self._row_count, desc=path.name, unit="row", disable=None) as progress:
+        with progress_bar(total=self._row_count, desc=path.name, unit="row") as progress:
             for batch in self._batches():
                 index, first_row = totals.shards, totals.rows_read + 1
                 record = self._ledger.committed(index, first_row, _size(batch))
@@ -183,8 +181,9 @@ class FileJob:
             rows_quarantined=rows_quarantined,
             label_counts=totals.label_counts,
             skipped=False,
+            version=run.model.version,
         )
-        ledger.finish(file, run.model, run.run_id)
+        ledger.finish(file, run.run_id)
         return file
 
     def _predict_shard(self, index: int, first_row: int, batch: RowBatch, progress: tqdm[Any]) -> ShardRecord:

@@ -9,17 +9,21 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import Sampler
-from tqdm import tqdm
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from textclf.heads.single_label import SingleLabel
+from textclf.language import _
+from textclf.progress import progress_bar
 from textclf.training.checkpoints import STATE_FILE, is_last, seal
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +147,10 @@ def _weights(batch: Any) -> torch.Tensor:
     return weights
 
 
+def _training_bar(state: TrainerState) -> tqdm[Any]:
+    return progress_bar(total=state.max_steps, initial=state.global_step, desc=_("Train"), unit="steps", leave=False)
+
+
 class Progress(TrainerCallback):
     """Logs loss, learning rate, gradient norm and throughput, draws the progress bar, and saves at time intervals.
 
@@ -167,9 +175,7 @@ class Progress(TrainerCallback):
         self.has_begun = True
         self._saved_at = time.monotonic()
         self._open_window(state)
-        self._bar = tqdm(
-            total=state.max_steps, initial=state.global_step, desc="Train", unit="steps", disable=None, leave=False
-        )
+        self._bar = _training_bar(state)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Advances the bar; requests a checkpoint when the last one is too old."""

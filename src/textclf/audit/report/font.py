@@ -7,8 +7,8 @@ import importlib.util
 import io
 import logging
 
-from textclf.audit.report.wording import Language
 from textclf.evaluation.fonts import BUNDLED_FONT
+from textclf.language import current_language
 
 FAMILY = "Textclf Report"
 """Must come first among the fonts of the page; otherwise Chromium keeps the boxes it drew before the font was ready."""
@@ -26,7 +26,7 @@ _SYSTEM_FONTS = (
 )
 
 
-def font_face(text: str, language: Language) -> str:
+def font_face(text: str) -> str:
     """Builds a CSS rule `@font-face` for `FAMILY`: a Chinese font of the machine, or else one embedded in the rule.
 
     The embedded font is the bundled one, reduced to the characters of `text`. The rule is empty if it has none of them.
@@ -36,7 +36,7 @@ def font_face(text: str, language: Language) -> str:
 
     # It logs every table it drops.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
-    punctuation = _CHINESE_PUNCTUATION if language == "zh" else set()
+    punctuation = _CHINESE_PUNCTUATION if current_language() == "zh" else set()
     chinese = {
         ord(character) for character in text if ord(character) >= _FIRST_CHINESE or ord(character) in punctuation
     }

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from textclf.audit.findings import Findings
-from textclf.audit.report.wording import Words
-from textclf.config.sources import Split
+from textclf.config.data import finding_name
+from textclf.config.sources import Split, split_name
+from textclf.data.quarantine import reason_name
+from textclf.language import _, ngettext
 from textclf.records import Quarantined
 
 MOST_LABELS = 30
@@ -28,48 +30,50 @@ class Table:
     """Positions of highlighted rows."""
 
 
-def counts_table(findings: Findings, words: Words) -> Table:
+def counts_table(findings: Findings) -> Table:
     """Counts what was found in each split."""
     shared, near = findings.cross_split, findings.near_duplicates
     figures: dict[str, Callable[[Split], int | None]] = {
-        words("rows_before"): lambda split: findings.rows[split],
-        words("rows_after"): lambda split: findings.rows_after[split],
-        words("normalized"): lambda split: findings.duplicates[split].normalized,
-        words("conflict_rows"): lambda split: findings.conflicts[split].rows,
-        words("leak_normalized"): lambda split: shared[split].normalized if split in shared else None,
-        words("leak_near"): lambda split: shared[split].near if split in shared else None,
-        words("near_rows"): lambda split: None if near is None else near.rows.get(split, 0),
-        words("cut_head", length=findings.lengths["train"].max_length): lambda split: findings.lengths[split].cut,
-        words("personal_head"): lambda split: sum(findings.personal_data.get(split, {}).values()),
-        words("damaged_head"): lambda split: findings.damaged[split],
+        _("rows before"): lambda split: findings.rows[split],
+        _("rows after"): lambda split: findings.rows_after[split],
+        _("repeated rows"): lambda split: findings.duplicates[split].normalized,
+        _("rows in conflict"): lambda split: findings.conflicts[split].rows,
+        _("in train"): lambda split: shared[split].normalized if split in shared else None,
+        _("near copy in train"): lambda split: shared[split].near if split in shared else None,
+        _("near copies of earlier rows"): lambda split: None if near is None else near.rows.get(split, 0),
+        _("over {length:,} tokens").format(length=findings.lengths["train"].max_length): lambda split: (
+            findings.lengths[split].cut
+        ),
+        _("personal data"): lambda split: sum(findings.personal_data.get(split, {}).values()),
+        _("damaged rows"): lambda split: findings.damaged[split],
     }
     rows = [[name, *(count(figure(split)) for split in findings.rows)] for name, figure in figures.items()]
-    return Table([words("rows"), *split_names(findings, words)], rows)
+    return Table([_("rows"), *split_names(findings)], rows)
 
 
-def decisions_table(findings: Findings, words: Words) -> Table:
+def decisions_table(findings: Findings) -> Table:
     """Lists the decisions of the policy, and how many training rows each removed."""
     rows = [
         [
-            words.known(f"finding.{decision.finding}", decision.finding),
-            words.known(f"choice.{decision.finding}.{decision.choice}", decision.choice),
+            finding_name(decision.finding),
+            _choice_name(decision.finding, decision.choice),
             f"{decision.rows:,}",
         ]
         for decision in findings.decisions
     ]
-    return Table(list(map(words, ("decision", "choice", "rows_removed"))), rows, text_columns=2)
+    return Table([_("Finding"), _("Decision"), _("training rows removed")], rows, text_columns=2)
 
 
-def quarantine_table(kinds: Sequence[Quarantined], words: Words, *, most: int | None = None) -> Table:
+def quarantine_table(kinds: Sequence[Quarantined], *, most: int | None = None) -> Table:
     """Counts the kinds of broken rows; those beyond the `most` frequent ones share a row."""
     shown = kinds[:most]
-    rows = [[words.known(f"reason.{kind.reason}", kind.reason), f"{kind.rows:,}"] for kind in shown]
+    rows = [[reason_name(kind.reason), f"{kind.rows:,}"] for kind in shown]
     if rest := kinds[len(shown) :]:
-        rows.append([words("more", count=len(rest)), f"{sum(kind.rows for kind in rest):,}"])
-    return Table([words("reason"), words("rows")], rows)
+        rows.append([_("{count:,} more").format(count=len(rest)), f"{sum(kind.rows for kind in rest):,}"])
+    return Table([_("Reason"), _("rows")], rows)
 
 
-def labels_table(findings: Findings, words: Words) -> Table:
+def labels_table(findings: Findings) -> Table:
     """Counts the most frequent labels by split, next to the median length of their training texts."""
     counts, medians = findings.labels.counts, findings.labels.median_characters
     shares = label_shares(findings)
@@ -84,15 +88,32 @@ def labels_table(findings: Findings, words: Words) -> Table:
         for name in names
     ]
     marked = frozenset(index for index, name in enumerate(names) if medians.get(name, 0) > LENGTH_RATIO * shortest > 0)
-    return Table([words("label"), *split_names(findings, words), words("median_characters")], rows, marked=marked)
+    return Table([_("Label"), *split_names(findings), _("median characters in train")], rows, marked=marked)
 
 
-def hidden_labels(findings: Findings, words: Words) -> str:
+def hidden_labels(findings: Findings) -> str:
     """Describes the labels that the table omits; empty if it shows all."""
     shown = shown_labels(findings)
     hidden = findings.labels.counts["train"].keys() - set(shown)
+    if not hidden:
+        return ""
     rows = sum(by_label.get(name, 0) for by_label in findings.labels.counts.values() for name in hidden)
-    return words("labels_more", shown=len(shown), count=len(hidden), rows=rows) if hidden else ""
+    return ngettext(
+        "The {shown:,} most frequent labels are shown; {count:,} more has {rows:,} rows.",
+        "The {shown:,} most frequent labels are shown; {count:,} more have {rows:,} rows together.",
+        len(hidden),
+    ).format(shown=len(shown), count=len(hidden), rows=rows)
+
+
+def kind_name(kind: str) -> str:
+    """Names a kind of personal data in the current language; one that another version added keeps its key."""
+    names = {
+        "mobile_phone": _("mobile phone"),
+        "landline_phone": _("landline phone"),
+        "email": _("e-mail address"),
+        "identity_card": _("identity card"),
+    }
+    return names.get(kind, kind)
 
 
 def shown_labels(findings: Findings) -> list[str]:
@@ -110,11 +131,23 @@ def label_shares(findings: Findings) -> Mapping[Split, Mapping[str, float]]:
     }
 
 
-def split_names(findings: Findings, words: Words) -> Iterable[str]:
+def split_names(findings: Findings) -> Iterable[str]:
     """The names of the splits, in order."""
-    return [words(f"split.{split}") for split in findings.rows]
+    return [split_name(split) for split in findings.rows]
 
 
 def count(number: int | None) -> str:
     """Formats a count, or a dash for None."""
     return "–" if number is None else f"{number:,}"
+
+
+def _choice_name(finding: str, choice: str) -> str:
+    names = {
+        ("leaks", "drop"): _("training copies dropped (drop)"),
+        ("leaks", "drop_near"): _("training copies and near copies dropped (drop_near)"),
+        ("conflicts", "majority"): _("the most frequent label kept (majority)"),
+        ("conflicts", "drop"): _("all dropped (drop)"),
+        ("duplicates", "drop"): _("all but the first dropped (drop)"),
+        ("duplicates", "weight"): _("the first kept, weighted by its copies (weight)"),
+    }
+    return _("kept (keep)") if choice == "keep" else names.get((finding, choice), choice)

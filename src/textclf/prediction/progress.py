@@ -1,0 +1,59 @@
+"""What a batch prediction has done so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from textclf.prediction.inputs import InputFiles
+from textclf.records import PredictedFile, PredictionSummary, RefusedFile
+from textclf.registry.versions import ChosenModel
+
+
+class Progress:
+    """Collects the outcome of each file, and reports the summary so far after each."""
+
+    def __init__(self, model: ChosenModel, inputs: InputFiles, report: Callable[[PredictionSummary], None]) -> None:
+        self._model = model
+        self._inputs = inputs
+        self._report = report
+        self._started = time.monotonic()
+        self._files: list[PredictedFile] = []
+        self._refused: list[RefusedFile] = []
+        self._postponed: list[str] = []
+
+    def add(self, file: PredictedFile | RefusedFile) -> None:
+        """Adds a file that is predicted or refused."""
+        if isinstance(file, RefusedFile):
+            self._refused.append(file)
+        else:
+            self._files.append(file)
+        self.report()
+
+    def postponed(self, name: str) -> None:
+        """Adds a file that the next run tries again."""
+        self._postponed.append(name)
+        self.report()
+
+    def settled(self, refused: list[RefusedFile]) -> None:
+        """Replaces the refused files, now that it is known where they are."""
+        self._refused = refused
+
+    def report(self) -> None:
+        """Reports the summary so far."""
+        self._report(self.summary())
+
+    def summary(self) -> PredictionSummary:
+        """Returns the summary so far."""
+        reached = len(self._files) + len(self._refused) + len(self._postponed)
+        # Validating all records again after each of thousands of files would take minutes.
+        return PredictionSummary.model_construct(
+            model=self._model.name,
+            version=self._model.version,
+            files=tuple(self._files),
+            seconds=time.monotonic() - self._started,
+            refused=tuple(self._refused),
+            postponed=tuple(self._postponed),
+            waiting=len(self._inputs.pairs) - reached,
+            ignored=self._inputs.ignored,
+        )
