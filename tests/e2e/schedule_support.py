@@ -111,3 +111,22 @@ def cut_power(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@contextmanager
+def working(served: Served) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a worker of the pool `textclf` as long as the block lasts."""
+    worker = [str(Path(sys.executable).with_name("prefect")), "worker", "start", "--pool", "textclf"]
+    with served.log.open("ab") as output:
+        process = subprocess.Popen(
+            worker,
+            cwd=served.home.parent,
+            env=served.environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        cut_power(process)
