@@ -34,9 +34,11 @@ WITH_SERVER = (
     "test_alerts.py",
     "test_commands.py",
     "test_deployments.py",
+    "test_hard_stops.py",
     "test_launch.py",
     "test_pages.py",
     "test_run_pages.py",
+    "test_schedules.py",
 )
 FINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
