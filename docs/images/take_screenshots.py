@@ -27,6 +27,8 @@ from playwright.sync_api import Page, sync_playwright
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter
 
+from textclf.tracking.pages import comparison_page
+
 IMAGES = Path(__file__).parent
 LANGUAGES = ("en", "zh")
 PREFECT_PORT, MLFLOW_PORT = 4290, 5090
@@ -143,7 +145,7 @@ def main() -> None:
                 save("form", f"{PREFECT}/v2/deployments/deployment/{form}/run", "quickstart")
                 save("run-summary", artifact_page(trained, "run-summary"), "textclf-quickstart")
                 save("predictions", artifact_page(predicted, "predictions"), "export.xlsx")
-                save("mlflow", f"{MLFLOW}/#/experiments/1/runs", "baseline-majority")
+                save("mlflow", f"{MLFLOW}/{comparison_page('1')}", "test_leakfree/f1_macro")
             browser.close()
 
 
