@@ -25,7 +25,7 @@ from prediction_support import (
 
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.errors import DataError
+from textclf.errors import ConfigError, DataError
 from textclf.prediction.batch import predict_files
 from textclf.records import PredictionSummary
 
@@ -312,6 +312,13 @@ def test_each_file_is_reported_and_a_failure_leaves_the_last_report(inbox: Path,
     reached = [(len(report.files), len(report.refused), report.waiting) for report in reports]
     assert reached == [(0, 1, 3), (1, 1, 2), (1, 2, 1), (1, 2, 1)]
     assert refusals(run(home, inbox, tmp_path / "out")) == {"a.csv": False, "c.csv": False}
+
+
+def test_an_input_that_does_not_exist_is_reported(tmp_path: Path, home: Home) -> None:
+    reports: list[PredictionSummary] = []
+    with pytest.raises(ConfigError, match="does not exist"):
+        run(home, tmp_path / "in", tmp_path / "out", report=reports.append)
+    assert [(report.version, report.files) for report in reports] == [(3, ())]
 
 
 @pytest.mark.soak

@@ -107,13 +107,14 @@ def predict_files(
         StorageError: The disk is full, an output cannot be written, rows are lost, or a single input file cannot be
             read. Committed shards are kept.
     """
-    inputs = list_inputs(config)
-    if not inputs.pairs:
-        logger.info("Nothing to predict: %s has no file that can be read.", config.input)
-    if inputs.ignored:
-        logger.info("%s", _named(inputs.ignored, f"in {inputs.folder} are not read"))
-    progress = Progress(model, inputs, report)
+    progress = Progress(model, report)
     try:
+        inputs = list_inputs(config)
+        progress.found(inputs)
+        if not inputs.pairs:
+            logger.info("Nothing to predict: %s has no file that can be read.", config.input)
+        if inputs.ignored:
+            logger.info("%s", _named(inputs.ignored, f"in {inputs.folder} are not read"))
         with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:
             batch = _Batch(config, model, load, run_id, folder, inputs, redo)
             batch.predict(progress)
