@@ -71,7 +71,7 @@ def test_a_file_is_new_once_and_the_others_are_predicted(
     assert refusals(second) == {"a.csv": True, "c.csv": True}
     assert [refused.reason for refused in second.refused] == [refused.reason for refused in first.refused]
     assert [file.skipped for file in second.files] == [True]
-    assert "2 files were refused by an earlier run and not tried again: a.csv, c.csv." in caplog.text
+    assert "Refused by an earlier run and not tried again (2): a.csv, c.csv." in caplog.text
     assert "was refused: " not in caplog.text
 
 
@@ -270,7 +270,7 @@ def test_files_that_are_not_read_are_named(
     caplog.set_level(logging.INFO)
     summary = run(home, inbox, tmp_path / "out")
     assert summary.ignored == ("2026/", *names)
-    assert f"13 files in {inbox} are not read: 2026/, b.csv.part, " in caplog.text
+    assert f"Not read in {inbox} (13): 2026/, b.csv.part, " in caplog.text
     assert "n5.doc and 3 more." in caplog.text
     assert [file.input.name for file in summary.files] == ["b.csv"]
 
