@@ -91,7 +91,7 @@ def test_a_run_that_did_not_finish_says_so() -> None:
     page = prediction_summary(summary(predicted("a.csv"), waiting=2))
     assert "The run did not finish: 2 files were not predicted. Start the run again; what is done stays done." in page
     page = prediction_summary(summary(version=None))
-    assert page.startswith("# Predictions with textclf-reviews\n\nNo files to predict.")
+    assert page.startswith("# Predictions with textclf-reviews\n\nNo file was predicted.")
 
 
 def test_a_page_lists_two_hundred_files_of_a_kind_with_those_of_this_run_first() -> None:

@@ -34,7 +34,7 @@ def prediction_summary(summary: PredictionSummary) -> str:
     if summary.waiting:
         sections.append(_unfinished(summary.waiting))
     if not (summary.files or summary.refused or summary.postponed or summary.waiting):
-        sections.append(_("No files to predict."))
+        sections.append(_("No file was predicted."))
     sections.append(markdown_table(_totals(summary)))
     if summary.files:
         sections.append(_file_section(summary))
