@@ -156,9 +156,7 @@ def test_an_answer_says_which_model_gave_it_however_it_was_loaded(place: Any) ->
         assert frame[["model", "version"]].values.tolist() == [[model, version]] * 2, uri
 
 
-def test_a_model_of_a_tracking_server_says_which_version_it_is(
-    place: Any, serve_pages: Any, tmp_path: Path
-) -> None:
+def test_a_model_of_a_tracking_server_says_which_version_it_is(place: Any, serve_pages: Any, tmp_path: Path) -> None:
     import mlflow
     import pandas as pd
 
