@@ -9,6 +9,7 @@ from textclf.config.home import Home
 from textclf.config.schema import TrainConfig
 from textclf.errors import StorageError
 from textclf.evaluation.report import SUMMARY_FILE
+from textclf.language import _
 from textclf.records import (
     Attempt,
     EncodedData,
@@ -118,9 +119,10 @@ def _links(registered: RegisteredModel, home: Home) -> str:
     experiment, run_id = registered.experiment_id, registered.run_id
     links = [_link(run_id, full_address(home, run_page(experiment, run_id)))]
     if version := full_address(home, version_page(registered.name, registered.version)):
-        links.append(f"[{markdown_text(registered.name)} version {registered.version}]({version})")
+        label = _("{name} version {version}").format(name=markdown_text(registered.name), version=registered.version)
+        links.append(f"[{label}]({version})")
     if comparison := full_address(home, comparison_page(experiment)):
-        links.append(f"[comparison of all runs]({comparison})")
+        links.append(f"[{_('comparison of all runs')}]({comparison})")
     return " · ".join(links)
 
 
@@ -150,7 +152,7 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
     text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
     lines += [
         f"Compare models:      {full_address(home, comparison) or program('mlflow') + f' ui{store}'}",
-        *([] if home.mlflow_page else [f"  then open          {MLFLOW_UI}/{comparison}"]),
+        *([] if home.mlflow_page else [_("  then open          {page}").format(page=f"{MLFLOW_UI}/{comparison}")]),
         f"Look at its data:    {program('textclf')} data show {registered.name}@{role}",
         f"Predict a file:      {python} {script('flows/predict_flow.py')} --model {registered.name}{text_column} "
         "--input FILE --output FILE",
