@@ -10,7 +10,8 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from textclf.config import CONFIGS, PredictConfig, TrainConfig
+from textclf.config import CONFIGS
+from textclf.config.sources import StrictModel
 from textclf.language import LANGUAGES, Language, catalog_file, speaking
 
 if TYPE_CHECKING:
@@ -66,10 +67,11 @@ def _texts() -> Iterator[tuple[str, Text]]:
                 for _line, _function, found, _comments in babel_extract(stream, ("_",), (), {}):
                     yield path.relative_to(ROOT).as_posix(), str(found)
     with speaking("en"):
-        schemas = [model.model_json_schema() for model in (TrainConfig, PredictConfig)]
-    for schema in schemas:
-        for text in _words(schema):
-            yield "src/textclf/config", text
+        for model in _subclasses(StrictModel):
+            # The fields of other classes are theirs.
+            schema = {key: value for key, value in model.model_json_schema().items() if key != "$defs"}
+            for text in _words(schema):
+                yield "src/textclf/config", text
 
 
 def _marked(node: ast.AST) -> Iterator[Text]:
@@ -82,6 +84,14 @@ def _marked(node: ast.AST) -> Iterator[Text]:
             elif len(texts) > 1:
                 yield str(texts[0]), str(texts[1])
         yield from _marked(child)
+
+
+def _subclasses(model: type[StrictModel]) -> Iterator[type[StrictModel]]:
+    for subclass in model.__subclasses__():
+        # The others are made for the flags of a command line.
+        if subclass.__module__.startswith("textclf."):
+            yield subclass
+            yield from _subclasses(subclass)
 
 
 def _words(schema: Any) -> Iterator[str]:

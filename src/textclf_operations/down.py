@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
+from textclf.config import Parser
 from textclf.config.home import Home
 from textclf.errors import TextclfError
 from textclf.language import _
@@ -15,7 +17,6 @@ from textclf_operations import processes
 from textclf_operations.up import PATIENCE_SECONDS
 
 EXAMPLES = """\
-examples:
   textclf down
   TEXTCLF_HOME=/srv/textclf textclf down
 """
@@ -34,14 +35,13 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         NotStoppedError: It does not end.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf down",
         description=_(
             "Stops what `textclf up` has started in this home, and nothing else: first the schedules, whose run keeps "
             "what it has done, then the servers. Servers that it has only found go on."
         ),
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_("examples:") + f"\n{EXAMPLES}",
     )
     parser.parse_args(arguments)
     home = Home.from_environment()
@@ -61,17 +61,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def _end_up(home: Home) -> int:
     start = processes.read(home)
-    if start is None:
+    process = processes.process_of(start) if start else None
+    if process is None:
         raise NotStoppedError(f"`textclf up` in {home.root} is about to start or to stop; try again in a moment.")
-    print(_("Stopping `textclf up` (process {process}) …").format(process=start.process), flush=True)
-    try:
-        up = psutil.Process(start.process)
-        up.send_signal(signal.SIGTERM)
-        # It stops three programs, one after the other.
-        up.wait(timeout=4 * PATIENCE_SECONDS)
-    except psutil.NoSuchProcess:
-        pass
-    except psutil.TimeoutExpired as error:
-        raise NotStoppedError(f"`textclf up` (process {start.process}) does not stop; see {home.logs}.") from error
+    print(_("Stopping `textclf up` (process {process}) …").format(process=process.pid), flush=True)
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGTERM)
+    # It stops three programs, one after the other.
+    deadline = time.monotonic() + 4 * PATIENCE_SECONDS
+    while processes.is_up(home):
+        if time.monotonic() > deadline:
+            raise NotStoppedError(f"`textclf up` (process {process.pid}) does not stop; see {home.logs}.")
+        time.sleep(0.2)
     print(_("Stopped."))
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -99,6 +100,16 @@ def forget(home: Home) -> None:
     (home.root / ".up.json").unlink(missing_ok=True)
 
 
+def process_of(start: Start) -> psutil.Process | None:
+    """Finds the process of `textclf up` itself; None if it has ended, even if another one has its number now."""
+    with suppress(psutil.Error):
+        process = psutil.Process(start.process)
+        # Boot time, and with it the time of each start, is known to a second.
+        if process.create_time() <= start.started_at.timestamp() + 2:
+            return process
+    return None
+
+
 def mark(start_id: str, program: str) -> dict[str, str]:
     """Returns the environment variable that marks a program of a start, and everything that it starts."""
     return {MARK: f"{start_id}/{program}"}
@@ -111,7 +122,7 @@ def marked(start_id: str, program: str = "") -> list[psutil.Process]:
         # Processes of other users do not show their environment, and are not ours.
         with suppress(psutil.Error, OSError):
             is_ours = process.environ().get(MARK, "").startswith(f"{start_id}/{program}")
-            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+            if is_ours and _is_alive(process):
                 found.append(process)
     return found
 
@@ -133,11 +144,20 @@ def stop(start_id: str, programs: dict[str, int], *, patience_seconds: float) ->
 
 def end(processes: Sequence[psutil.Process], *, patience_seconds: float) -> None:
     """Asks processes to stop, and kills those that are still there after a while."""
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-    _gone, alive = psutil.wait_procs(processes, timeout=patience_seconds)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=patience_seconds)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        deadline = time.monotonic() + patience_seconds
+        while processes := [process for process in processes if _is_alive(process)]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    # A process that has ended stays a zombie until its parent asks for its result.
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -76,6 +76,11 @@ def are_served(client: SyncPrefectClient, names: Sequence[str], since: datetime)
     return all(name in asked and (at := asked[name]) is not None and at > since for name in names)
 
 
+def are_planned(client: SyncPrefectClient, names: Sequence[str]) -> bool:
+    """Whether the next run of each of these deployments is planned, which takes the server seconds, or paused."""
+    return all(facts.next or not facts.active for facts in schedule_facts(client) if facts.name in names)
+
+
 def next_runs(client: SyncPrefectClient, names: Sequence[str]) -> list[tuple[str, str]]:
     """Lists when these deployments run next, with the offset of their time zone; one that is paused says so."""
     return [

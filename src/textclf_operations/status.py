@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
+from uuid import UUID
 
 from httpx import HTTPError
 
+from flows.running import is_dead
 from textclf import __version__
+from textclf.config import Parser
 from textclf.config.home import Home, without_credentials
 from textclf.errors import TextclfError, redacted
 from textclf.language import _, ngettext
@@ -29,7 +31,6 @@ from textclf_operations.status_page import status_page
 from textclf_operations.times import clock
 
 EXAMPLES = """\
-examples:
   textclf status
   textclf status --json | jq .findings
   TEXTCLF_HOME=/srv/textclf textclf status || mail -s "textclf needs you" ops@example.com
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         1 if there is a problem, else 0, also with warnings.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf status",
         description=_(
             "Shows what is wrong, what runs, the last and next runs, the champions, the rows predicted, and the disk."
@@ -82,8 +83,9 @@ def main(arguments: Sequence[str]) -> int:
             "Exit code 1 if there is a problem (✗): a run is late, has failed or has died, nothing runs what is due, a "
             "server or the store does not answer, hardly any disk space is left. Warnings (!) do not count."
         )
-        + f"\n\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        + "\n\n"
+        + _("examples:")
+        + f"\n{EXAMPLES}",
     )
     parser.add_argument("--json", action="store_true", help=_("print everything as JSON, for programs"))
     options = parser.parse_args(arguments)
@@ -103,7 +105,7 @@ def collect(home: Home) -> Status:
     models = _models(home, findings)
     last_run, last_30_days = rows_predicted(home)
     space = disk(home)
-    findings += _about_schedules(schedules)
+    findings += _about_schedules(schedules, home)
     if (room := about_space(home.root)).level != "ok":
         findings.append(room)
     order = ("problem", "warning", "ok")
@@ -210,7 +212,7 @@ def _models(home: Home, findings: list[Finding]) -> tuple[Champion, ...]:
     return models
 
 
-def _about_schedules(schedules: Sequence[ScheduleFacts]) -> Iterator[Finding]:
+def _about_schedules(schedules: Sequence[ScheduleFacts], home: Home) -> Iterator[Finding]:
     for one in schedules:
         name = one.name
         if one.late:
@@ -233,6 +235,16 @@ def _about_schedules(schedules: Sequence[ScheduleFacts]) -> Iterator[Finding]:
                 text=_("{name}: no program runs what is due.").format(name=name),
                 advice=_("Start `textclf up`, or the worker of its work pool."),
             )
+        for run in one.running:
+            if (home.runs / f"{run.id}.json").exists() and is_dead(home, UUID(run.id)):
+                yield Finding(
+                    key=name,
+                    level="problem",
+                    text=_("{name}: the process of the run {run} has died, but Prefect shows it as {state}.").format(
+                        name=name, run=run.name, state=run.state
+                    ),
+                    advice=_("Start `textclf up` again: it starts the run again, which goes on where it stopped."),
+                )
         if not one.active:
             yield Finding(
                 key=name,

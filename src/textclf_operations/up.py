@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from textclf import store
+from textclf.config import Parser
 from textclf.config.home import Environment, Home, environment_with
 from textclf.errors import TextclfError
 from textclf.language import _
@@ -22,7 +23,7 @@ from textclf.tables import display_width
 from textclf_operations import processes
 from textclf_operations.processes import Start
 from textclf_operations.programs import Program
-from textclf_operations.schedules import are_served, client_of, next_runs
+from textclf_operations.schedules import are_planned, are_served, client_of, next_runs
 from textclf_operations.servers import (
     MLFLOW_PORT,
     PREFECT_PORT,
@@ -37,7 +38,6 @@ from textclf_operations.servers import (
 from textclf_operations.times import clock
 
 EXAMPLES = """\
-examples:
   textclf up
   textclf up --detach
   textclf up --train-config configs/chnsenticorp.yaml --predict-cron "15 6 * * 1-5" --timezone Europe/Berlin
@@ -82,21 +82,20 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf up",
         description=_(
             "Starts Prefect's server, MLflow's server and both schedules on this machine, prints their addresses, and "
             "keeps them running until Ctrl-C or `textclf down`. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI "
             "names is used instead of a new one. Only programs on this machine can reach what is started."
         ),
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_("examples:") + f"\n{EXAMPLES}",
         allow_abbrev=False,
     )
     parser.add_argument(DETACH, action="store_true", help=_("run in the background; end with `textclf down`"))
-    for name, port in (("prefect", PREFECT_PORT), ("mlflow", MLFLOW_PORT)):
+    for name, port in (("Prefect", PREFECT_PORT), ("MLflow", MLFLOW_PORT)):
         parser.add_argument(
-            f"--{name}-port",
+            f"--{name.lower()}-port",
             type=_port,
             metavar="PORT",
             help=_("port of {name} (default: {port}, or the next free one)").format(name=name, port=port),
@@ -181,7 +180,11 @@ class _Up:
         begun = datetime.now(UTC)
         self._add("schedules", schedules_program(home, api, mlflow, for_schedules))
         with client_of(api) as client:
-            self._wait("schedules", _("Schedules"), lambda: are_served(client, SERVED, begun))
+            self._wait(
+                "schedules",
+                _("Schedules"),
+                lambda: are_served(client, SERVED, begun) and are_planned(client, SERVED),
+            )
             lines = [f"  {name:<{TITLE_WIDTH}}{when}" for name, when in next_runs(client, SERVED)]
         self._write(ready=True)
         print("\n".join(["", *_addresses(self.record, home), _("Next runs:"), *lines, ""]))

@@ -57,10 +57,11 @@ def messages(language: Language) -> Iterator[tuple[str, str, Message]]:
 
 def placeholders(text: str) -> set[tuple[str, str | None]]:
     """Names and formats of the placeholders, or none for a text that is not formatted, such as an example of JSON."""
+    found: set[tuple[str, str | None]] = {(name, None) for name in re.findall(r"%\(\w+\)\w", text)}
     try:
-        return {(name, spec) for _text, name, spec, _conversion in Formatter().parse(text) if name}
+        return found | {(name, spec) for _text, name, spec, _conversion in Formatter().parse(text) if name}
     except ValueError:
-        return set()
+        return found
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +175,7 @@ class TestHelp:
         for english in ("usage", "options", "show this", "default:", "Column", "Where", "examples:", "source in"):
             assert english not in text
         for chinese in ("显示本帮助并退出", "training 选项：", "（默认：3.0）", "选项：", "示例："):
-            assert chinese in text.replace(":", "：")
+            assert chinese in text
 
     def test_chinese_lines_fit_the_terminal(self, text: str) -> None:
         from textclf.tables import display_width

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from textclf.config import Home
 from textclf.records import (
     Attempt,
     Decision,
@@ -84,7 +85,8 @@ def registered() -> str:
         baselines={},
         decided_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return decision_summary(RegisteredModel(decision=decision, reason=HOSTILE), None)
+    home = Home(root=Path(), tracking_uri="sqlite://")
+    return decision_summary(RegisteredModel(decision=decision, reason=HOSTILE, experiment_id="1"), home)
 
 
 @pytest.mark.parametrize(

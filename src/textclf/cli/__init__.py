@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import io
 import logging
 import os
 import sys
@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from textclf import __version__
-from textclf.config.home import choose_language
+from textclf.config import Parser, choose_language
 from textclf.errors import TextclfError, redacted_traceback
+from textclf.language import _
 
 EXAMPLES = """\
-examples:
   textclf config show train --config configs/chnsenticorp.yaml
   textclf data check reviews.csv --data.text_column review --data.label_column stars
   textclf data audit train.tsv dev.tsv test.tsv
@@ -23,7 +23,7 @@ examples:
   textclf data relabel suspects.xlsx reviews.csv
   textclf data show 4f1c09aa27de
 """
-DATA_EXAMPLES = "examples:\n" + "".join(line for line in EXAMPLES.splitlines(keepends=True) if " textclf data " in line)
+DATA_EXAMPLES = "".join(line for line in EXAMPLES.splitlines(keepends=True) if " textclf data " in line)
 
 Run = Callable[[Sequence[str]], int]
 """Runs a command with its arguments and returns its exit code."""
@@ -54,6 +54,9 @@ def main(further: Callable[[], Sequence[Command]] = tuple) -> int:
         The exit code: 0, 2 for a mistake by the user, 1 for a failure, or 130 if stopped.
     """
     arguments = sys.argv[1:]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Of a character that the terminal lacks, its number is shown, rather than nothing of the whole page.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         choose_language()
         run, rest = _choose(arguments, further())
@@ -76,34 +79,35 @@ def main(further: Callable[[], Sequence[Command]] = tuple) -> int:
 
 def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, Sequence[str]]:
     # Each command parses the rest itself, including --help; its module is imported only when it runs.
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf",
-        description="Inspect configurations, and data before training; run everything on this machine.",
-        epilog=EXAMPLES
+        description=_("Inspect configurations, and data before training; run everything on this machine."),
+        epilog=_("examples:")
+        + f"\n{EXAMPLES}"
         + "".join(f"  textclf {command.name}\n" for command in further)
-        + "Each command describes its arguments, e.g. `textclf data audit --help`.\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        + _("Each command describes its arguments, e.g. `textclf data audit --help`."),
     )
-    parser.add_argument("--version", action="version", version=f"textclf {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"textclf {__version__}", help=_("show the version and exit")
+    )
     names = ["config", "data", *(command.name for command in further)]
     groups = parser.add_subparsers(required=True, metavar="|".join(names), dest="group")
-    config = groups.add_parser("config", help="inspect configurations")
+    config = groups.add_parser("config", help=_("inspect configurations"))
     config.add_subparsers(required=True, metavar="show", dest="name").add_parser(
-        "show", help="print what a run would use, defaults included", add_help=False
+        "show", help=_("print what a run would use, defaults included"), add_help=False
     )
     data = groups.add_parser(
         "data",
-        help="inspect data, correct its labels, trace its origin",
-        epilog=DATA_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help=_("inspect data, correct its labels, trace its origin"),
+        epilog=_("examples:") + f"\n{DATA_EXAMPLES}",
     )
     actions = data.add_subparsers(required=True, metavar="check|audit|suspects|relabel|show", dest="name")
     for name, words in (
-        ("check", "check files against their contract, on one page"),
-        ("audit", "find duplicates, leaks, conflicts and more, and write a report"),
-        ("suspects", "list rows with doubtful labels, for a person to correct"),
-        ("relabel", "apply a corrected list as a new data version"),
-        ("show", "show what a data version was made from and which models were trained on it"),
+        ("check", _("check files against their contract, on one page")),
+        ("audit", _("find duplicates, leaks, conflicts and more, and write a report")),
+        ("suspects", _("list rows with doubtful labels, for a person to correct")),
+        ("relabel", _("apply a corrected list as a new data version")),
+        ("show", _("show what a data version was made from and which models were trained on it")),
     ):
         actions.add_parser(name, help=words, add_help=False)
     for command in further:

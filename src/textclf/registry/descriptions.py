@@ -1,4 +1,4 @@
-"""Describes experiment, run, registered model and version in MLflow, once it is decided about the version."""
+"""Describes experiment, run, model and version in MLflow, once it is decided about the version."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from textclf.data.prepared import read_split
 from textclf.language import _
 from textclf.model.pyfunc import signature_and_example
 from textclf.records import Decision, EvaluatedModel, PreparedData
+from textclf.registry.versions import ChosenModel
 from textclf.registry.wording import baseline_name, decision_sentence
 from textclf.tables import markdown_table, markdown_text
 from textclf.tracking.descriptions import (
+    NOTE_TAG,
     comparison_link,
     data_text,
     describe_experiment,
@@ -31,7 +33,7 @@ _LABELS_SHOWN = 12
 
 
 def describe(store: TrackingStore, decision: Decision, evaluated: EvaluatedModel, prepared: PreparedData) -> str:
-    """Writes the four descriptions, each with links to the others; what a person wrote stays.
+    """Writes the descriptions, each with links to the other pages; what a person wrote stays.
 
     Returns:
         The id of the experiment.
@@ -51,12 +53,12 @@ def describe(store: TrackingStore, decision: Decision, evaluated: EvaluatedModel
     describe_experiment(store, experiment, f"{experiment_text(prepared, experiment)}\n\n{last}", replace=True)
     with store.reporting("describing the registered model"):
         if is_ours(known.description):
-            client.update_model_version(
-                name, version, sealed(f"{story}\n\n{_usage(f'models:/{name}/{version}', prepared)}")
-            )
+            text = f"{story}\n\n{_usage(f'models:/{name}/{version}', prepared)}"
+            client.update_model_version(name, version, sealed(text))
         if is_ours(model.description):
             text = f"{_purpose(prepared, experiment)}\n\n{last}\n\n{_usage(f'models:/{name}@champion', prepared)}"
             client.update_registered_model(name, sealed(text))
+        client.set_logged_model_tags(ChosenModel.of(known).model_id, {NOTE_TAG: story})
     return str(experiment)
 
 
@@ -74,7 +76,7 @@ def _story(decision: Decision, evaluated: EvaluatedModel, prepared: PreparedData
     role = _("Champion.") if decision.decided == "champion" else _("Challenger.")
     return "\n\n".join(
         [
-            f"**{role}** {markdown_text(decision_sentence(decision))}",
+            f"{role} {decision_sentence(decision)}",
             _scores(decision, evaluated),
             _("Trained on {data}.").format(data=data_text(prepared)),
             " · ".join(
@@ -133,7 +135,7 @@ def _last_decision(decision: Decision) -> str:
         version=decision.version,
         page=version_page(decision.name, decision.version),
         role=decision.decided,
-        reason=markdown_text(decision_sentence(decision)),
+        reason=decision_sentence(decision),
     )
 
 
@@ -149,6 +151,7 @@ def _usage(uri: str, prepared: PreparedData) -> str:
             "```",
             "",
             "```python",
+            "import mlflow, pandas",
             f'model = mlflow.pyfunc.load_model("{uri}")',
             f"model.predict(pandas.DataFrame({given}))",
             "```",

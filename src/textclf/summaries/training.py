@@ -137,7 +137,7 @@ def _links(registered: RegisteredModel, home: Home) -> str:
     experiment, run_id = registered.experiment_id, registered.run_id
     links = [_run(run_id, full_address(home, run_page(experiment, run_id)))]
     if version := full_address(home, version_page(registered.name, registered.version)):
-        text = _("{name} version {version}").format(name=registered.name, version=registered.version)
+        text = _("{name} version {version}").format(name=markdown_text(registered.name), version=registered.version)
         links.append(f"[{text}]({version})")
     if comparison := full_address(home, comparison_page(experiment)):
         links.append(f"[{_('comparison of all runs')}]({comparison})")

@@ -13,7 +13,7 @@ from textclf.language import _
 from textclf.records import FetchedModel, PreparedData
 from textclf.store import digest_of
 from textclf.tables import markdown_text
-from textclf.tracking.pages import comparison_page
+from textclf.tracking.pages import chart_page, comparison_page
 from textclf.tracking.store import TrackingStore
 
 NOTE_TAG = "mlflow.note.content"
@@ -59,8 +59,9 @@ def describe_experiment(store: TrackingStore, experiment_id: str, text: str, *, 
 
 def experiment_text(prepared: PreparedData, experiment_id: str) -> str:
     """Says what an experiment is; MLflow shows the first line when the description is folded."""
-    return _("{compare} · Training runs and baselines on the data set {data}.").format(
-        compare=comparison_link(experiment_id), data=markdown_text(prepared.name)
+    bars = f"[{_('as bars')}]({chart_page(experiment_id)})"
+    return _("{compare}, {as_bars} · Training runs and baselines on the data set {data}.").format(
+        compare=comparison_link(experiment_id), as_bars=bars, data=markdown_text(prepared.name)
     )
 
 

@@ -18,6 +18,10 @@ VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 
 _METRICS = ("test_leakfree/f1_macro", "test_leakfree/accuracy", "test/f1_macro")
 _DECISION = "textclf.decision"
+_BARS = "scores"
+"""The heading over the charts that come first."""
+# Without it, MLflow opens in its layout for language-model applications.
+_LAYOUT = "?workflowType=machine_learning"
 
 
 def full_address(home: Home, page: str) -> str | None:
@@ -27,49 +31,56 @@ def full_address(home: Home, page: str) -> str | None:
 
 def comparison_page(experiment_id: str) -> str:
     """The runs of an experiment, best leak-free score first; `view_state` must be in the experiment's `VIEW_TAG`."""
-    # Without the second parameter, MLflow opens in its layout for language-model applications.
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
+    return f"#/experiments/{experiment_id}/runs{_LAYOUT}&viewStateShareKey={VIEW}"
+
+
+def chart_page(experiment_id: str) -> str:
+    """The same runs as bars."""
+    return f"{comparison_page(experiment_id)}&compareRunsMode=CHART"
 
 
 def run_page(experiment_id: str, run_id: str) -> str:
     """The page of a run."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}"
+    return f"#/experiments/{experiment_id}/runs/{run_id}{_LAYOUT}"
 
 
 def artifact_page(experiment_id: str, run_id: str, path: str) -> str:
     """The page that shows an artifact of a run."""
-    return f"{run_page(experiment_id, run_id)}/artifacts/{quote(path)}"
-
-
-def model_page(name: str) -> str:
-    """The page of a registered model."""
-    return f"#/models/{quote(name, safe='')}"
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{quote(path)}{_LAYOUT}"
 
 
 def version_page(name: str, version: int) -> str:
     """The page of a version of a registered model."""
-    return f"{model_page(name)}/versions/{version}"
+    return f"#/models/{quote(name, safe='')}/versions/{version}{_LAYOUT}"
 
 
 def view_state() -> str:
-    """Returns the view behind `comparison_page`: leak-free scores and the decision before MLflow's own columns."""
-    metrics = [f"metrics.`{name}`" for name in _METRICS]
+    """Returns the view behind `comparison_page`: leak-free scores and the decision first, in the table and as bars."""
+    columns = [f"metrics.`{name}`" for name in _METRICS]
     decision = f"tags.`{_DECISION}`"
     models, datasets = "attributes.`Models`", "attributes.`Dataset`"
+    order = ["attributes.`Run Name`", *columns, decision, "runDateAndNestInfo", "duration", models, datasets]
     return json.dumps(
         {
-            "selectedColumns": [*metrics, decision, models, datasets],
-            "columnOrder": [
-                "attributes.`Run Name`",
-                *metrics,
-                decision,
-                "runDateAndNestInfo",
-                "duration",
-                models,
-                datasets,
-            ],
-            "columnWidths": {"attributes.`Run Name`": 250, **dict.fromkeys(metrics, 170), decision: 350},
-            "orderByKey": metrics[0],
+            "selectedColumns": [*columns, decision, models, datasets],
+            "columnOrder": order,
+            "columnWidths": {order[0]: 250, **dict.fromkeys(columns, 170), decision: 350},
+            "orderByKey": columns[0],
             "orderByAsc": False,
+            "isAccordionReordered": True,
+            "compareRunSections": [{"uuid": VIEW, "name": _BARS, "display": True, "isReordered": True}],
+            # MLflow draws dots for metrics that any run has at another step than 0, as runs of textclf 0.2 have.
+            "compareRunCharts": [
+                {
+                    "type": "BAR",
+                    "uuid": f"{VIEW}-{name}",
+                    "metricSectionId": VIEW,
+                    "metricKey": name,
+                    "runsCountToCompare": 10,
+                    "deleted": False,
+                    "isGenerated": False,
+                }
+                for name in _METRICS
+            ],
         }
     )

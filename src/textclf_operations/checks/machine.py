@@ -105,10 +105,9 @@ def _time_zones() -> Finding:
 def _time_zone_release() -> str | None:
     """Returns the release of the time zone data that zoneinfo uses, for example 2026a, if it says so."""
     for folder in map(Path, zoneinfo.TZPATH):
-        with suppress(OSError, UnicodeDecodeError, IndexError):
-            # The file begins with `# version 2026a`.
-            with (folder / "tzdata.zi").open(encoding="ascii") as file:
-                return file.readline().split()[2]
+        # The file begins with `# version 2026a`.
+        with suppress(OSError, UnicodeDecodeError, IndexError), (folder / "tzdata.zi").open(encoding="ascii") as file:
+            return file.readline().split()[2]
         if (folder / "UTC").exists():
             return None
     with suppress(PackageNotFoundError):

@@ -62,8 +62,8 @@ def check_network(environment: Environment) -> list[Finding]:
                 level="warning",
                 text=_("No hub can be reached, so models and data cannot be downloaded."),
                 advice=_(
-                    "Train from local folders (provider: local), or from a copy of another machine's data/raw (offline: "
-                    'true). Behind a proxy, set HTTPS_PROXY. See docs/operations.md, "Downloads".'
+                    "Train from local folders (provider: local), or from a copy of another machine's data/raw "
+                    '(offline: true). Behind a proxy, set HTTPS_PROXY. See docs/operations.md, "Downloads".'
                 ),
             )
         )
