@@ -7,7 +7,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +44,7 @@ from textclf.errors import ConfigError, TextclfError
 from textclf.language import _
 from textclf.store import writing
 from textclf_operations.planned_runs import describe_schedules
-from textclf_operations.registration import TAG, cron_schedule, own_schedule, register
+from textclf_operations.registration import TAG, check_server, cron_schedule, own_schedule, register
 from textclf_operations.runner import LocalRunner
 from textclf_operations.times import clock
 
@@ -58,16 +57,6 @@ EXAMPLES = """\
   python deployments/serve.py --predict-config my.yaml --predict-cron "15 6 * * 1-5" --timezone Europe/Berlin
   python deployments/serve.py --predict-after-training
 """
-
-# In that directory, the server finds prefect.toml, which blocks other web pages.
-HOW_TO_START_A_SERVER = f"""\
-Start a server in another terminal, then set its address here:
-  cd {shlex.quote(str(CONFIGS.parent))} && prefect server start
-  export PREFECT_API_URL=http://127.0.0.1:4200/api"""
-
-
-class ServerError(TextclfError):
-    """The Prefect server does not answer."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -169,22 +158,6 @@ def only_one(home: Home) -> Iterator[None]:
         file.write(f"process {os.getpid()}, since {clock(datetime.now(UTC))}")
         file.flush()
         yield
-
-
-def check_server() -> None:
-    """Asks the Prefect server whether it is well.
-
-    Raises:
-        ConfigError: No address is set.
-        ServerError: It does not answer.
-    """
-    address = get_current_settings().api.url
-    if not address:
-        raise ConfigError(f"Schedules need a Prefect server, and PREFECT_API_URL is not set.\n{HOW_TO_START_A_SERVER}")
-    with get_client(sync_client=True) as client:
-        problem = client.api_healthcheck()
-    if problem:
-        raise ServerError(f"The Prefect server at {address} does not answer: {problem}.\n{HOW_TO_START_A_SERVER}")
 
 
 def _serve(
