@@ -72,7 +72,7 @@ def examine() -> list[tuple[str, list[Finding]]]:
     else:
         groups += [
             (_("Home"), check_home(home)),
-            (_("Stores and servers"), check_services(home)),
+            (_("Stores and servers"), check_services(home, environment)),
         ]
     groups += [(_("Network"), check_network(environment)), (_("Display"), check_display())]
     return groups
