@@ -18,8 +18,10 @@ from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 from pydantic import ValidationError
 
+from flows.missed_runs import skip_missed_runs
 from flows.names import tag_run
 from flows.run_logs import SAID_AT_THE_END, RunFailed, debugging, send_library_logs
+from flows.running import running
 from flows.threads import wait_passively
 from tasks.steps import UnexpectedError, journal, leave_page
 from textclf.config import Home, PredictConfig, TrainConfig, anchor
@@ -92,7 +94,10 @@ def conclude(
             home = Home.from_environment()
             run = Run(anchor(config, home.root), home)
             tag_run(config)
-            conclusion = work(run)
+            with running(home) as ended:
+                if final := ended or skip_missed_runs(config.missed_runs):
+                    return final
+                conclusion = work(run)
         except Exception as error:
             return _failed(error, run, steps)
         except BaseException:

@@ -41,10 +41,20 @@ def run_name() -> str:
     run, parameters = _current()
     if not is_random(run.name):
         return run.name
-    flow = FlowRunContext.get().flow.name  # type: ignore[union-attr]
+    return planned_name(FlowRunContext.get().flow.name, run, parameters.get("config"))  # type: ignore[union-attr]
+
+
+def planned_name(flow: str, run: FlowRun, config: object) -> str:
+    """Returns the name that a run gets when it starts.
+
+    Args:
+        flow: The name of the flow.
+        run: The run, which may be waiting.
+        config: Its configuration, or the values of its form or schedule.
+    """
     scheduled = run.expected_start_time or run.created
     when = f"-{scheduled.astimezone(_zone(run)):%Y-%m-%d-%H%M}" if scheduled else ""
-    return f"{flow}-{subject(parameters.get('config'))}{when}"
+    return f"{flow}-{subject(config)}{when}"
 
 
 def subject(config: object) -> str:

@@ -34,8 +34,10 @@ WITH_SERVER = (
     "test_alerts.py",
     "test_commands.py",
     "test_deployments.py",
+    "test_hard_stops.py",
     "test_launch.py",
     "test_pages.py",
+    "test_schedules.py",
     "test_status_and_doctor.py",
 )
 FINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")

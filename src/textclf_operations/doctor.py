@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 
 from textclf import __version__
 from textclf.config.home import Environment, Home
+from textclf.config.parser import Parser
 from textclf.errors import ConfigError
 from textclf.language import _, ngettext
 from textclf_operations.checks.display import check_display
@@ -16,10 +16,9 @@ from textclf_operations.checks.installation import check_installation
 from textclf_operations.checks.machine import check_machine
 from textclf_operations.checks.network import check_network
 from textclf_operations.checks.services import check_services
-from textclf_operations.findings import Finding, finding_lines, worst
+from textclf_operations.findings import Finding, finding_lines, paragraph, worst
 
 EXAMPLES = """\
-examples:
   textclf doctor
   textclf doctor --json
   HF_ENDPOINT=https://hf-mirror.com textclf doctor
@@ -32,18 +31,24 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         1 if there is a problem, else 0, also with warnings.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf doctor",
-        description=_(
-            "Checks the installation, the machine, the home, the stores and servers, the hubs, and what Chinese text "
-            "needs, in about a quarter of a minute."
+        description=paragraph(
+            _(
+                "Checks the installation, the machine, the home, the stores and servers, the hubs, and what Chinese text "
+                "needs, in about a quarter of a minute."
+            )
         ),
-        epilog=_(
-            "Exit code 1 if there is a problem (✗): something that does not work. Warnings (!) do not count; one is a "
-            "hub that does not answer, which does not matter if the files are on this machine."
+        epilog=paragraph(
+            _(
+                "Exit code 1 if there is a problem (✗): something that does not work. Warnings (!) do not count; one is a "
+                "hub that does not answer, which does not matter if the files are on this machine."
+            )
         )
-        + f"\n\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        + "\n\n"
+        + _("examples:")
+        + f"\n{EXAMPLES}",
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help=_("print the findings as JSON, for programs"))
     options = parser.parse_args(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from httpx import HTTPError
 from flows.running import is_dead
 from textclf import __version__
 from textclf.config.home import Home, without_credentials
+from textclf.config.parser import Parser
 from textclf.errors import TextclfError, redacted
 from textclf.language import _, ngettext
 from textclf.records import Record
@@ -23,7 +23,7 @@ from textclf.registry.champions import Champion, champions
 from textclf.tracking.store import TrackingStore
 from textclf_operations import processes
 from textclf_operations.checks.home import about_space
-from textclf_operations.findings import Finding, Level, closing, worst
+from textclf_operations.findings import Finding, Level, closing, paragraph, worst
 from textclf_operations.holdings import Disk, Rows, disk, rows_predicted
 from textclf_operations.schedules import ScheduleFacts, client_of, schedule_facts
 from textclf_operations.servers import answers, configured_prefect
@@ -31,7 +31,6 @@ from textclf_operations.status_page import status_page
 from textclf_operations.times import clock
 
 EXAMPLES = """\
-examples:
   textclf status
   textclf status --json | jq .findings
   TEXTCLF_HOME=/srv/textclf textclf status || mail -s "textclf needs you" ops@example.com
@@ -75,17 +74,23 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         1 if there is a problem, else 0, also with warnings.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf status",
-        description=_(
-            "Shows what is wrong, what runs, the last and next runs, the champions, the rows predicted, and the disk."
+        description=paragraph(
+            _(
+                "Shows what is wrong, what runs, the last and next runs, the champions, the rows predicted, and the disk."
+            )
         ),
-        epilog=_(
-            "Exit code 1 if there is a problem (✗): a run is late, has failed or has died, nothing runs what is due, a "
-            "server or the store does not answer, hardly any disk space is left. Warnings (!) do not count."
+        epilog=paragraph(
+            _(
+                "Exit code 1 if there is a problem (✗): a run is late, has failed or has died, nothing runs what is due, a "
+                "server or the store does not answer, hardly any disk space is left. Warnings (!) do not count."
+            )
         )
-        + f"\n\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        + "\n\n"
+        + _("examples:")
+        + f"\n{EXAMPLES}",
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help=_("print everything as JSON, for programs"))
     options = parser.parse_args(arguments)

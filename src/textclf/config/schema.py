@@ -19,6 +19,11 @@ _LANGUAGE = (
     "Language of reports, summaries, plots and messages: `en` or `zh`. By default, TEXTCLF_LANGUAGE, else English. "
     "Errors and the log are English."
 )
+_MISSED_RUNS = (
+    "What happens with scheduled runs that could not start in time: `latest` runs once for all of them, `all` runs "
+    "each of them, `skip` none that is more than an hour late. Runs started by hand are never skipped."
+)
+MissedRuns = Literal["latest", "all", "skip"]
 # Each recipe's changes to the defaults below, by dotted field. The tutorial is the plain fine-tuning script in
 # benchmarks/reference/train_tutorial.py.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -176,6 +181,7 @@ class TrainConfig(StrictModel):
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
     registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Which model is the champion.")
     offline: bool = Field(default=False, description="Never connect to a hub; use only the cache and local files.")
+    missed_runs: MissedRuns = Field(default="latest", description=_MISSED_RUNS)
     language: Language | None = Field(default=None, description=_LANGUAGE)
 
     @model_validator(mode="before")
@@ -244,4 +250,5 @@ class PredictConfig(StrictModel):
     redo: bool = Field(
         default=False, description="Repeat finished predictions; a redo that was killed resumes when started again."
     )
+    missed_runs: MissedRuns = Field(default="latest", description=_MISSED_RUNS)
     language: Language | None = Field(default=None, description=_LANGUAGE)

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 # Increased when the same input and model give different part files than before.
 _PART_FORMAT = 2
 # Every other setting changes the rows, or how they are divided into shards.
-_WITHOUT_EFFECT = {"input", "output", "model", "alias", "batch_size", "redo", "language"}
+_WITHOUT_EFFECT = {"input", "output", "model", "alias", "batch_size", "redo", "language", "missed_runs"}
 _MEGABYTE = 1e6
 
 

@@ -73,8 +73,8 @@ def training_run(
 
     store = TrackingStore.open(home)
     client = store.client
-    # Another language trains the same model.
-    settings = config.model_dump(mode="json", exclude={"language"})
+    # Another language, or another rule for missed runs, trains the same model.
+    settings = config.model_dump(mode="json", exclude={"language", "missed_runs"})
     key = digest_of(__version__, encoded.digest, fetched.digest if fetched else None, settings)
     found = _continue_run(store, key)
     if found:

@@ -1,0 +1,120 @@
+"""Prefect's runner for the deployments of one machine, with care for runs that were missed or whose process died."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, Self
+from uuid import UUID
+
+import httpx
+from anyio import to_thread
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.runner import Runner
+from prefect.states import AwaitingRetry
+
+from flows.missed_runs import skip_missed
+from flows.running import write_record
+from textclf.config import Home
+from textclf_operations.dead_runs import recover
+from textclf_operations.times import duration
+
+logger = logging.getLogger("textclf.serve")
+
+
+class LocalRunner(Runner):
+    """Starts what is due as processes of this machine.
+
+    Each time before it asks for due runs, it starts runs again whose process died, and skips those that were missed. It
+    waits as long as it takes for a server that does not answer.
+    """
+
+    def __init__(self, home: Home) -> None:
+        """Creates it; deployments are added next.
+
+        Args:
+            home: The home directory, whose runs this process looks after.
+        """
+        # Schedules stay active when this program stops; the next start catches up on missed runs.
+        super().__init__(pause_on_shutdown=False)
+        self._home = home
+        self._going_on: set[UUID] = set()
+        self._away_since: float | None = None
+        self._ask: Callable[[], Awaitable[list[FlowRun]]]
+
+    async def __aenter__(self) -> Self:
+        """Starts Prefect's services; due runs are asked for through `_find_due`."""
+        await super().__aenter__()
+        poller: Any = self._scheduled_run_poller
+        self._ask = poller._get_scheduled_flow_runs
+        poller._get_scheduled_flow_runs = self._find_due
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        """Stops the processes of all runs."""
+        # Prefect forgets them while it stops their processes.
+        self._going_on = set(self._scheduled_run_poller._submitting_flow_run_ids)
+        await super().__aexit__(*exc_info)
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        """Stops as Ctrl-C does."""
+        # asyncio shuts down in order after an interrupt; Prefect's own handler would cut it short.
+        import signal
+
+        signal.raise_signal(signal.SIGINT)
+
+    def put_back(self) -> None:
+        """Lets the runs whose processes ended with this one wait for the next start.
+
+        For the server they still run, and new runs would wait for them.
+
+        Raises:
+            httpx.HTTPError: The server does not answer. The next start finds the runs by their records.
+        """
+        with get_client(sync_client=True) as client:
+            for run in self._going_on:
+                if client.read_flow_run(run).state_type in (StateType.RUNNING, StateType.PENDING, StateType.CRASHED):
+                    client.set_flow_run_state(run, AwaitingRetry(), force=True)
+
+    async def _find_due(self) -> list[FlowRun]:
+        living = self._scheduled_run_poller._submitting_flow_run_ids
+        try:
+            await to_thread.run_sync(self._recover, set(living))
+            due = [run for run in await self._ask() if run.id not in living]
+            if any(run.auto_scheduled for run in due):
+                skipped = await to_thread.run_sync(self._skip_missed)
+                due = [run for run in due if run.id not in skipped]
+        except (httpx.TransportError, PrefectHTTPStatusError) as error:
+            if isinstance(error, PrefectHTTPStatusError) and error.response.status_code < 500:
+                raise
+            self._note_absence(error)
+            return []
+        self._note_presence()
+        for run in due:
+            # From now on the server may show it as Pending, whatever happens to this process.
+            await to_thread.run_sync(write_record, self._home, run)
+        return due
+
+    def _recover(self, living: set[UUID]) -> None:
+        with get_client(sync_client=True) as client:
+            recover(client, self._home, living)
+
+    def _skip_missed(self) -> dict[UUID, str]:
+        with get_client(sync_client=True) as client:
+            return skip_missed(client, list(self._deployment_registry.get_deployment_ids()))
+
+    def _note_absence(self, error: Exception) -> None:
+        if self._away_since is None:
+            self._away_since = monotonic()
+            logger.error(
+                "The Prefect server does not answer (%s): nothing is started until it is back. Runs in progress go on.",
+                type(error).__name__,
+            )
+
+    def _note_presence(self) -> None:
+        if self._away_since is not None:
+            logger.warning("The Prefect server is back after %s.", duration(monotonic() - self._away_since))
+            self._away_since = None
