@@ -35,14 +35,14 @@ def main(arguments: Sequence[str]) -> int:
         prog="textclf doctor",
         description=paragraph(
             _(
-                "Checks the installation, the machine, the home, the stores and servers, the hubs, and what Chinese text "
-                "needs, in about a quarter of a minute."
+                "Checks the installation, the machine, the home, the stores and servers, the hubs, and what Chinese "
+                "text needs, in about a quarter of a minute."
             )
         ),
         epilog=paragraph(
             _(
-                "Exit code 1 if there is a problem (✗): something that does not work. Warnings (!) do not count; one is a "
-                "hub that does not answer, which does not matter if the files are on this machine."
+                "Exit code 1 if there is a problem (✗): something that does not work. Warnings (!) do not count; one "
+                "is a hub that does not answer, which does not matter if the files are on this machine."
             )
         )
         + "\n\n"

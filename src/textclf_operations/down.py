@@ -40,8 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         prog="textclf down",
         description=paragraph(
             _(
-                "Stops what `textclf up` has started in this home, and nothing else: first the schedules, whose run keeps "
-                "what it has done, then the servers. Servers that it has only found go on."
+                "Stops what `textclf up` has started in this home, and nothing else: first the schedules, whose run "
+                "keeps what it has done, then the servers. Servers that it has only found go on."
             )
         ),
         epilog=_("examples:") + f"\n{EXAMPLES}",

@@ -77,14 +77,12 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="textclf status",
         description=paragraph(
-            _(
-                "Shows what is wrong, what runs, the last and next runs, the champions, the rows predicted, and the disk."
-            )
+            _("Shows what is wrong, what runs, the last and next runs, the champions, the rows predicted, the disk.")
         ),
         epilog=paragraph(
             _(
-                "Exit code 1 if there is a problem (✗): a run is late, has failed or has died, nothing runs what is due, a "
-                "server or the store does not answer, hardly any disk space is left. Warnings (!) do not count."
+                "Exit code 1 if there is a problem (✗): a run is late, has failed or has died, nothing runs what is "
+                "due, a server or the store does not answer, hardly any disk space is left. Warnings (!) do not count."
             )
         )
         + "\n\n"

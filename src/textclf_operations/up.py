@@ -35,6 +35,7 @@ from textclf_operations.servers import (
     mlflow_program,
     prefect_program,
     schedules_program,
+    silence_pages,
 )
 from textclf_operations.times import clock
 
@@ -96,9 +97,10 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         prog="textclf up",
         description=paragraph(
             _(
-                "Starts Prefect's server, MLflow's server and both schedules on this machine, prints their addresses, and "
-                "keeps them running until Ctrl-C or `textclf down`. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI "
-                "names is used instead of a new one. Only programs on this machine can reach what is started."
+                "Starts Prefect's server, MLflow's server and both schedules on this machine, prints their addresses, "
+                "and keeps them running until Ctrl-C or `textclf down`. A server that PREFECT_API_URL or "
+                "MLFLOW_TRACKING_URI names is used instead of a new one. Only programs on this machine can reach what "
+                "is started."
             )
         ),
         epilog=_("examples:") + f"\n{EXAMPLES}",
@@ -167,6 +169,7 @@ class _Up:
         if prefect_port:
             self._add("prefect", prefect_program(home, api, prefect_port))
         self._wait("prefect", "Prefect", lambda: answers(f"{api}/health"))
+        silence_pages(home)
         self._wait("mlflow", "MLflow", lambda: answers(f"{mlflow}/health"))
         begun = datetime.now(UTC)
         self._add("schedules", schedules_program(home, api, mlflow, for_schedules))
