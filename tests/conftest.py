@@ -39,6 +39,7 @@ WITH_SERVER = (
     "test_pages.py",
     "test_run_pages.py",
     "test_schedules.py",
+    "test_status_and_doctor.py",
 )
 FINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 

@@ -16,7 +16,7 @@ from textclf_operations.checks.installation import check_installation
 from textclf_operations.checks.machine import check_machine
 from textclf_operations.checks.network import check_network
 from textclf_operations.checks.services import check_services
-from textclf_operations.findings import Finding, finding_lines, worst
+from textclf_operations.findings import Finding, finding_lines, paragraph, worst
 
 EXAMPLES = """\
   textclf doctor
@@ -33,13 +33,17 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = Parser(
         prog="textclf doctor",
-        description=_(
-            "Checks the installation, the machine, the home, the stores and servers, the hubs, and what Chinese text "
-            "needs, in about a quarter of a minute."
+        description=paragraph(
+            _(
+                "Checks the installation, the machine, the home, the stores and servers, the hubs, and what Chinese "
+                "text needs, in about a quarter of a minute."
+            )
         ),
-        epilog=_(
-            "Exit code 1 if there is a problem (✗): something that does not work. Warnings (!) do not count; one is a "
-            "hub that does not answer, which does not matter if the files are on this machine."
+        epilog=paragraph(
+            _(
+                "Exit code 1 if there is a problem (✗): something that does not work. Warnings (!) do not count; one "
+                "is a hub that does not answer, which does not matter if the files are on this machine."
+            )
         )
         + "\n\n"
         + _("examples:")
@@ -72,7 +76,7 @@ def examine() -> list[tuple[str, list[Finding]]]:
     else:
         groups += [
             (_("Home"), check_home(home)),
-            (_("Stores and servers"), check_services(home)),
+            (_("Stores and servers"), check_services(home, environment)),
         ]
     groups += [(_("Network"), check_network(environment)), (_("Display"), check_display())]
     return groups

@@ -14,7 +14,8 @@ from textclf.config.home import Home
 from textclf.errors import TextclfError
 from textclf.language import _
 from textclf_operations import processes
-from textclf_operations.up import PATIENCE_SECONDS
+from textclf_operations.findings import paragraph
+from textclf_operations.processes import PATIENCE_SECONDS
 
 EXAMPLES = """\
   textclf down
@@ -37,9 +38,11 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = Parser(
         prog="textclf down",
-        description=_(
-            "Stops what `textclf up` has started in this home, and nothing else: first the schedules, whose run keeps "
-            "what it has done, then the servers. Servers that it has only found go on."
+        description=paragraph(
+            _(
+                "Stops what `textclf up` has started in this home, and nothing else: first the schedules, whose run "
+                "keeps what it has done, then the servers. Servers that it has only found go on."
+            )
         ),
         epilog=_("examples:") + f"\n{EXAMPLES}",
     )

@@ -73,11 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         choose_language()
         options = _parse(arguments)
         home = Home.from_environment()
-        train_config = load_config(TrainConfig, options.train_config)
-        predict_config = load_config(PredictConfig, options.predict_config)
-        train_schedule = _schedule(options.train_cron, options.timezone, "--train-cron")
-        predict_schedule = _schedule(options.predict_cron, options.timezone, "--predict-cron")
-        check_addresses(Environment().textclf_alerts)
+        train_config, predict_config, train_schedule, predict_schedule = check(options)
         check_server()
         with only_one(home):
             files = anchor(predict_config, home.root)
@@ -101,6 +97,20 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def check(options: argparse.Namespace) -> tuple[TrainConfig, PredictConfig, CronSchedule, CronSchedule]:
+    """Reads what the arguments name, without a server.
+
+    Raises:
+        ConfigError: A configuration, a schedule or an address of TEXTCLF_ALERTS cannot be used.
+    """
+    train_config = load_config(TrainConfig, options.train_config)
+    predict_config = load_config(PredictConfig, options.predict_config)
+    train_schedule = _schedule(options.train_cron, options.timezone, "--train-cron")
+    predict_schedule = _schedule(options.predict_cron, options.timezone, "--predict-cron")
+    check_addresses(Environment().textclf_alerts)
+    return train_config, predict_config, train_schedule, predict_schedule
 
 
 def served(flow: Any, config: TrainConfig | PredictConfig, *, after_training: bool = False) -> RunnerDeployment:
@@ -224,6 +234,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         epilog=_("examples:") + f"\n{EXAMPLES}",
         allow_abbrev=False,
     )
+    add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def add_arguments(parser: argparse._ActionsContainer) -> None:
+    """Adds what is served and when."""
     parser.add_argument(
         "--train-config",
         type=Path,
@@ -266,7 +282,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help=_("also predict whenever the champion of the model changes"),
     )
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
