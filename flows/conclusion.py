@@ -96,9 +96,9 @@ def conclude(
             home = Home.from_environment()
             run = Run(anchor(config, home.root), home)
             tag_run(config)
-            with running(home):
-                if skipped := skip_missed_runs(config.missed_runs):
-                    return skipped
+            with running(home) as ended:
+                if final := ended or skip_missed_runs(config.missed_runs):
+                    return final
                 conclusion = work(run)
         except Exception as error:
             return _failed(error, run, steps)

@@ -10,18 +10,21 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psutil
 from filelock import FileLock, Timeout
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
 from prefect.settings import get_current_settings
+from prefect.states import Completed
 
 from textclf.config import Home
 from textclf.errors import TextclfError, redacted
@@ -57,7 +60,7 @@ class CrashedTooOften(TextclfError):
 
 
 @contextmanager
-def running(home: Home) -> Iterator[None]:
+def running(home: Home) -> Iterator[State[Any] | None]:
     """Holds the lock and the record of the current flow run.
 
     A record that `serve.py` made before stays: it is removed when the server knows how the run ended. Does nothing for
@@ -66,6 +69,9 @@ def running(home: Home) -> Iterator[None]:
     If another process still executes the same run, which happens if the run was taken for dead while the server was
     away, this one waits until that has ended.
 
+    Yields:
+        None; or the final state, if that other process has done the work: nothing is left to do.
+
     Raises:
         CrashedTooOften: The process of this run has died more than `MOST_RESTARTS` times.
         StorageError: The record cannot be written.
@@ -73,8 +79,9 @@ def running(home: Home) -> Iterator[None]:
     context = FlowRunContext.get()
     flow_run = context.flow_run if context else None
     if context is None or flow_run is None or not get_current_settings().api.url:
-        yield
+        yield None
         return
+    ended = None
     record = _record_file(home, flow_run.id)
     begun_by_serve = record.is_file()
     write_record(home, flow_run)
@@ -84,10 +91,11 @@ def running(home: Home) -> Iterator[None]:
     except Timeout:
         logger.warning("Waiting: another process is still executing this run.")
         lock.acquire()
+        ended = _end_of(flow_run.id)
     try:
-        if flow_run.deployment_id and isinstance(context.client, SyncPrefectClient):
-            _refuse_to_loop(context.client, flow_run)
-        yield
+        if ended is None and flow_run.deployment_id:
+            _refuse_to_loop(flow_run)
+        yield ended
         write_record(home, flow_run, done=True)
     finally:
         if not begun_by_serve:
@@ -173,8 +181,21 @@ def _executes(process: psutil.Process, flow_run: UUID) -> bool:
     return False
 
 
-def _refuse_to_loop(client: SyncPrefectClient, flow_run: FlowRun) -> None:
-    if (count := crashes(client, flow_run.id)) > MOST_RESTARTS:
+def _end_of(flow_run: UUID) -> State[Any] | None:
+    # The lock is released a moment before the server is told.
+    for _attempt in range(20):
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(flow_run).state
+        if state is not None and state.is_completed():
+            return Completed(name=state.name, message=state.message)
+        time.sleep(0.5)
+    return None
+
+
+def _refuse_to_loop(flow_run: FlowRun) -> None:
+    with get_client(sync_client=True) as client:
+        count = crashes(client, flow_run.id)
+    if count > MOST_RESTARTS:
         raise CrashedTooOften(
             f"The process of this run has died {count} times, so it is not started again: "
             "something kills it, for example a lack of memory.\n"

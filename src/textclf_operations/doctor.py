@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from textclf import __version__
-from textclf.config import Parser
 from textclf.config.home import Environment, Home
+from textclf.config.parser import Parser
 from textclf.errors import ConfigError
 from textclf.language import _, ngettext
 from textclf_operations.checks.display import check_display
@@ -16,7 +16,7 @@ from textclf_operations.checks.installation import check_installation
 from textclf_operations.checks.machine import check_machine
 from textclf_operations.checks.network import check_network
 from textclf_operations.checks.services import check_services
-from textclf_operations.findings import Finding, finding_lines, worst
+from textclf_operations.findings import Finding, finding_lines, paragraph, worst
 
 EXAMPLES = """\
   textclf doctor
@@ -33,17 +33,22 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = Parser(
         prog="textclf doctor",
-        description=_(
-            "Checks the installation, the machine, the home, the stores and servers, the hubs, and what Chinese text "
-            "needs, in about a quarter of a minute."
+        description=paragraph(
+            _(
+                "Checks the installation, the machine, the home, the stores and servers, the hubs, and what Chinese "
+                "text needs, in about a quarter of a minute."
+            )
         ),
-        epilog=_(
-            "Exit code 1 if there is a problem (✗): something that does not work. Warnings (!) do not count; one is a "
-            "hub that does not answer, which does not matter if the files are on this machine."
+        epilog=paragraph(
+            _(
+                "Exit code 1 if there is a problem (✗): something that does not work. Warnings (!) do not count; one "
+                "is a hub that does not answer, which does not matter if the files are on this machine."
+            )
         )
         + "\n\n"
         + _("examples:")
         + f"\n{EXAMPLES}",
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help=_("print the findings as JSON, for programs"))
     options = parser.parse_args(arguments)
@@ -72,7 +77,7 @@ def examine() -> list[tuple[str, list[Finding]]]:
     else:
         groups += [
             (_("Home"), check_home(home)),
-            (_("Stores and servers"), check_services(home)),
+            (_("Stores and servers"), check_services(home, environment)),
         ]
     groups += [(_("Network"), check_network(environment)), (_("Display"), check_display())]
     return groups

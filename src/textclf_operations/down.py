@@ -9,12 +9,13 @@ from contextlib import suppress
 
 import psutil
 
-from textclf.config import Parser
 from textclf.config.home import Home
+from textclf.config.parser import Parser
 from textclf.errors import TextclfError
 from textclf.language import _
 from textclf_operations import processes
-from textclf_operations.up import PATIENCE_SECONDS
+from textclf_operations.findings import paragraph
+from textclf_operations.processes import PATIENCE_SECONDS
 
 EXAMPLES = """\
   textclf down
@@ -37,11 +38,14 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = Parser(
         prog="textclf down",
-        description=_(
-            "Stops what `textclf up` has started in this home, and nothing else: first the schedules, whose run keeps "
-            "what it has done, then the servers. Servers that it has only found go on."
+        description=paragraph(
+            _(
+                "Stops what `textclf up` has started in this home, and nothing else: first the schedules, whose run "
+                "keeps what it has done, then the servers. Servers that it has only found go on."
+            )
         ),
         epilog=_("examples:") + f"\n{EXAMPLES}",
+        allow_abbrev=False,
     )
     parser.parse_args(arguments)
     home = Home.from_environment()

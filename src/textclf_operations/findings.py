@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterable
 from typing import Literal
 
 from textclf.language import _
 from textclf.records import Record
-from textclf.tables import display_width, one_line, shorten
+from textclf.tables import display_width, one_line, shorten, wrap
 
 Level = Literal["ok", "warning", "problem"]
 _SYMBOLS: dict[Level, str] = {"ok": "✓", "warning": "!", "problem": "✗"}
@@ -44,20 +43,14 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
 
 
 def wrapped(text: str, *, first: str, rest: str) -> list[str]:
-    """Breaks a text into lines of the terminal's width; Chinese text may break between any two characters."""
-    width = terminal_width()
-    lines, line = [], first
-    for word in _pieces(text):
-        if display_width(line + word.rstrip()) > width and line not in (first, rest):
-            lines.append(line.rstrip())
-            line, word = rest, word.lstrip()
-        line += word
-    return [*lines, line.rstrip()]
+    """Breaks a text into lines of the terminal's width; `first` and `rest`, of the same width, stand before them."""
+    lines = wrap(text, terminal_width() - display_width(first))
+    return [first + lines[0], *(rest + line for line in lines[1:])]
 
 
-def _pieces(text: str) -> list[str]:
-    words = re.findall(r"\S+\s*", text)
-    return [piece for word in words for piece in (word if display_width(word) > len(word) else [word])]
+def paragraph(text: str) -> str:
+    """Breaks a text into lines of the terminal's width."""
+    return "\n".join(wrapped(text, first="", rest=""))
 
 
 def cut(text: str) -> str:

@@ -23,6 +23,8 @@ from textclf.records import Record
 logger = logging.getLogger(__name__)
 
 MARK = "TEXTCLF_UP"
+PATIENCE_SECONDS = 60
+"""How long a program has to stop; a flow saves what it has done."""
 
 
 class Start(Record):

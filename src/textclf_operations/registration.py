@@ -5,23 +5,52 @@ Prefect replaces all schedules of a deployment and switches it on whenever it is
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
 
-from textclf.errors import ConfigError
+from textclf.config import CONFIGS
+from textclf.errors import ConfigError, TextclfError
 from textclf.store import digest_of
 
 TAG = "textclf"
 _OWN = "textclf-"
+
+# In that directory, the server finds prefect.toml, which blocks other web pages.
+HOW_TO_START_A_SERVER = f"""\
+Start a server in another terminal, then set its address here:
+  cd {shlex.quote(str(CONFIGS.parent))} && prefect server start
+  export PREFECT_API_URL=http://127.0.0.1:4200/api"""
+
+
+class ServerError(TextclfError):
+    """The Prefect server does not answer."""
+
+
+def check_server() -> None:
+    """Asks the Prefect server whether it is well.
+
+    Raises:
+        ConfigError: No address is set.
+        ServerError: It does not answer.
+    """
+    address = get_current_settings().api.url
+    if not address:
+        raise ConfigError(f"Schedules need a Prefect server, and PREFECT_API_URL is not set.\n{HOW_TO_START_A_SERVER}")
+    with get_client(sync_client=True) as client:
+        problem = client.api_healthcheck()
+    if problem:
+        raise ServerError(f"The Prefect server at {address} does not answer: {problem}.\n{HOW_TO_START_A_SERVER}")
 
 
 def register(

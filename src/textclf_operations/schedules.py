@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from textclf.language import _
@@ -76,18 +76,23 @@ def are_served(client: SyncPrefectClient, names: Sequence[str], since: datetime)
     return all(name in asked and (at := asked[name]) is not None and at > since for name in names)
 
 
-def are_planned(client: SyncPrefectClient, names: Sequence[str]) -> bool:
-    """Whether the next run of each of these deployments is planned, which takes the server seconds, or paused."""
-    return all(facts.next or not facts.active for facts in schedule_facts(client) if facts.name in names)
-
-
 def next_runs(client: SyncPrefectClient, names: Sequence[str]) -> list[tuple[str, str]]:
     """Lists when these deployments run next, with the offset of their time zone; one that is paused says so."""
-    return [
-        (facts.name, clock(facts.next.start, facts.timezone) if facts.next else _("not planned: it is paused"))
-        for facts in schedule_facts(client)
-        if facts.name in names
-    ]
+    from textclf_operations.planned_runs import next_dates
+
+    found = []
+    for name, one in deployments(client):
+        zone = _timezone(one)
+        active = [schedule for schedule in one.schedules if schedule.active and not one.paused]
+        dates = [date for schedule in active for date in next_dates(schedule, datetime.now(UTC), count=1)]
+        if name in names:
+            found.append((name, clock(min(dates), zone) if dates else _("paused")))
+    return found
+
+
+def _timezone(deployment: DeploymentResponse) -> str | None:
+    zones = [getattr(found.schedule, "timezone", None) for found in deployment.schedules]
+    return next(filter(None, zones), None)
 
 
 def schedule_facts(client: SyncPrefectClient) -> list[ScheduleFacts]:
@@ -108,7 +113,7 @@ def _facts(client: SyncPrefectClient, name: str, deployment: DeploymentResponse)
         name=name,
         active=bool(schedules) and not deployment.paused,
         crons=tuple(str(getattr(schedule, "cron", schedule)) for schedule in schedules),
-        timezone=next((zone for schedule in schedules if (zone := getattr(schedule, "timezone", None))), None),
+        timezone=_timezone(deployment),
         served=deployment.status == "READY",
         last=_run(ended[0]) if ended else None,
         running=tuple(map(_run, going_on)),

@@ -7,7 +7,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +44,7 @@ from textclf.errors import ConfigError, TextclfError
 from textclf.language import _
 from textclf.store import writing
 from textclf_operations.planned_runs import describe_schedules
-from textclf_operations.registration import TAG, cron_schedule, own_schedule, register
+from textclf_operations.registration import TAG, check_server, cron_schedule, own_schedule, register
 from textclf_operations.runner import LocalRunner
 from textclf_operations.times import clock
 
@@ -58,16 +57,6 @@ EXAMPLES = """\
   python deployments/serve.py --predict-config my.yaml --predict-cron "15 6 * * 1-5" --timezone Europe/Berlin
   python deployments/serve.py --predict-after-training
 """
-
-# In that directory, the server finds prefect.toml, which blocks other web pages.
-HOW_TO_START_A_SERVER = f"""\
-Start a server in another terminal, then set its address here:
-  cd {shlex.quote(str(CONFIGS.parent))} && prefect server start
-  export PREFECT_API_URL=http://127.0.0.1:4200/api"""
-
-
-class ServerError(TextclfError):
-    """The Prefect server does not answer."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -84,11 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         choose_language()
         options = _parse(arguments)
         home = Home.from_environment()
-        train_config = load_config(TrainConfig, options.train_config)
-        predict_config = load_config(PredictConfig, options.predict_config)
-        train_schedule = _schedule(options.train_cron, options.timezone, "--train-cron")
-        predict_schedule = _schedule(options.predict_cron, options.timezone, "--predict-cron")
-        check_addresses(Environment().textclf_alerts)
+        train_config, predict_config, train_schedule, predict_schedule = check(options)
         check_server()
         with only_one(home):
             files = anchor(predict_config, home.root)
@@ -112,6 +97,20 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def check(options: argparse.Namespace) -> tuple[TrainConfig, PredictConfig, CronSchedule, CronSchedule]:
+    """Reads what the arguments name, without a server.
+
+    Raises:
+        ConfigError: A configuration, a schedule or an address of TEXTCLF_ALERTS cannot be used.
+    """
+    train_config = load_config(TrainConfig, options.train_config)
+    predict_config = load_config(PredictConfig, options.predict_config)
+    train_schedule = _schedule(options.train_cron, options.timezone, "--train-cron")
+    predict_schedule = _schedule(options.predict_cron, options.timezone, "--predict-cron")
+    check_addresses(Environment().textclf_alerts)
+    return train_config, predict_config, train_schedule, predict_schedule
 
 
 def served(flow: Any, config: TrainConfig | PredictConfig, *, after_training: bool = False) -> RunnerDeployment:
@@ -169,22 +168,6 @@ def only_one(home: Home) -> Iterator[None]:
         file.write(f"process {os.getpid()}, since {clock(datetime.now(UTC))}")
         file.flush()
         yield
-
-
-def check_server() -> None:
-    """Asks the Prefect server whether it is well.
-
-    Raises:
-        ConfigError: No address is set.
-        ServerError: It does not answer.
-    """
-    address = get_current_settings().api.url
-    if not address:
-        raise ConfigError(f"Schedules need a Prefect server, and PREFECT_API_URL is not set.\n{HOW_TO_START_A_SERVER}")
-    with get_client(sync_client=True) as client:
-        problem = client.api_healthcheck()
-    if problem:
-        raise ServerError(f"The Prefect server at {address} does not answer: {problem}.\n{HOW_TO_START_A_SERVER}")
 
 
 def _serve(
@@ -251,6 +234,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         epilog=_("examples:") + f"\n{EXAMPLES}",
         allow_abbrev=False,
     )
+    add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def add_arguments(parser: argparse._ActionsContainer) -> None:
+    """Adds what is served and when."""
     parser.add_argument(
         "--train-config",
         type=Path,
@@ -293,7 +282,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help=_("also predict whenever the champion of the model changes"),
     )
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

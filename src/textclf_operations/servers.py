@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener, getproxies_environment
@@ -100,8 +102,7 @@ def prefect_program(home: Home, api: str, port: int) -> Program:
 
     chosen = get_current_settings().server.database.model_fields_set & {"connection_url", "driver", "host", "name"}
     folder = home.root / "prefect"
-    if not chosen:
-        folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     pages = ",".join(f"http://{host}:{port}" for host in (HOST, "localhost"))
     return Program(
         title="Prefect",
@@ -111,6 +112,7 @@ def prefect_program(home: Home, api: str, port: int) -> Program:
             "PREFECT_API_URL": api,
             "PREFECT_SERVER_UI_API_URL": api,
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(_pages(home)),
             # As in prefect.toml: by default, any web page that is open on this machine could start runs.
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": pages,
             "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
@@ -118,6 +120,22 @@ def prefect_program(home: Home, api: str, port: int) -> Program:
         | ({} if chosen else {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/prefect.db"}),
         log=home.logs / "prefect.log",
     )
+
+
+def silence_pages(home: Home) -> None:
+    """Keeps Prefect's pages from asking the host of its analytics, which no setting prevents in Prefect 3.8.
+
+    The running server has copied the pages into the home; without the key of the service, they do not load its client.
+    """
+    for script in (_pages(home) / "v2" / "assets").glob("index-*.js"):
+        text = script.read_text(encoding="utf-8")
+        silent = re.sub(r"return`[0-9a-f]{32}`", "return``", text)
+        if silent != text:
+            script.write_text(silent, encoding="utf-8")
+
+
+def _pages(home: Home) -> Path:
+    return home.root / "prefect" / "pages"
 
 
 def mlflow_program(home: Home, port: int) -> Program:

@@ -14,8 +14,8 @@ from httpx import HTTPError
 
 from flows.running import is_dead
 from textclf import __version__
-from textclf.config import Parser
 from textclf.config.home import Home, without_credentials
+from textclf.config.parser import Parser
 from textclf.errors import TextclfError, redacted
 from textclf.language import _, ngettext
 from textclf.records import Record
@@ -23,7 +23,7 @@ from textclf.registry.champions import Champion, champions
 from textclf.tracking.store import TrackingStore
 from textclf_operations import processes
 from textclf_operations.checks.home import about_space
-from textclf_operations.findings import Finding, Level, closing, worst
+from textclf_operations.findings import Finding, Level, closing, paragraph, worst
 from textclf_operations.holdings import Disk, Rows, disk, rows_predicted
 from textclf_operations.schedules import ScheduleFacts, client_of, schedule_facts
 from textclf_operations.servers import answers, configured_prefect
@@ -76,16 +76,19 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = Parser(
         prog="textclf status",
-        description=_(
-            "Shows what is wrong, what runs, the last and next runs, the champions, the rows predicted, and the disk."
+        description=paragraph(
+            _("Shows what is wrong, what runs, the last and next runs, the champions, the rows predicted, the disk.")
         ),
-        epilog=_(
-            "Exit code 1 if there is a problem (✗): a run is late, has failed or has died, nothing runs what is due, a "
-            "server or the store does not answer, hardly any disk space is left. Warnings (!) do not count."
+        epilog=paragraph(
+            _(
+                "Exit code 1 if there is a problem (✗): a run is late, has failed or has died, nothing runs what is "
+                "due, a server or the store does not answer, hardly any disk space is left. Warnings (!) do not count."
+            )
         )
         + "\n\n"
         + _("examples:")
         + f"\n{EXAMPLES}",
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help=_("print everything as JSON, for programs"))
     options = parser.parse_args(arguments)

@@ -15,15 +15,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from textclf import store
-from textclf.config import Parser
 from textclf.config.home import Environment, Home, environment_with
+from textclf.config.parser import Parser
 from textclf.errors import TextclfError
 from textclf.language import _
 from textclf.tables import display_width
-from textclf_operations import processes
-from textclf_operations.processes import Start
+from textclf_operations import processes, serve
+from textclf_operations.findings import paragraph
+from textclf_operations.processes import PATIENCE_SECONDS, Start
 from textclf_operations.programs import Program
-from textclf_operations.schedules import are_planned, are_served, client_of, next_runs
+from textclf_operations.schedules import are_served, client_of, next_runs
 from textclf_operations.servers import (
     MLFLOW_PORT,
     PREFECT_PORT,
@@ -34,6 +35,7 @@ from textclf_operations.servers import (
     mlflow_program,
     prefect_program,
     schedules_program,
+    silence_pages,
 )
 from textclf_operations.times import clock
 
@@ -45,9 +47,7 @@ EXAMPLES = """\
 """
 SERVED = ("train/local", "predict/local")
 """The deployments of the schedules on this machine."""
-DETACH = "--detach"
-PATIENCE_SECONDS = 60
-"""How long a program has to stop; a flow saves what it has done."""
+DETACH, RESET = "--detach", "--reset-schedules"
 TITLE_WIDTH = 16
 _START_SECONDS = 300
 _LOOK_EVERY_SECONDS = 0.3
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         TextclfError: It cannot be started, or a program ended too often.
     """
     options, for_schedules = _parse(arguments)
+    serve.check(options)
     home = Home.from_environment()
     try:
         with processes.alone(home):
@@ -82,41 +83,33 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = Parser(
-        prog="textclf up",
-        description=_(
-            "Starts Prefect's server, MLflow's server and both schedules on this machine, prints their addresses, and "
-            "keeps them running until Ctrl-C or `textclf down`. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI "
-            "names is used instead of a new one. Only programs on this machine can reach what is started."
-        ),
-        epilog=_("examples:") + f"\n{EXAMPLES}",
-        allow_abbrev=False,
-    )
-    parser.add_argument(DETACH, action="store_true", help=_("run in the background; end with `textclf down`"))
+    """Returns all options, and the arguments that the schedules get."""
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument(DETACH, action="store_true", help=_("run in the background; end with `textclf down`"))
     for name, port in (("Prefect", PREFECT_PORT), ("MLflow", MLFLOW_PORT)):
-        parser.add_argument(
+        own.add_argument(
             f"--{name.lower()}-port",
             type=_port,
             metavar="PORT",
             help=_("port of {name} (default: {port}, or the next free one)").format(name=name, port=port),
         )
-    schedules = parser.add_argument_group(_("schedules"), _("passed on to deployments/serve.py, whose --help explains"))
-    for option, metavar in (
-        ("train-config", "FILE"),
-        ("predict-config", "FILE"),
-        ("train-cron", "CRON"),
-        ("predict-cron", "CRON"),
-        ("timezone", "ZONE"),
-    ):
-        schedules.add_argument(f"--{option}", metavar=metavar)
+    parser = Parser(
+        prog="textclf up",
+        description=paragraph(
+            _(
+                "Starts Prefect's server, MLflow's server and both schedules on this machine, prints their addresses, "
+                "and keeps them running until Ctrl-C or `textclf down`. A server that PREFECT_API_URL or "
+                "MLFLOW_TRACKING_URI names is used instead of a new one. Only programs on this machine can reach what "
+                "is started."
+            )
+        ),
+        epilog=_("examples:") + f"\n{EXAMPLES}",
+        allow_abbrev=False,
+        parents=[own],
+    )
+    serve.add_arguments(parser.add_argument_group(_("schedules")))
     options = parser.parse_args(arguments)
-    given = [
-        word
-        for action in schedules._group_actions
-        if (value := getattr(options, action.dest)) is not None
-        for word in (action.option_strings[0], value)
-    ]
-    return options, given
+    return options, own.parse_known_args(arguments)[1]
 
 
 def _port(text: str) -> int:
@@ -176,16 +169,16 @@ class _Up:
         if prefect_port:
             self._add("prefect", prefect_program(home, api, prefect_port))
         self._wait("prefect", "Prefect", lambda: answers(f"{api}/health"))
+        silence_pages(home)
         self._wait("mlflow", "MLflow", lambda: answers(f"{mlflow}/health"))
         begun = datetime.now(UTC)
         self._add("schedules", schedules_program(home, api, mlflow, for_schedules))
         with client_of(api) as client:
-            self._wait(
-                "schedules",
-                _("Schedules"),
-                lambda: are_served(client, SERVED, begun) and are_planned(client, SERVED),
-            )
+            self._wait("schedules", _("Schedules"), lambda: are_served(client, SERVED, begun))
             lines = [f"  {name:<{TITLE_WIDTH}}{when}" for name, when in next_runs(client, SERVED)]
+        # Once is enough: a restart must not take back what a person sets in Prefect from now on.
+        command = self.programs["schedules"].command
+        self.programs["schedules"].command = [word for word in command if word != RESET]
         self._write(ready=True)
         print("\n".join(["", *_addresses(self.record, home), _("Next runs:"), *lines, ""]))
         print(_("Ctrl-C here, or `textclf down` in another terminal, ends everything."), flush=True)

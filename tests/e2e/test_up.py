@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import psutil
@@ -132,6 +134,26 @@ class TestUp:
             assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
         with urlopen(f"{operator.record['mlflow']}/ajax-api/3.0/mlflow/ui-telemetry", timeout=60) as answer:
             assert json.load(answer)["disable_ui_telemetry"]
+
+    def test_pages_in_a_browser_call_nobody(self, operator: Operator, up: subprocess.Popen[str]) -> None:
+        from playwright.sync_api import sync_playwright
+
+        if not (program := shutil.which("chromium")):
+            pytest.skip("no Chromium on this machine")
+        asked: set[str | None] = set()
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            page = browser.new_page()
+            page.on("request", lambda request: asked.add(urlsplit(request.url).hostname))
+            page.goto(f"{operator.record['prefect']}/")
+            page.get_by_text("Flow Runs").first.wait_for()
+            page.goto(f"{operator.record['prefect']}/v2/deployments")
+            page.get_by_text("predict").first.wait_for()
+            page.goto(f"{operator.record['mlflow']}/#/models")
+            page.get_by_text("Registered Models").or_(page.get_by_text("Model registry")).first.wait_for()
+            page.wait_for_load_state("networkidle")
+            browser.close()
+        assert asked <= {"127.0.0.1", None}
 
     def test_other_web_pages_are_refused(self, operator: Operator, up: subprocess.Popen[str]) -> None:
         own = operator.record["prefect"]

@@ -69,7 +69,7 @@ def test_importing_is_cheap() -> None:
     loaded = modules_after("import flows.predict_flow, flows.train_flow, textclf.cli")
     assert loaded.isdisjoint(HEAVY)
     # A mistake in a configuration, and --help, are answered without the libraries that compute.
-    loaded = modules_after("import textclf.cli, textclf.config")
+    loaded = modules_after("import textclf.cli, textclf.config, textclf_operations.program")
     assert loaded.isdisjoint({*HEAVY, "numpy", "pandas", "prefect", "pyarrow", "scipy"})
 
 

@@ -8,8 +8,8 @@ import sqlite3
 from pathlib import Path
 from urllib.error import URLError
 
-from textclf.config.home import Home, without_credentials
-from textclf.errors import TextclfError, redacted
+from textclf.config.home import Environment, Home, without_credentials
+from textclf.errors import ConfigError, TextclfError, redacted
 from textclf.language import _
 from textclf_operations import processes
 from textclf_operations.findings import Finding
@@ -19,10 +19,15 @@ from textclf_operations.status import versions
 _LOCK_SECONDS = 3
 
 
-def check_services(home: Home) -> list[Finding]:
+def check_services(home: Home, environment: Environment) -> list[Finding]:
     """Looks at what runs are recorded in, and at what `textclf up` starts."""
     up = processes.read(home) if processes.is_up(home) else None
-    return [_store(home), _prefect(up.api if up else configured_prefect()), *_ports(up is not None)]
+    return [
+        _store(home),
+        _prefect(up.api if up else configured_prefect()),
+        *_ports(up is not None),
+        _alerts(environment),
+    ]
 
 
 def _store(home: Home) -> Finding:
@@ -92,3 +97,17 @@ def _ports(up: bool) -> list[Finding]:
             advice = _("`textclf up` takes the next free one, or the one of {option}.").format(option=option)
             findings.append(Finding(key=f"port-{port}", level="warning", text=text, advice=advice))
     return findings
+
+
+def _alerts(environment: Environment) -> Finding:
+    from textclf.alerts import check_addresses
+
+    try:
+        services = check_addresses(environment.textclf_alerts)
+    except ConfigError as error:
+        text, *advice = str(error).splitlines()
+        return Finding(key="alerts", level="problem", text=text, advice=" ".join(advice))
+    if services:
+        text = _("Alerts go to {services} (the addresses are understood; nothing was sent).")
+        return Finding(key="alerts", level="ok", text=text.format(services=", ".join(services)))
+    return Finding(key="alerts", level="ok", text=_("Alerts are off: TEXTCLF_ALERTS has no addresses."))
