@@ -101,18 +101,19 @@ def _load_pyfunc(path: str) -> PyfuncClassifier:
     return PyfuncClassifier(Classifier.load(folder), *_origin(folder.parents[1]))
 
 
-def _origin(logged: Path) -> tuple[str, int | None]:
+def _origin(folder: Path) -> tuple[str, int | None]:
     """Returns name and version of a logged model; without a version, MLflow's id is part of the name.
 
     MLflow writes the registered version next to a model when it loads it by name and version, or by alias.
     """
     import yaml
 
-    registered = logged / "registered_model_meta"
+    registered = folder / "registered_model_meta"
     if registered.is_file():
         found = yaml.safe_load(registered.read_text(encoding="utf-8"))
         if found["model_version"] is not None:
             return str(found["model_name"]), int(found["model_version"])
-    description = yaml.safe_load((logged / "MLmodel").read_text(encoding="utf-8"))
+    description = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
     name = (description.get("metadata") or {}).get(NAME_KEY, "textclf")
-    return f"{name} ({description.get('model_id')})", None
+    logged_id = description.get("model_id")
+    return f"{name} ({logged_id})" if logged_id else name, None

@@ -15,6 +15,7 @@ from textclf.records import Decision, EvaluatedModel, PreparedData, RegisteredMo
 from textclf.registry.descriptions import describe
 from textclf.registry.versions import ChosenModel, add_version, find_version, load_classifier
 from textclf.registry.wording import LOWER_IS_BETTER, decision_page, decision_sentence, short_decision
+from textclf.tracking.pages import DECISION_TAG
 from textclf.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-DECISION_TAG, RECORD_TAG = "textclf.decision", "textclf.decision_record"
+RECORD_TAG = "textclf.decision_record"
 RECORD_FILE, PAGE_FILE = "decision.json", "decision.md"
 NEEDS_TWO_CLASSES = frozenset({"roc_auc_macro", "average_precision_macro"})
 

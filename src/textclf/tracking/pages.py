@@ -16,8 +16,10 @@ from textclf.config.home import Home
 VIEW = "textclf"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 
+DECISION_TAG = "textclf.decision"
+"""The tag of a run and a version that says in short what was decided."""
+
 _METRICS = ("test_leakfree/f1_macro", "test_leakfree/accuracy", "test/f1_macro")
-_DECISION = "textclf.decision"
 _BARS = "scores"
 """The heading over the charts that come first."""
 # Without it, MLflow opens in its layout for language-model applications.
@@ -57,7 +59,7 @@ def version_page(name: str, version: int) -> str:
 def view_state() -> str:
     """Returns the view behind `comparison_page`: leak-free scores and the decision first, in the table and as bars."""
     columns = [f"metrics.`{name}`" for name in _METRICS]
-    decision = f"tags.`{_DECISION}`"
+    decision = f"tags.`{DECISION_TAG}`"
     models, datasets = "attributes.`Models`", "attributes.`Dataset`"
     order = ["attributes.`Run Name`", *columns, decision, "runDateAndNestInfo", "duration", models, datasets]
     return json.dumps(
