@@ -7,6 +7,7 @@ import re
 
 from prefect.logging.handlers import PrefectConsoleHandler
 
+from tasks.steps import UnexpectedError
 from textclf.errors import TextclfError, redacted, redacted_traceback
 
 LIBRARY = "textclf"
@@ -72,7 +73,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     """Drops what Prefect says about an error that the flow reports itself: up to four times, with tracebacks."""
     if not record.name.startswith("prefect") or debugging():
         return True
-    if record.exc_info and isinstance(record.exc_info[1], (TextclfError, RunFailed)):
+    if record.exc_info and isinstance(record.exc_info[1], (TextclfError, UnexpectedError, RunFailed)):
         return False
     if str(record.msg).startswith("Task run failed with %s: %r - Retry") and isinstance(record.args, tuple):
         _kind, error, number, most, when = record.args
