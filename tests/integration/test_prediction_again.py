@@ -125,7 +125,7 @@ def test_a_promotion_predicts_only_new_files(tmp_path: Path, home: Home, caplog:
     assert states == {"monday": new, "tuesday": new, "wednesday": old, "thursday": old, "friday": new}
     assert "done before by version 3" in prediction_summary(summary)
     assert {row["model_version"] for row in read_rows(output / "thursday.csv")} == {"3"}
-    assert "2 files were done before; their outputs are kept." in caplog.text
+    assert "Done before (2): these outputs are kept." in caplog.text
     assert [file.version for file in predict(home, folder, output)] == [4, 4, 3, 4, 3], "a rollback keeps them, too"
 
     files = predict(home, folder, output, version=4, when_champion_changes="redo")

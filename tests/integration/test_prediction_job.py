@@ -487,7 +487,7 @@ def test_two_processes_do_not_predict_the_same_file_twice(tmp_path: Path, home: 
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(start, home, source, output, log) for _ in range(2)]
         said = [process.result().stdout for process in both]
-    assert sum("1 files were done before" in text for text in said) == 1
+    assert sum("Done before (1)" in text for text in said) == 1
     assert len(log.read_text(encoding="utf-8").splitlines()) == 1000
     assert len(read_rows(output)) == 1000
 

@@ -25,7 +25,7 @@ from prediction_support import (
 
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.errors import DataError
+from textclf.errors import ConfigError, DataError
 from textclf.prediction.batch import predict_files
 from textclf.records import PredictionSummary
 
@@ -71,7 +71,7 @@ def test_a_file_is_new_once_and_the_others_are_predicted(
     assert refusals(second) == {"a.csv": True, "c.csv": True}
     assert [refused.reason for refused in second.refused] == [refused.reason for refused in first.refused]
     assert [file.skipped for file in second.files] == [True]
-    assert "2 files were refused by an earlier run and not tried again: a.csv, c.csv." in caplog.text
+    assert "Refused by an earlier run and not tried again (2): a.csv, c.csv." in caplog.text
     assert "was refused: " not in caplog.text
 
 
@@ -270,7 +270,7 @@ def test_files_that_are_not_read_are_named(
     caplog.set_level(logging.INFO)
     summary = run(home, inbox, tmp_path / "out")
     assert summary.ignored == ("2026/", *names)
-    assert f"13 files in {inbox} are not read: 2026/, b.csv.part, " in caplog.text
+    assert f"Not read in {inbox} (13): 2026/, b.csv.part, " in caplog.text
     assert "n5.doc and 3 more." in caplog.text
     assert [file.input.name for file in summary.files] == ["b.csv"]
 
@@ -312,6 +312,13 @@ def test_each_file_is_reported_and_a_failure_leaves_the_last_report(inbox: Path,
     reached = [(len(report.files), len(report.refused), report.waiting) for report in reports]
     assert reached == [(0, 1, 3), (1, 1, 2), (1, 2, 1), (1, 2, 1)]
     assert refusals(run(home, inbox, tmp_path / "out")) == {"a.csv": False, "c.csv": False}
+
+
+def test_an_input_that_does_not_exist_is_reported(tmp_path: Path, home: Home) -> None:
+    reports: list[PredictionSummary] = []
+    with pytest.raises(ConfigError, match="does not exist"):
+        run(home, tmp_path / "in", tmp_path / "out", report=reports.append)
+    assert [(report.version, report.files) for report in reports] == [(3, ())]
 
 
 @pytest.mark.soak

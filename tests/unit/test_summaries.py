@@ -16,6 +16,7 @@ from textclf.records import (
     PredictedFile,
     PredictionSummary,
     PreparedData,
+    RefusedFile,
     RegisteredModel,
 )
 from textclf.summaries.prediction import prediction_summary
@@ -64,7 +65,17 @@ def predicted() -> str:
         label_counts={HOSTILE: 1},
         skipped=False,
     )
-    return prediction_summary(PredictionSummary(model=HOSTILE, version=1, files=(file,), seconds=1))
+    refused = RefusedFile(input=Path(HOSTILE), reason=HOSTILE, refused_before=False, moved_to=Path(HOSTILE))
+    summary = PredictionSummary(
+        model=HOSTILE,
+        version=1,
+        files=(file,),
+        seconds=1,
+        refused=(refused,),
+        postponed=(HOSTILE,),
+        ignored=(HOSTILE,),
+    )
+    return prediction_summary(summary)
 
 
 def registered() -> str:

@@ -300,8 +300,8 @@ class PredictConfig(StrictModel):
     )
     when_champion_changes: Literal["keep", "redo"] = Field(
         default="keep",
-        description="What happens to finished predictions of another version of the model: `keep` leaves them, `redo` "
-        "repeats them with the current version.",
+        description="What happens to finished predictions of another version of the model or of textclf: `keep` leaves "
+        "them, `redo` repeats them with the current version.",
     )
     redo: bool = Field(
         default=False, description="Repeat finished predictions; a redo that was killed resumes when started again."

@@ -107,13 +107,14 @@ def predict_files(
         StorageError: The disk is full, an output cannot be written, rows are lost, or a single input file cannot be
             read. Committed shards are kept.
     """
-    inputs = list_inputs(config)
-    if not inputs.pairs:
-        logger.info("Nothing to predict: %s has no file that can be read.", config.input)
-    if inputs.ignored:
-        logger.info("%s", _named(inputs.ignored, f"in {inputs.folder} are not read"))
-    progress = Progress(model, inputs, report)
+    progress = Progress(model, report)
     try:
+        inputs = list_inputs(config)
+        progress.found(inputs)
+        if not inputs.pairs:
+            logger.info("Nothing to predict: %s has no file that can be read.", config.input)
+        if inputs.ignored:
+            logger.info("%s", _named(f"Not read in {inputs.folder}", inputs.ignored))
         with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:
             batch = _Batch(config, model, load, run_id, folder, inputs, redo)
             batch.predict(progress)
@@ -121,9 +122,9 @@ def predict_files(
         progress.report()
     summary = progress.summary()
     if skipped := sum(file.skipped for file in summary.files):
-        logger.info("%d files were done before; their outputs are kept.", skipped)
+        logger.info("Done before (%d): these outputs are kept.", skipped)
     if known := [file.input.name for file in summary.refused if file.refused_before]:
-        logger.warning("%s", _named(known, "were refused by an earlier run and not tried again"))
+        logger.warning("%s", _named("Refused by an earlier run and not tried again", known))
     return summary
 
 
@@ -223,9 +224,9 @@ def _content(path: Path, state: FileState) -> object:
         return state
 
 
-def _named(names: Sequence[str], what: str) -> str:
+def _named(what: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return f"{len(names):,} files {what}: {', '.join(names[:_NAMED])}{more}."
+    return f"{what} ({len(names):,}): {', '.join(names[:_NAMED])}{more}."
 
 
 def _text_pair_column(config: PredictConfig, classifier: Classifier, model: ChosenModel) -> str | None:

@@ -13,14 +13,20 @@ from textclf.registry.versions import ChosenModel
 class Progress:
     """Collects the outcome of each file, and reports the summary so far after each."""
 
-    def __init__(self, model: ChosenModel, inputs: InputFiles, report: Callable[[PredictionSummary], None]) -> None:
+    def __init__(self, model: ChosenModel, report: Callable[[PredictionSummary], None]) -> None:
         self._model = model
-        self._inputs = inputs
+        self._total = 0
+        self._ignored: tuple[str, ...] = ()
         self._report = report
         self._started = time.monotonic()
         self._files: list[PredictedFile] = []
         self._refused: list[RefusedFile] = []
         self._postponed: list[str] = []
+
+    def found(self, inputs: InputFiles) -> None:
+        """Adds the files to predict."""
+        self._total = len(inputs.pairs)
+        self._ignored = inputs.ignored
 
     def add(self, file: PredictedFile | RefusedFile) -> None:
         """Adds a file that is predicted or refused."""
@@ -54,6 +60,6 @@ class Progress:
             seconds=time.monotonic() - self._started,
             refused=tuple(self._refused),
             postponed=tuple(self._postponed),
-            waiting=len(self._inputs.pairs) - reached,
-            ignored=self._inputs.ignored,
+            waiting=self._total - reached,
+            ignored=self._ignored,
         )

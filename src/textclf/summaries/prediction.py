@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from textclf.config.home import Home
+from textclf.config.load import anchor
 from textclf.config.schema import PredictConfig
 from textclf.language import _, ngettext
 from textclf.records import PredictedFile, PredictionSummary, RefusedFile
@@ -33,7 +34,7 @@ def prediction_summary(summary: PredictionSummary) -> str:
     if summary.waiting:
         sections.append(_unfinished(summary.waiting))
     if not (summary.files or summary.refused or summary.postponed or summary.waiting):
-        sections.append(_("No files to predict."))
+        sections.append(_("No file was predicted."))
     sections.append(markdown_table(_totals(summary)))
     if summary.files:
         sections.append(_file_section(summary))
@@ -175,7 +176,8 @@ def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: 
             rest = f" … ({len(names):,})" if len(names) > _LISTED_AT_END else ""
             lines.append(text.format(names=_(", ").join(names[:_LISTED_AT_END]) + rest))
     lines = lines or [_("No files to predict in {folder}.").format(folder=config.input)]
-    return "\n".join(lines + _next_commands(config, summary))
+    # Relative paths of a configuration start at the home, those of a command at the current directory.
+    return "\n".join(lines + _next_commands(anchor(config, home.root), summary))
 
 
 def _predicted_lines(file: PredictedFile) -> Iterable[str]:
@@ -224,7 +226,7 @@ def _next_commands(config: PredictConfig, summary: PredictionSummary) -> list[st
         commands.append(
             (
                 _("To predict with version {version} what other versions have predicted:"),
-                {"when_champion_changes": "redo"},
+                {"when_champion_changes": "redo", "redo": False},
             )
         )
     elif any(file.skipped for file in summary.files):
