@@ -159,12 +159,19 @@ def test_each_problem_and_the_recovery_is_told_once(
 
     # The next message is about the next event: nothing was told twice, nor about the second good run, nor about the
     # interrupted one.
-    server.run("predict", BAD)
-    *_, last = receiver.wait_for(4)
-    assert (len(receiver.arrived), last["title"]) == (4, "textclf: predict/textclf failed")
+    (server.home / "letters").mkdir()
+    (server.home / "letters" / "broken.csv").write_text("number\n1\n", encoding="utf-8")
+    refused = server.run("predict", {**GOOD, "input": "letters", "output": "answers", "language": "zh"})
+    assert refused["state"]["type"] == "COMPLETED"
+    *_, refusal = receiver.wait_for(4)
+    assert (len(receiver.arrived), refusal["title"]) == (4, "textclf：predict/textclf 拒绝了一些文件")
+    assert refusal["type"] == "warning"
+    assert refused["state"]["message"] in refusal["message"]
 
     log = worker_log.read_text(encoding="utf-8")
-    stored = everything_stored(server, [run["id"] for run in (failed, recovered, good)] + [crashed, interrupted])
+    stored = everything_stored(
+        server, [run["id"] for run in (failed, recovered, good, refused)] + [crashed, interrupted]
+    )
     assert "answered with HTTP status 500" in stored
     assert "answered with HTTP status 500" in log
     assert TOKEN not in stored

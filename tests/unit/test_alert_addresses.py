@@ -120,7 +120,7 @@ def test_an_e_mail_reaches_all_recipients() -> None:
             use_language("en")
     assert sorted(receiver.paths) == ["data@example.com", "ops@example.com"]
     for mail in receiver.arrived:
-        assert "predict/local" in mail["Subject"]
+        assert mail["Subject"] == "textclf：predict/local 失败"
         body = mail.get_body(("html",)).get_content()
         assert "<code>文件损坏 &lt;b&gt;</code>" in body
         assert "<code>prefect flow-run retry 1</code>" in body
