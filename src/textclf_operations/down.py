@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import psutil
 
-from textclf.config import Parser
 from textclf.config.home import Home
+from textclf.config.parser import Parser
 from textclf.errors import TextclfError
 from textclf.language import _
 from textclf_operations import processes
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
             )
         ),
         epilog=_("examples:") + f"\n{EXAMPLES}",
+        allow_abbrev=False,
     )
     parser.parse_args(arguments)
     home = Home.from_environment()

@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextvars import Context
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 import pytest
 import yaml
@@ -204,3 +206,34 @@ class TestHelp:
         )
         assert done.stdout.startswith("用法：textclf")
         assert "显示本帮助并退出" in done.stdout
+
+
+class TestForms:
+    @pytest.mark.parametrize("model", [TrainConfig, PredictConfig])
+    def test_labels_and_descriptions_are_in_the_language_of_the_environment(
+        self, model: type[TrainConfig] | type[PredictConfig], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TEXTCLF_LANGUAGE", "zh")
+        # As in a program of Prefect's that registers a deployment.
+        texts = list(words_of(Context().run(model.model_json_schema)))
+        assert len(texts) > 30
+        assert [text for text in texts if not re.search(CHINESE, text)] == [text for text in texts if text in SAME]
+
+    def test_they_are_english_by_default(self) -> None:
+        assert not [text for text in words_of(TrainConfig.model_json_schema()) if re.search("[一-龥]{6}", text)]
+
+
+SAME = ("Dropout",)
+"""Labels that are the same in both languages."""
+
+
+def words_of(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("title", "description") and isinstance(value, str) and value:
+                yield value
+            elif key not in ("default", "examples", "enum", "const"):
+                yield from words_of(value)
+    elif isinstance(schema, list):
+        for item in schema:
+            yield from words_of(item)

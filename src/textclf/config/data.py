@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from textclf.config.sources import DataSource, StrictModel
 from textclf.language import _
 
 Encoding = Literal["auto", "utf-8", "utf-8-sig", "gb18030", "big5", "utf-16"]
+# A form sends an empty list after the last name was removed.
+ColumnNames = Annotated[tuple[str, ...] | None, BeforeValidator(lambda names: names or None)]
 Delimiter = Literal["auto", ",", ";", "|", "\t"]
 
 
@@ -84,7 +86,7 @@ class DataConfig(StrictModel):
         description="Separator between several labels in one row, e.g. `|`. Such data can only be checked; training "
         "needs one label per row.",
     )
-    column_names: tuple[str, ...] | None = Field(
+    column_names: ColumnNames = Field(
         default=None, description="Column names for CSV and TSV files without a header line."
     )
     file_encoding: Encoding = Field(

@@ -112,6 +112,10 @@ def _flatten(prop: Schema) -> None:
     value, *others = prop["anyOf"]
     if others != [{"type": "null"}]:
         return
+    if "enum" in value:
+        # An enumeration beside the choice would refuse null.
+        value["title"], others[0]["title"] = _("Value"), _("None")
+        return
     bounds = {key: value.pop(key) for key in list(value) if key != "type"}
     prop.update(bounds)
     if "default" in prop:

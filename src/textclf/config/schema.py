@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from textclf.config.data import AuditConfig, CleaningConfig, DataConfig, Delimiter, Encoding
+from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataConfig, Delimiter, Encoding
 from textclf.config.form import leave_empty, unwrapped
 from textclf.config.sources import ModelSource, StrictModel
 from textclf.language import Language
@@ -275,7 +275,7 @@ class PredictConfig(StrictModel):
     id_column: str | None = Field(
         default=None, description="Column with the id of each row; by default, `id` if there is one, else row numbers."
     )
-    column_names: tuple[str, ...] | None = Field(
+    column_names: ColumnNames = Field(
         default=None, description="Column names for CSV and TSV files without a header line."
     )
     file_encoding: Encoding = Field(
