@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from textclf import __version__
+from textclf.config import Parser
 from textclf.config.home import Environment, Home
-from textclf.config.parser import Parser
 from textclf.errors import ConfigError
 from textclf.language import _, ngettext
 from textclf_operations.checks.display import check_display

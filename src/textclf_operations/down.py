@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import psutil
 
+from textclf.config import Parser
 from textclf.config.home import Home
-from textclf.config.parser import Parser
 from textclf.errors import TextclfError
 from textclf.language import _
 from textclf_operations import processes

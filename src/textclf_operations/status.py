@@ -14,8 +14,8 @@ from httpx import HTTPError
 
 from flows.running import is_dead
 from textclf import __version__
+from textclf.config import Parser
 from textclf.config.home import Home, without_credentials
-from textclf.config.parser import Parser
 from textclf.errors import TextclfError, redacted
 from textclf.language import _, ngettext
 from textclf.records import Record

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from textclf import store
+from textclf.config import Parser
 from textclf.config.home import Environment, Home, environment_with
 from textclf.errors import TextclfError
 from textclf.language import _
