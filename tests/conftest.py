@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300
 """How long a test waits for a program; busy machines are slow."""
-WITH_SERVER = ("test_commands.py", "test_deployments.py", "test_launch.py", "test_pages.py")
+WITH_SERVER = ("test_commands.py", "test_deployments.py", "test_forms.py", "test_launch.py", "test_pages.py")
 FINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 TINY = {
