@@ -34,6 +34,7 @@ WITH_SERVER = (
     "test_alerts.py",
     "test_commands.py",
     "test_deployments.py",
+    "test_forms.py",
     "test_hard_stops.py",
     "test_launch.py",
     "test_pages.py",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -223,7 +224,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
             continue
         match problem["type"]:
             case "extra_forbidden":
-                lines.append(f"{path}: unknown field{_suggestion(path, _field_paths(model))}")
+                index = "".join(re.findall(r"\[\d+\]", path)[-1:])
+                lines.append(f"{path}: unknown field{_suggestion(path, _field_paths(model, index=index))}")
             case "missing":
                 lines.append(f"{path}: missing; it has no default")
             case "value_error":
@@ -244,12 +246,14 @@ def _path(location: tuple[int | str, ...]) -> str:
     return path
 
 
-def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+def _field_paths(model: type[BaseModel], prefix: str = "", *, index: str) -> list[str]:
     paths = []
     for name, field in model.model_fields.items():
         paths.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            paths.extend(_field_paths(field.annotation, f"{prefix}{name}."))
+        # The items of a list of sources have fields, too.
+        for kind, place in ((field.annotation, ""), *((item, index) for item in get_args(field.annotation))):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                paths.extend(_field_paths(kind, f"{prefix}{name}{place}.", index=index))
     return paths
 
 
