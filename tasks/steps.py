@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.settings import get_current_settings
 
 from textclf.errors import TextclfError, redacted
 from textclf.language import _
@@ -72,6 +74,9 @@ def step(name: str) -> Iterator[None]:
 
 def leave_page(markdown: str, *, key: str, description: str) -> None:
     """Stores an artifact of a run that is failing or stopping; if that fails, too, warns and goes on."""
+    if not isinstance(sys.exception(), Exception) and not get_current_settings().api.url:
+        # Ctrl-C also stops the temporary server of a command, and waiting for it would take seconds.
+        return
     try:
         create_markdown_artifact(markdown, key=key, description=description)
     except Exception as second:

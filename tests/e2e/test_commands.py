@@ -162,6 +162,18 @@ def test_a_file_is_predicted_again_only_with_redo(user: User, trained: subproces
     assert (user.folder / "y.csv").read_bytes() != first
 
 
+def test_the_inbox_of_the_home_is_made_and_any_other_input_must_exist(
+    user: User, trained: subprocess.CompletedProcess[str]
+) -> None:
+    done = user.types(PREDICT, "--model", "textclf-tiny")
+    assert done.returncode == 0, done.stderr
+    assert "No files to predict" in done.stdout
+    assert (user.home / "inbox").is_dir()
+    done = user.types(PREDICT, "--model", "textclf-tiny", "--input", "mine", "--output", "out")
+    assert done.returncode == 2
+    assert not (user.folder / "mine").exists()
+
+
 def test_without_a_champion_the_message_says_how_to_get_one(user: User) -> None:
     (user.folder / "z.csv").write_text("text\n好\n", encoding="utf-8")
     done = user.types(PREDICT, "--input", "z.csv", "--output", "out.csv", "--model", "textclf-nothing")

@@ -63,6 +63,19 @@ def test_debug_shows_what_led_to_an_error_without_passwords(
     assert "hunter2" not in done.stdout + done.stderr + logged + str(flow_run)
 
 
+def test_an_unexpected_error_is_shown_with_one_traceback(
+    prefect_server: Any, tiny_config: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "mlruns").write_text("a file where MLflow needs a folder", encoding="utf-8")
+    environment = {**prefect_server.environment, "TEXTCLF_HOME": str(home)}
+    done = run("train_flow.py", "--config", str(tiny_config), environment=environment, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.splitlines()[-1].startswith("NotADirectoryError: ")
+
+
 def test_a_mistyped_flag_loads_no_server(command_settings: dict[str, str], tmp_path: Path) -> None:
     environment = {**command_settings, "PYTHONPROFILEIMPORTTIME": "1"}
     done = run("train_flow.py", "--data.nmae", "x", environment=environment, folder=tmp_path)

@@ -59,6 +59,7 @@ def test_a_stopped_training_ends_soon_and_the_same_command_resumes_it(alone: Use
     assert code == 130, output
     assert "same command" in output
     assert "Traceback" not in output
+    assert "docs.prefect.io" not in output
     [(run_id, state)] = alone.query("select run_uuid, status from runs")
     assert state == "KILLED"
 
