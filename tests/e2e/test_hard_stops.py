@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from schedule_support import SERVE, Served, cut_power
+from schedule_support import ROOT, SERVE, Served, cut_power, working
 
 
 @pytest.fixture(scope="module")
@@ -112,29 +112,42 @@ class TestOneKilledProcess:
             served.wait(lambda: not list((served.home / "runs").glob(f"{run}*")))
 
     def test_that_survives_its_serve_is_left_alone(self, served: Served, options: list[object]) -> None:
-        [(trainings,)] = served.query("select count(*) from runs")
         process = served.start(*options)
         run = served.begin("train")
         served.wait(lambda: sealed(served) and served.state(run)["name"] == "Running")
         survivor = flow_process(run)
+        # It would end with its next line of output, which nobody reads any more.
+        survivor.suspend()
         process.kill()
         process.wait()
         try:
             with served.running(*options):
-                # Ask for something else in between: due runs are asked for after dead ones are looked for.
+                # Dead runs are looked for before due ones are asked for.
                 served.wait_for(served.begin("predict"), "COMPLETED")
                 assert "Crashed" not in served.states(run)
-                # Somebody takes it for dead: the second process waits, and finds that there is nothing left to do.
-                for state in ({"type": "CRASHED"}, {"type": "SCHEDULED", "name": "AwaitingRetry"}):
-                    served.server.api(f"/flow_runs/{run}/set_state", {"state": state, "force": True})
-                served.wait(lambda: "another process is still executing this run" in served.output())
-                assert survivor.is_running()
+                assert served.state(run)["name"] == "Running"
+                survivor.kill()
+                served.wait(lambda: "Crashed" in served.states(run))
                 assert served.wait_for(run, "COMPLETED", "FAILED")["type"] == "COMPLETED", served.output()[-5000:]
-                served.wait(lambda: not list((served.home / "runs").glob("*.json")))
-                assert served.query("select count(*) from runs") == [(trainings + 1,)]
         finally:
-            if survivor.is_running():
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+    def test_that_was_wrongly_taken_for_dead_does_the_work_once(self, served: Served, long_training: Path) -> None:
+        served.server.command("python", str(ROOT / "deployments" / "deploy.py"))
+        [(trainings,)] = served.query("select count(*) from runs")
+        deployment = served.server.deployment("train")["id"]
+        config = yaml.safe_load(long_training.read_text(encoding="utf-8"))
+        run = served.server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
+        with working(served):
+            served.wait(lambda: sealed(served) and served.state(run)["name"] == "Running")
+            for state in ({"type": "CRASHED"}, {"type": "SCHEDULED", "name": "AwaitingRetry"}):
+                served.server.api(f"/flow_runs/{run}/set_state", {"state": state, "force": True})
+            served.wait(lambda: "another process is still executing this run" in served.output())
+            assert served.wait_for(run, "COMPLETED", "FAILED")["type"] == "COMPLETED", served.output()[-5000:]
+            served.wait(lambda: not list((served.home / "runs").glob(f"{run}.json")))
+        assert served.state(run)["type"] == "COMPLETED"
+        assert served.query("select count(*) from runs") == [(trainings + 1,)]
 
 
 def test_a_second_serve_on_one_home_refuses(served: Served, options: list[object]) -> None:
@@ -176,3 +189,20 @@ def test_runs_of_another_machine_or_server_are_left_alone(served: Served, option
     with served.running(*options):
         served.wait_for(run, "CRASHED")
         served.wait(lambda: not (runs / f"{run}.json").exists())
+
+
+@pytest.mark.soak
+def test_a_run_whose_worker_died_goes_on_after_two_silent_minutes(served: Served, long_training: Path) -> None:
+    served.server.command("python", str(ROOT / "deployments" / "deploy.py"))
+    deployment = served.server.deployment("train")["id"]
+    config = yaml.safe_load(long_training.read_text(encoding="utf-8"))
+    run = served.server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
+    with working(served):
+        served.wait(lambda: sealed(served) and served.state(run)["name"] == "Running")
+    [before] = served.query("select run_uuid from runs where status = 'RUNNING'")
+    with working(served):
+        served.wait(lambda: "Crashed" in served.states(run))
+        assert served.wait_for(run, "COMPLETED", "FAILED")["type"] == "COMPLETED", served.output()[-5000:]
+    names = served.states(run)
+    assert names[names.index("Crashed") :][:2] == ["Crashed", "AwaitingRetry"], names
+    assert served.query("select run_uuid from runs order by start_time desc limit 1") == [before]
