@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from schedule_support import ROOT, SERVE, Served, cut_power, working
+from schedule_support import ROOT, SERVE, Served, working
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,8 @@ def write_predict_config(served: Served, **fields: object) -> Path:
 
 class TestWhatAPersonSet:
     def test_stays_when_serve_is_started_again(self, served: Served) -> None:
-        cut_power(served.start("--reset-schedules"))
+        with served.running("--reset-schedules"):
+            pass
         [own] = deployment(served)["schedules"]
         path = f"/deployments/{deployment(served)['id']}"
         served.change(f"{path}/schedules/{own['id']}", {"active": False})
@@ -209,7 +210,8 @@ def test_a_promotion_starts_one_prediction_on_request(served: Served, tiny_confi
         found = served.server.api("/automations/filter", {})
         return [entry["name"] for entry in found if "champion" in entry["name"]]
 
-    cut_power(served.start(*options, "--predict-after-training"))
+    with served.running(*options, "--predict-after-training"):
+        pass
     with served.running(*options, "--predict-after-training"):
         assert automations() == ["Predict with the new champion of textclf-promoted"]
         before = {run["id"] for run in runs(served, deployment(served)["id"])}
