@@ -11,12 +11,13 @@ from collections.abc import Collection
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed
 
 from flows.alerts import alert
 from flows.running import MOST_RESTARTS, RunRecord, crashes, forget, is_dead, read_records
 from textclf.config import Home
+from textclf.errors import redacted
 from textclf.language import _
 
 logger = logging.getLogger("textclf.dead_runs")
@@ -40,6 +41,11 @@ def recover(client: SyncPrefectClient, home: Home, living: Collection[object]) -
             _settle(client, client.read_flow_run(record.flow_run), record)
         except ObjectNotFound:
             logger.info("Run %s was deleted.", record.flow_run)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code >= 500:
+                raise
+            # One run must not keep the others from being started.
+            logger.warning("Run %s could not be recovered: %s", record.flow_run, redacted(str(error)))
         forget(home, record.flow_run)
 
 

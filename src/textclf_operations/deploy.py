@@ -27,9 +27,12 @@ from textclf.language import _
 from textclf_operations.registration import check_server, cron_schedule, register
 
 FILE = CONFIGS.parent / "deployments" / "prefect.yaml"
-SILENCE = timedelta(minutes=2)
-"""A run in a work pool that gives no sign of life for so long is dead; it gives one every 30 seconds."""
-_DIED = "It gave no sign of life for two minutes: its process, its worker or its machine died."
+SILENCE = timedelta(seconds=90)
+"""A run in a work pool that gives no sign of life for so long is dead; it gives one every 30 seconds. The server looks
+for silent runs in intervals of the same length."""
+_DIED = "It gave no sign of life for 90 seconds: its process, its worker or its machine died."
+# Each of these events is a sign of life after which another must follow, in whatever order they arrive.
+_ALIVE = ("Pending", "Submitting", "InfrastructurePending", "Running", "Retrying", "Rerunning", "heartbeat")
 
 EXAMPLES = """\
   python deployments/deploy.py && prefect worker start --pool textclf
@@ -82,7 +85,7 @@ def automations(deployments: Sequence[UUID]) -> list[AutomationCore]:
             description=_DIED,
             trigger=EventTrigger(
                 posture=Posture.Proactive,
-                after={f"prefect.flow-run.{name}" for name in ("Pending", "Running", "Retrying", "heartbeat")},
+                after={f"prefect.flow-run.{name}" for name in _ALIVE},
                 expect={"prefect.flow-run.*"},
                 match=run,
                 match_related=related,

@@ -22,6 +22,7 @@ from prefect.states import AwaitingRetry
 from flows.missed_runs import skip_missed
 from flows.running import write_record
 from textclf.config import Home
+from textclf.errors import StorageError
 from textclf_operations.dead_runs import recover
 from textclf_operations.late_runs import watch_late_runs
 from textclf_operations.times import duration
@@ -101,9 +102,13 @@ class LocalRunner(Runner):
             self._note_absence(error)
             return []
         await self._note_presence()
-        for run in due:
-            # From now on the server may show it as Pending, whatever happens to this process.
-            await to_thread.run_sync(write_record, self._home, run)
+        try:
+            for run in due:
+                # From now on the server may show it as Pending, whatever happens to this process.
+                await to_thread.run_sync(write_record, self._home, run)
+        except StorageError as error:
+            # Each run will say so itself, where people look.
+            logger.error("%s", error)
         return due
 
     def _recover(self, living: set[UUID]) -> None:

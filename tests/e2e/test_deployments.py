@@ -212,15 +212,13 @@ class TestServe:
         assert re.search(r"\| morning\.csv \|.*before.*\| 3 \|", server.artifacts(run["id"])["predictions"]["data"])
         assert server.log_lines(run["id"], "textclf.")
 
-    def test_leaves_the_runs_of_another_one_alone(self, served: Any, long_run: str) -> None:
-        server, _, _ = served
-        with serve(environment={**server.environment, "PYTHONUNBUFFERED": "1"}, folder=server.elsewhere) as second:
-            assert second.stdout is not None
-            for _ in range(4):
-                second.stdout.readline()
-            second.send_signal(signal.SIGTERM)
-            second.communicate(timeout=60)
-        assert second.returncode == 0
+    def test_refuses_to_serve_a_home_twice(self, served: Any, long_run: str) -> None:
+        server, process, _ = served
+        with serve(environment=server.environment, folder=server.elsewhere) as second:
+            output, errors = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert not output
+        assert f"already served: process {process.pid}, since 2" in errors
         assert server.api(f"/flow_runs/{long_run}")["state"]["name"] == "Running"
 
     def test_stops_on_sigterm_and_leaves_the_schedules_active(self, served: Any, long_run: str) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from schedule_support import SERVE, Served, cut_power
+from schedule_support import ROOT, SERVE, Served, cut_power, working
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +27,7 @@ def served(prefect_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Ser
 @pytest.fixture(scope="module")
 def long_training(tiny_config: Path, served: Served) -> Path:
     content = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    content["training"] |= {"num_train_epochs": 60, "early_stopping_patience": None}
+    content["training"] |= {"num_train_epochs": 40, "early_stopping_patience": None}
     content["evaluation"] = {"baselines": False}
     file = served.home.with_name("long.yaml")
     file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
@@ -40,7 +38,7 @@ def long_training(tiny_config: Path, served: Served) -> Path:
 def options(served: Served, long_training: Path) -> list[object]:
     predict = served.home.with_name("predict.yaml")
     predict.write_text(
-        "{input: inbox, output: outbox, model: textclf-tiny, batch_size: 1, rows_per_shard: 1000}\n", encoding="utf-8"
+        "{input: inbox, output: outbox, model: textclf-tiny, batch_size: 1, rows_per_shard: 500}\n", encoding="utf-8"
     )
     return ["--train-config", long_training, "--predict-config", predict]
 
@@ -58,10 +56,10 @@ def flow_process(run: str) -> psutil.Process:
 
 
 def test_a_training_goes_on_after_a_power_failure(served: Served, options: list[object]) -> None:
-    process = served.start(*options)
-    run = served.begin("train")
-    served.wait(lambda: sealed(served))
-    cut_power(process)
+    with served.running(*options) as process:
+        run = served.begin("train")
+        served.wait(lambda: sealed(served))
+        cut_power(process)
     # Neither Prefect nor MLflow has noticed.
     assert served.state(run)["name"] == "Running"
     [(mlflow_run, status)] = served.query("select run_uuid, status from runs")
@@ -79,13 +77,13 @@ def test_a_training_goes_on_after_a_power_failure(served: Served, options: list[
 
 
 def test_a_prediction_goes_on_after_a_power_failure(served: Served, options: list[object]) -> None:
-    texts = [f"这家的房间很好，第{number}次来" for number in range(9000)]
+    texts = [f"这家的房间很好，第{number}次来" for number in range(5000)]
     lines = ["text", *texts]
     (served.home / "inbox" / "reviews.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    process = served.start(*options)
-    run = served.begin("predict")
-    served.wait(lambda: list(served.home.glob(f"predictions/{'?' * 32}/*/*")))
-    cut_power(process)
+    with served.running(*options) as process:
+        run = served.begin("predict")
+        served.wait(lambda: list(served.home.glob(f"predictions/{'?' * 32}/*/*")))
+        cut_power(process)
     assert served.state(run)["name"] == "Running"
     # What a power failure can leave behind: it must not block the start.
     (served.home / "runs" / "torn.json").write_text('{"flow_run": ', encoding="utf-8")
@@ -112,29 +110,38 @@ class TestOneKilledProcess:
             served.wait(lambda: not list((served.home / "runs").glob(f"{run}*")))
 
     def test_that_survives_its_serve_is_left_alone(self, served: Served, options: list[object]) -> None:
-        [(trainings,)] = served.query("select count(*) from runs")
-        process = served.start(*options)
-        run = served.begin("train")
-        served.wait(lambda: sealed(served) and served.state(run)["name"] == "Running")
-        survivor = flow_process(run)
-        process.kill()
-        process.wait()
-        try:
+        with served.running(*options) as process:
+            run = served.begin("train")
+            served.wait(lambda: sealed(served) and served.state(run)["name"] == "Running")
+            survivor = flow_process(run)
+            # It would end with its next line of output, which nobody reads any more.
+            survivor.suspend()
+            process.kill()
+            process.wait()
             with served.running(*options):
-                # Ask for something else in between: due runs are asked for after dead ones are looked for.
+                # Dead runs are looked for before due ones are asked for.
                 served.wait_for(served.begin("predict"), "COMPLETED")
                 assert "Crashed" not in served.states(run)
-                # Somebody takes it for dead: the second process waits, and finds that there is nothing left to do.
-                for state in ({"type": "CRASHED"}, {"type": "SCHEDULED", "name": "AwaitingRetry"}):
-                    served.server.api(f"/flow_runs/{run}/set_state", {"state": state, "force": True})
-                served.wait(lambda: "another process is still executing this run" in served.output())
-                assert survivor.is_running()
+                assert served.state(run)["name"] == "Running"
+                survivor.kill()
+                served.wait(lambda: "Crashed" in served.states(run))
                 assert served.wait_for(run, "COMPLETED", "FAILED")["type"] == "COMPLETED", served.output()[-5000:]
-                served.wait(lambda: not list((served.home / "runs").glob("*.json")))
-                assert served.query("select count(*) from runs") == [(trainings + 1,)]
-        finally:
-            if survivor.is_running():
-                os.killpg(process.pid, signal.SIGKILL)
+
+    def test_that_was_wrongly_taken_for_dead_does_the_work_once(self, served: Served, long_training: Path) -> None:
+        served.server.command("python", str(ROOT / "deployments" / "deploy.py"))
+        [(trainings,)] = served.query("select count(*) from runs")
+        deployment = served.server.deployment("train")["id"]
+        config = yaml.safe_load(long_training.read_text(encoding="utf-8"))
+        run = served.server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
+        with working(served):
+            served.wait(lambda: sealed(served) and served.state(run)["name"] == "Running")
+            for state in ({"type": "CRASHED"}, {"type": "SCHEDULED", "name": "AwaitingRetry"}):
+                served.server.api(f"/flow_runs/{run}/set_state", {"state": state, "force": True})
+            served.wait(lambda: "another process is still executing this run" in served.output())
+            assert served.wait_for(run, "COMPLETED", "FAILED")["type"] == "COMPLETED", served.output()[-5000:]
+            served.wait(lambda: not list((served.home / "runs").glob(f"{run}.json")))
+        assert served.state(run)["type"] == "COMPLETED"
+        assert served.query("select count(*) from runs") == [(trainings + 1,)]
 
 
 def test_a_second_serve_on_one_home_refuses(served: Served, options: list[object]) -> None:
@@ -176,3 +183,20 @@ def test_runs_of_another_machine_or_server_are_left_alone(served: Served, option
     with served.running(*options):
         served.wait_for(run, "CRASHED")
         served.wait(lambda: not (runs / f"{run}.json").exists())
+
+
+@pytest.mark.soak
+def test_a_run_whose_worker_died_goes_on_after_some_silent_minutes(served: Served, long_training: Path) -> None:
+    served.server.command("python", str(ROOT / "deployments" / "deploy.py"))
+    deployment = served.server.deployment("train")["id"]
+    config = yaml.safe_load(long_training.read_text(encoding="utf-8"))
+    run = served.server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
+    with working(served):
+        served.wait(lambda: sealed(served) and served.state(run)["name"] == "Running")
+    [before] = served.query("select run_uuid from runs where status = 'RUNNING'")
+    with working(served):
+        served.wait(lambda: "Crashed" in served.states(run))
+        assert served.wait_for(run, "COMPLETED", "FAILED")["type"] == "COMPLETED", served.output()[-5000:]
+    names = served.states(run)
+    assert names[names.index("Crashed") :][:2] == ["Crashed", "AwaitingRetry"], names
+    assert served.query("select run_uuid from runs order by start_time desc limit 1") == [before]

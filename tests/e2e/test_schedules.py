@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from schedule_support import ROOT, SERVE, Served, cut_power, working
+from schedule_support import ROOT, SERVE, Served, working
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,8 @@ def write_predict_config(served: Served, **fields: object) -> Path:
 
 class TestWhatAPersonSet:
     def test_stays_when_serve_is_started_again(self, served: Served) -> None:
-        cut_power(served.start("--reset-schedules"))
+        with served.running("--reset-schedules"):
+            pass
         [own] = deployment(served)["schedules"]
         path = f"/deployments/{deployment(served)['id']}"
         served.change(f"{path}/schedules/{own['id']}", {"active": False})
@@ -121,15 +123,15 @@ class TestWhatAPersonSet:
         assert crons(served, name="textclf") == {"30 3 * * *": True}
 
 
-def miss(served: Served, name: str, nights: int) -> list[str]:
-    """Plans the nightly runs of the past, as the server had done before an outage.
+def miss(served: Served, name: str, nights: int, *, days_ago: int = 0) -> list[str]:
+    """Plans nightly runs of the past, as the server had done before an outage; a night is planned only once.
 
     Returns:
         Their ids, oldest first.
     """
     found = deployment(served, name=name)
-    now = datetime.now(UTC)
-    start, end = now - timedelta(days=nights), now - timedelta(hours=1)
+    end = datetime.now(UTC) - timedelta(days=days_ago, hours=1)
+    start = end - timedelta(days=nights)
     span = {"start_time": start.isoformat(), "end_time": end.isoformat()}
     before = {run["id"] for run in runs(served, found["id"])}
     served.server.api(f"/deployments/{found['id']}/schedule", {**span, "min_runs": nights, "max_runs": nights})
@@ -153,33 +155,37 @@ def ends(served: Served, missed: list[str]) -> list[str]:
 
 
 class TestMissedRuns:
-    def missed_and_by_hand(self, served: Served, policy: str) -> tuple[list[str], str]:
-        config = write_predict_config(served, **({"missed_runs": policy} if policy else {}))
-        # Late runs have the parameters of their time.
-        cut_power(served.start("--predict-config", config, "--reset-schedules"))
-        missed = miss(served, "local", 4)
-        assert len(missed) in (3, 4)
-        by_hand = served.begin("predict")
-        with served.running("--predict-config", config):
-            assert served.wait_for(by_hand, "COMPLETED", "FAILED")["name"] == "Completed"
-            return missed, " ".join(ends(served, missed))
+    @pytest.fixture(scope="class")
+    def alive(self, served: Served) -> Iterator[Served]:
+        with served.running("--reset-schedules"):
+            yield served
 
-    def test_by_default_the_newest_does_the_work_of_all(self, served: Served) -> None:
-        missed, names = self.missed_and_by_hand(served, "")
-        assert names == " ".join(["Skipped"] * (len(missed) - 1) + ["Completed"])
-        newest = served.server.api(f"/flow_runs/{missed[-1]}")
+    def missed(self, served: Served, policy: str | None, *, nights: int = 4, days_ago: int = 0) -> list[str]:
+        config = {"input": "inbox", "output": "outbox", "model": "textclf-tiny"}
+        if policy:
+            config["missed_runs"] = policy
+        served.change(f"/deployments/{deployment(served)['id']}", {"parameters": {"config": config}})
+        missed = miss(served, "local", nights, days_ago=days_ago)
+        assert len(missed) > 1
+        return missed
+
+    def test_by_default_the_newest_does_the_work_of_all(self, alive: Served) -> None:
+        by_hand = alive.begin("predict", {"input": "inbox", "output": "outbox", "model": "textclf-tiny"})
+        missed = self.missed(alive, None)
+        assert ends(alive, missed) == ["Skipped"] * (len(missed) - 1) + ["Completed"]
+        newest = alive.server.api(f"/flow_runs/{missed[-1]}")
         for run in missed[:-1]:
-            assert served.state(run)["message"] == f"{newest['name']} does the work of all missed runs."
-            assert "Pending" not in served.states(run), "no process was started"
+            assert alive.state(run)["message"] == f"{newest['name']} does the work of all missed runs."
+            assert "Pending" not in alive.states(run), "no process was started"
+        assert alive.wait_for(by_hand, "COMPLETED", "FAILED")["name"] == "Completed"
 
-    def test_all_of_them_on_request(self, served: Served) -> None:
-        missed, names = self.missed_and_by_hand(served, "all")
-        assert names == " ".join(["Completed"] * len(missed))
+    def test_all_of_them_on_request(self, alive: Served) -> None:
+        assert set(ends(alive, self.missed(alive, "all", nights=2, days_ago=10))) == {"Completed"}
 
-    def test_none_that_is_too_late_on_request(self, served: Served) -> None:
-        missed, names = self.missed_and_by_hand(served, "skip")
-        assert names == " ".join(["Skipped"] * len(missed))
-        assert "hours late" in served.state(missed[0])["message"]
+    def test_none_that_is_too_late_on_request(self, alive: Served) -> None:
+        missed = self.missed(alive, "skip", days_ago=20)
+        assert set(ends(alive, missed)) == {"Skipped"}
+        assert "hours late" in alive.state(missed[0])["message"]
 
     def test_a_worker_runs_the_newest_too(self, served: Served) -> None:
         pool = deployment(served, name="textclf")
@@ -192,7 +198,6 @@ class TestMissedRuns:
 
 
 def test_a_promotion_starts_one_prediction_on_request(served: Served, tiny_config: Path) -> None:
-    config = write_predict_config(served)
     content = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
     # A champion of its own, and nothing to train for long.
     content["data"]["name"] = "promoted"
@@ -205,7 +210,8 @@ def test_a_promotion_starts_one_prediction_on_request(served: Served, tiny_confi
         found = served.server.api("/automations/filter", {})
         return [entry["name"] for entry in found if "champion" in entry["name"]]
 
-    cut_power(served.start(*options, "--predict-after-training"))
+    with served.running(*options, "--predict-after-training"):
+        pass
     with served.running(*options, "--predict-after-training"):
         assert automations() == ["Predict with the new champion of textclf-promoted"]
         before = {run["id"] for run in runs(served, deployment(served)["id"])}
