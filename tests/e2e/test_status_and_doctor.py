@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from user_support import TEXTCLF, User
 
+from textclf import __version__
 from textclf.tables import display_width
 
 NOBODY = "http://127.0.0.1:9"
@@ -67,6 +68,7 @@ class TestStatus:
     def test_fits_the_terminal(self, operator: User, columns: int, language: str) -> None:
         shown = operator.types(TEXTCLF, "status", COLUMNS=str(columns), TEXTCLF_LANGUAGE=language)
         assert "textclf-tiny" in shown.stdout
+        assert shown.stdout.startswith(f"textclf {__version__}")
         assert [line for line in shown.stdout.splitlines() if display_width(line) > columns] == []
 
     def test_without_the_server_it_shows_the_rest(self, operator: User) -> None:
