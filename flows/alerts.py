@@ -23,12 +23,15 @@ from prefect.utilities.urls import url_for
 
 from textclf.alerts import AlertedRun, crash, failure, recovery, refusal, send
 from textclf.config import Environment
-from textclf.errors import redacted
-from textclf.language import use_language
+from textclf.errors import ConfigError, redacted
+from textclf.language import LANGUAGES, Language, use_language
 
 logger = logging.getLogger("textclf.alerts")
 
 Event = Literal["failed", "crashed", "refused", "recovered"]
+
+SKIPPED = "Skipped"
+"""The name of a completed state that says nothing about the job: the run had nothing to do."""
 
 _MESSAGES = {"failed": failure, "crashed": crash, "refused": refusal, "recovered": recovery}
 _INTERRUPTED = "Execution was aborted by an interrupt signal."
@@ -80,6 +83,20 @@ def tell_of_completion(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
             alert("recovered", flow_run, state.message or "")
 
 
+def language_of(flow_run: FlowRun) -> Language:
+    """Returns the language of what people read about a run: that of its configuration, else of the environment."""
+    config = flow_run.parameters.get("config")
+    configured = config.get("language") if isinstance(config, dict) else None
+    for language in LANGUAGES:
+        if language == configured:
+            return language
+    try:
+        return Environment().language
+    except ConfigError:
+        # This may be why the run failed.
+        return "en"
+
+
 def retry_command(flow_run: FlowRun) -> str:
     """Returns the command that runs it again; whoever reads it may not have the server's address set."""
     address = get_current_settings().api.url
@@ -93,7 +110,7 @@ def _is_told(flow_run: FlowRun) -> bool:
 
 def _alert(event: Event, flow_run: FlowRun, reason: str) -> None:
     try:
-        use_language(_language(flow_run))
+        use_language(language_of(flow_run))
         send(_MESSAGES[event](_described(flow_run), reason), Environment().textclf_alerts)
     except Exception as error:
         # An alert must not change how a run ends. The error's text could contain an address.
@@ -106,23 +123,13 @@ def _described(flow_run: FlowRun) -> AlertedRun:
         with get_client(sync_client=True) as client:
             # What started a killed process knows the run as it was before it began, without its name.
             name = client.read_flow_run(flow_run.id).name
-            return AlertedRun(job_name(client, flow_run), name, page, command)
+            job = client.read_flow(flow_run.flow_id).name
+            if flow_run.deployment_id is not None:
+                job += f"/{client.read_deployment(flow_run.deployment_id).name}"
+            return AlertedRun(job, name, page, command)
     except (httpx.HTTPError, PrefectException):
         # The server may be what failed.
         return AlertedRun(flow_run.name, flow_run.name, page, command)
-
-
-def _language(flow_run: FlowRun) -> Any:
-    config = flow_run.parameters.get("config")
-    return (config.get("language") if isinstance(config, dict) else None) or "en"
-
-
-def job_name(client: SyncPrefectClient, flow_run: FlowRun) -> str:
-    """Returns flow and deployment of a run, e.g. `predict/local`."""
-    flow = client.read_flow(flow_run.flow_id)
-    if flow_run.deployment_id is None:
-        return flow.name
-    return f"{flow.name}/{client.read_deployment(flow_run.deployment_id).name}"
 
 
 def _recovered(client: SyncPrefectClient, flow_run: FlowRun) -> bool:
@@ -156,7 +163,8 @@ def _is_bad(flow_run: FlowRun, state: State[Any]) -> bool:
 
 
 def _refused(state: State[Any]) -> bool:
-    return state.type == StateType.COMPLETED and "refused" in (state.name or "")
+    # The name has the number of files, in the language of the run.
+    return state.type == StateType.COMPLETED and state.name not in ("Completed", SKIPPED)
 
 
 def _was_stopped(flow_run: FlowRun, state: State[Any]) -> bool:

@@ -24,7 +24,7 @@ from flows.run_logs import SAID_AT_THE_END, RunFailed, debugging, send_library_l
 from flows.running import running
 from flows.threads import wait_passively
 from tasks.steps import UnexpectedError, journal, leave_page
-from textclf.config import Home, PredictConfig, TrainConfig, anchor
+from textclf.config import Home, PredictConfig, TrainConfig, anchor, choose_language
 from textclf.config.load import describe
 from textclf.errors import ConfigError, TextclfError, first_lines, redacted
 from textclf.language import _
@@ -90,7 +90,9 @@ def conclude(
     run: Run[Config] | None = None
     with journal() as steps:
         try:
+            choose_language()
             config = _validated(model, given)
+            choose_language(config.language)
             home = Home.from_environment()
             run = Run(anchor(config, home.root), home)
             tag_run(config)
@@ -126,7 +128,7 @@ def _failed(error: Exception, run: Run[Any] | None, steps: list[Step]) -> State[
         # The original has the traceback; a task has already removed passwords from its message.
         cause = error.__cause__ if isinstance(error, UnexpectedError) and error.__cause__ else error
         message = redacted(f"{type(cause).__name__}: {cause}")
-        logger.error("This is a defect of textclf or of a library:", exc_info=cause)
+        logger.error("Unexpected error:", exc_info=cause)
     _write_page(run, steps, reason=message)
     failure = RunFailed(message, error.exit_code if isinstance(error, TextclfError) else 1)
     if _is_tried_again():

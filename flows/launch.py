@@ -20,11 +20,11 @@ from prefect.settings import (
 
 from flows.run_logs import RunFailed, set_level
 from flows.stopping import stopping
-from textclf.config import Home, anchor, parse_command_line
-from textclf.config.sources import StrictModel
+from textclf.config import Home, PredictConfig, TrainConfig, anchor, choose_language, parse_command_line
 from textclf.errors import TextclfError, redacted_traceback
+from textclf.language import _
 
-Config = TypeVar("Config", bound=StrictModel)
+Config = TypeVar("Config", TrainConfig, PredictConfig)
 Result = TypeVar("Result")
 
 
@@ -57,14 +57,16 @@ def launch(
     """
     debug = "--debug" in sys.argv
     try:
+        choose_language()
         config = parse_command_line(
             model,
             sys.argv[1:],
             program=program,
-            description=flow.description or "",
+            description=_(description) if (description := flow.description) else "",
             examples=examples,
             default_file=default_file,
         )
+        choose_language(config.language)
         home = Home.from_environment()
         check(anchor(config, home.root))
         with stopping(), temporary_settings(_settings()):

@@ -39,9 +39,12 @@ def run_name() -> str:
     Example: `train-chnsenticorp-2026-11-24-0330`, in the time zone of the deployment's schedule, else of this machine.
     """
     run, parameters = _current()
-    if not is_random(run.name):
+    flow = str(flow_run.get_flow_name())
+    # "Copy to new run" copies the name as well; a retry keeps it.
+    copied = run.run_count == 0 and re.fullmatch(rf"{flow}-.+-\d{{4}}-\d\d-\d\d-\d{{4}}", run.name)
+    if not (copied or is_random(run.name)):
         return run.name
-    return planned_name(FlowRunContext.get().flow.name, run, parameters.get("config"))  # type: ignore[union-attr]
+    return planned_name(flow, run, parameters.get("config"))
 
 
 def planned_name(flow: str, run: FlowRun, config: object) -> str:

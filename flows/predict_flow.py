@@ -13,9 +13,10 @@ from flows.launch import launch
 from flows.names import run_name
 from tasks.predict import predict as predict_files
 from textclf import __version__
-from textclf.config import CONFIGS, PredictConfig
+from textclf.config import CONFIGS, Home, PredictConfig
 from textclf.prediction.inputs import check_inputs
 from textclf.records import PredictionSummary
+from textclf.store import storage_error
 from textclf.summaries.prediction import prediction_closing
 from textclf.summaries.success import newly_refused, prediction_message, prediction_state_name
 
@@ -46,8 +47,27 @@ def predict(config: PredictConfig) -> State[PredictionSummary]:
 
 
 def _predict(run: Run[PredictConfig]) -> Conclusion[PredictionSummary]:
+    _make_inbox(run.config, run.home)
     summary = predict_files(run.config, run.home)
     return Conclusion(summary, prediction_message(summary), prediction_state_name(summary))
+
+
+def _make_inbox(config: PredictConfig, home: Home) -> None:
+    """Creates the inbox of the home directory, where schedules look; any other missing input is a mistake.
+
+    Raises:
+        StorageError: The home directory cannot be written to.
+    """
+    if config.input == home.root / "inbox":
+        try:
+            config.input.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(home.root, error) from error
+
+
+def _check(config: PredictConfig) -> None:
+    _make_inbox(config, Home.from_environment())
+    check_inputs(config)
 
 
 def main() -> int:
@@ -58,7 +78,7 @@ def main() -> int:
         program="python flows/predict_flow.py",
         default_file=CONFIGS / "predict.yaml",
         examples=EXAMPLES,
-        check=check_inputs,
+        check=_check,
         closing=prediction_closing,
         exit_code=lambda summary: 3 if newly_refused(summary) else 0,
     )

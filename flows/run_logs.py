@@ -7,6 +7,7 @@ import re
 
 from prefect.logging.handlers import PrefectConsoleHandler
 
+from tasks.steps import UnexpectedError
 from textclf.errors import TextclfError, redacted, redacted_traceback
 
 LIBRARY = "textclf"
@@ -52,23 +53,34 @@ def set_level(debug: bool) -> None:
     """Sets what a command shows on its console: with `debug` everything, tracebacks of textclf's errors included."""
     logging.getLogger(LIBRARY).setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:
-        # Only on the console; the page of the run keeps the line.
+        # Only on the console; the page of the run keeps these lines.
         for handler in logging.getLogger().handlers:
             if isinstance(handler, PrefectConsoleHandler):
-                handler.addFilter(lambda record: not getattr(record, SAID_AT_THE_END, False))
+                handler.addFilter(_is_news_on_a_console)
+
+
+def _is_news_on_a_console(record: logging.LogRecord) -> bool:
+    if getattr(record, SAID_AT_THE_END, False):
+        return False
+    if record.name == "prefect" and "temporary server" in (message := record.getMessage()):
+        # Its start takes seconds, which the first line explains; the second is a link about other kinds of servers.
+        record.msg, record.args = message.splitlines()[0], ()
+        return message.startswith("Starting")
+    return True
 
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Drops what Prefect says about an error that the flow reports itself: up to four times, with tracebacks."""
     if not record.name.startswith("prefect") or debugging():
         return True
-    if record.exc_info and isinstance(record.exc_info[1], (TextclfError, RunFailed)):
+    if record.exc_info and isinstance(record.exc_info[1], (TextclfError, UnexpectedError, RunFailed)):
         return False
     if str(record.msg).startswith("Task run failed with %s: %r - Retry") and isinstance(record.args, tuple):
         _kind, error, number, most, when = record.args
         reason = (str(error).splitlines() or [""])[0]
         record.msg, record.args = f"Retry {number} of {most} will start {when}: {reason}", ()
-    return not re.match(r"Finished in state \w*Failed\(", record.getMessage())
+    # The hooks of alerts are called at the end of every run, and mostly have nothing to do.
+    return not re.match(r"Finished in state \w*Failed\(|(Running h|H)ook 'tell_of_", record.getMessage())
 
 
 def _hide_secrets(record: logging.LogRecord) -> bool:

@@ -11,6 +11,7 @@ from textclf.audit.audit import audit as audit_data
 from textclf.audit.audit import read_findings
 from textclf.audit.report.summary import markdown_summary
 from textclf.config import Home, TrainConfig
+from textclf.language import _
 from textclf.records import FetchedModel, PreparedData
 
 
@@ -24,6 +25,6 @@ def audit(prepared: PreparedData, model: FetchedModel | None, config: TrainConfi
     create_markdown_artifact(
         markdown_summary(read_findings(audited)),
         key="data-audit",
-        description="Problems in the data, and what was done about them",
+        description=_("Problems in the data, and what was done about them"),
     )
     return audited

@@ -9,6 +9,7 @@ from tasks.policies import TASK_POLICY
 from tasks.steps import step
 from textclf.config import Home, TrainConfig
 from textclf.fetching import fetch_data, fetch_model
+from textclf.language import _
 from textclf.records import FetchedData, FetchedModel
 from textclf.summaries.training import download_summary
 
@@ -20,6 +21,6 @@ def download(config: TrainConfig, home: Home) -> tuple[FetchedData, FetchedModel
         data = fetch_data(config.data.sources, home=home, offline=config.offline)
         model = fetch_model(config.model.sources, home=home, offline=config.offline) if config.model.sources else None
     create_markdown_artifact(
-        download_summary(data, model), key="download", description="What was fetched, and from where"
+        download_summary(data, model), key="download", description=_("What was fetched, and from where")
     )
     return data, model

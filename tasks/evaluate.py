@@ -9,6 +9,7 @@ from tasks.policies import TASK_POLICY
 from tasks.steps import step
 from textclf.config import Home, TrainConfig
 from textclf.evaluation.measure import evaluate as measure
+from textclf.language import _
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries.training import metrics_summary
 from textclf.tracking.store import TrackingStore
@@ -40,6 +41,6 @@ def evaluate(
     create_markdown_artifact(
         metrics_summary(evaluated, store.run_link(trained.run_id)),
         key="metrics",
-        description="Scores compared with the baselines",
+        description=_("Scores compared with the baselines"),
     )
     return evaluated

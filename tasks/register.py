@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.policies import TASK_POLICY
 from tasks.steps import step
 from textclf.config import Home, TrainConfig
+from textclf.language import _
 from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.registry.gate import register as register_model
 from textclf.summaries.training import decision_summary
@@ -30,8 +31,8 @@ def register(
             store=store,
         )
     create_markdown_artifact(
-        decision_summary(registered, store.run_link(trained.run_id)),
+        decision_summary(registered, home),
         key="decision",
-        description="Champion or challenger",
+        description=_("Champion or challenger"),
     )
     return registered

@@ -107,7 +107,7 @@ class _ProgressPage:
         self._latest = progress
 
     def keep_up_to_date(self) -> None:
-        shown = None
+        shown: Progress | None = None
         while not self.ended.wait(SECONDS_BETWEEN_UPDATES):
             latest = self._latest
             if latest is None or latest is shown or latest.seconds < SECONDS_UNTIL_SHOWN:
@@ -115,7 +115,7 @@ class _ProgressPage:
             shown = latest
             self._show(100 * min(latest.done / latest.total, 1.0) if latest.total else 0.0, _text(latest))
         if self.complete and self._artifact is not None:
-            self._show(100.0, self._name)
+            self._show(100.0, shown.what if shown else self._name)
 
     def _show(self, percent: float, what: str) -> None:
         try:

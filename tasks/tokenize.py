@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.policies import TASK_POLICY
 from tasks.steps import step
 from textclf.config import Home, TrainConfig
+from textclf.language import _
 from textclf.model.tokens import encode
 from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.summaries.training import encoding_summary
@@ -19,6 +20,6 @@ def tokenize(prepared: PreparedData, model: FetchedModel | None, config: TrainCo
     with step("tokenize"):
         encoded = encode(prepared, model, model=config.model, encoding=config.encoding, folder=home.prepared)
     create_markdown_artifact(
-        encoding_summary(encoded), key="tokens", description="Text lengths, cut texts and unknown tokens"
+        encoding_summary(encoded), key="tokens", description=_("Text lengths, cut texts and unknown tokens")
     )
     return encoded

@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.policies import TASK_POLICY
 from tasks.steps import step
 from textclf.config import Home, TrainConfig
+from textclf.language import _
 from textclf.model.classifier import ClassifierSettings
 from textclf.records import EncodedData, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries.training import training_summary
@@ -42,6 +43,6 @@ def train(
             log_metrics=metrics.log,
         )
     create_markdown_artifact(
-        training_summary(trained, store.run_link(run_id)), key="training", description="Duration and best score"
+        training_summary(trained, store.run_link(run_id)), key="training", description=_("Duration and best score")
     )
     return trained

@@ -37,6 +37,7 @@ WITH_SERVER = (
     "test_hard_stops.py",
     "test_launch.py",
     "test_pages.py",
+    "test_run_pages.py",
     "test_schedules.py",
     "test_status_and_doctor.py",
 )

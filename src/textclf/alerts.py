@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import SecretStr
@@ -124,21 +123,18 @@ def recovery(run: AlertedRun, result: str) -> Message:
     )
 
 
-def lateness(job: str, runs: Sequence[tuple[str, datetime]], page: str | None, reason: str, command: str) -> Message:
+def lateness(job: str, runs: Sequence[tuple[str, str]], page: str | None, reason: str, command: str) -> Message:
     """Tells that runs of one job have not started in time.
 
     Args:
         job: What runs, e.g. `predict/local`.
-        runs: Name and expected start of each run, with time zone.
+        runs: Name and expected start of each run.
         page: Address of the page of the first one.
         reason: Why they wait, if that is known.
         command: Shows what is wrong.
     """
     title = ngettext("textclf: a run of {job} is late", "textclf: {count} runs of {job} are late", len(runs))
-    due = [
-        Line(_("Due at {time}:").format(time=start.astimezone().strftime("%Y-%m-%d %H:%M %z")), name)
-        for name, start in runs[:RUNS_NAMED]
-    ]
+    due = [Line(_("Due at {time}:").format(time=start), name) for name, start in runs[:RUNS_NAMED]]
     if len(runs) > RUNS_NAMED:
         due.append(Line(_("and {count:,} more").format(count=len(runs) - RUNS_NAMED)))
     return Message(

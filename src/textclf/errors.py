@@ -33,6 +33,10 @@ class DataError(TextclfError):
     exit_code = 2
 
 
+class EmptyFileError(DataError):
+    """A data file has neither columns nor rows."""
+
+
 class HubError(TextclfError):
     """A model or data set could not be fetched from any source. The message lists the attempts."""
 

@@ -21,7 +21,7 @@ Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 LOCALE = Path(__file__).parent / "locale"
 
-_chosen: ContextVar[Language] = ContextVar("textclf_language", default="en")
+_chosen: ContextVar[Language | None] = ContextVar("textclf_language", default=None)
 
 
 def use_language(language: Language) -> None:
@@ -40,7 +40,12 @@ def speaking(language: Language) -> Iterator[None]:
 
 
 def current_language() -> Language:
-    """Returns the language of the current context."""
+    """Returns the language of the current context: English, if none was chosen."""
+    return _chosen.get() or "en"
+
+
+def chosen_language() -> Language | None:
+    """Returns the language that was chosen in the current context, if any."""
     return _chosen.get()
 
 
@@ -51,13 +56,13 @@ def catalog_file(language: Language) -> Path:
 
 def _(message: str) -> str:
     """Translates a text into the current language; a text that the catalog lacks stays English."""
-    return translated(message, _chosen.get())
+    return translated(message, current_language())
 
 
 def ngettext(singular: str, plural: str, count: float) -> str:
     """Translates a text that depends on a number, which decides between its forms."""
     # GNU catalogs choose the form by an integer.
-    return _translations(_chosen.get()).ngettext(singular, plural, 1 if count == 1 else 2)
+    return _translations(current_language()).ngettext(singular, plural, 1 if count == 1 else 2)
 
 
 def translated(message: str, language: Language) -> str:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textclf.config import CONFIGS, PredictConfig, TrainConfig
+from textclf.config import CONFIGS
+from textclf.config.sources import StrictModel
 from textclf.language import LANGUAGES, Language, catalog_file, speaking
 
 if TYPE_CHECKING:
     from babel.messages import Catalog
 
 ROOT = CONFIGS.parent
-_METHODS = [("**.py", "python"), ("**.j2", "jinja2.ext:babel_extract")]
+Text = str | tuple[str, str]
+"""A text, or its singular and plural."""
 
 
 def update_catalog(language: Language) -> Catalog:
@@ -51,20 +52,46 @@ def template() -> Catalog:
     return catalog
 
 
-def _texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
-    from babel.messages.extract import extract_from_dir
+def _texts() -> Iterator[tuple[str, Text]]:
+    from jinja2.ext import babel_extract
 
     for folder in ("src", "flows", "tasks", "deployments"):
-        for file, _line, text, _comments, _context in extract_from_dir(ROOT / folder, _METHODS):
-            yield f"{folder}/{Path(file).as_posix()}", text
-    for path in sorted((ROOT / "flows").glob("*_flow.py")):
-        if description := ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))):
-            yield f"flows/{path.name}", description
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for text in _marked(tree):
+                yield path.relative_to(ROOT).as_posix(), text
+            if path.name.endswith("_flow.py") and (description := ast.get_docstring(tree)):
+                yield path.relative_to(ROOT).as_posix(), description
+        for path in sorted((ROOT / folder).rglob("*.j2")):
+            with path.open("rb") as stream:
+                for _line, _function, found, _comments in babel_extract(stream, ("_",), (), {}):
+                    yield path.relative_to(ROOT).as_posix(), str(found)
     with speaking("en"):
-        schemas = [model.model_json_schema() for model in (TrainConfig, PredictConfig)]
-    for schema in schemas:
-        for text in _words(schema):
-            yield "src/textclf/config", text
+        for model in _subclasses(StrictModel):
+            # The fields of other classes are theirs.
+            schema = {key: value for key, value in model.model_json_schema().items() if key != "$defs"}
+            for text in _words(schema):
+                yield "src/textclf/config", text
+
+
+def _marked(node: ast.AST) -> Iterator[Text]:
+    """Yields the texts of `_` and `ngettext` in their order, also those in f-strings, which Babel does not find."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call) and isinstance(child.func, ast.Name) and child.func.id in ("_", "ngettext"):
+            texts = [argument.value for argument in child.args if isinstance(argument, ast.Constant)]
+            if child.func.id == "_" and texts:
+                yield str(texts[0])
+            elif len(texts) > 1:
+                yield str(texts[0]), str(texts[1])
+        yield from _marked(child)
+
+
+def _subclasses(model: type[StrictModel]) -> Iterator[type[StrictModel]]:
+    for subclass in model.__subclasses__():
+        # The others are made for the flags of a command line.
+        if subclass.__module__.startswith("textclf."):
+            yield subclass
+            yield from _subclasses(subclass)
 
 
 def _words(schema: Any) -> Iterator[str]:

@@ -200,6 +200,8 @@ class RegisteredModel(Record):
     decision: Decision
     reason: str
     """The decision in a sentence."""
+    experiment_id: str
+    """The MLflow experiment of its run."""
 
     @property
     def run_id(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Self
@@ -10,6 +12,7 @@ from uuid import UUID
 
 import httpx
 from anyio import to_thread
+from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import PrefectHTTPStatusError
@@ -20,6 +23,7 @@ from flows.missed_runs import skip_missed
 from flows.running import write_record
 from textclf.config import Home
 from textclf_operations.dead_runs import recover
+from textclf_operations.late_runs import watch_late_runs
 from textclf_operations.times import duration
 
 logger = logging.getLogger("textclf.serve")
@@ -44,6 +48,7 @@ class LocalRunner(Runner):
         self._going_on: set[UUID] = set()
         self._away_since: float | None = None
         self._ask: Callable[[], Awaitable[list[FlowRun]]]
+        self._late_runs: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
         """Starts Prefect's services; due runs are asked for through `_find_due`."""
@@ -51,10 +56,15 @@ class LocalRunner(Runner):
         poller: Any = self._scheduled_run_poller
         self._ask = poller._get_scheduled_flow_runs
         poller._get_scheduled_flow_runs = self._find_due
+        self._late_runs = asyncio.create_task(watch_late_runs(self._deployment_registry.get_deployment_ids()))
+        assert self._cancelling_observer is not None
+        # Prefect's own would raise; `_note_presence` does what is needed.
+        self._cancelling_observer.on_failure = None
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
         """Stops the processes of all runs."""
+        self._late_runs.cancel()
         # Prefect forgets them while it stops their processes.
         self._going_on = set(self._scheduled_run_poller._submitting_flow_run_ids)
         await super().__aexit__(*exc_info)
@@ -62,8 +72,6 @@ class LocalRunner(Runner):
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         """Stops as Ctrl-C does."""
         # asyncio shuts down in order after an interrupt; Prefect's own handler would cut it short.
-        import signal
-
         signal.raise_signal(signal.SIGINT)
 
     def put_back(self) -> None:
@@ -92,7 +100,7 @@ class LocalRunner(Runner):
                 raise
             self._note_absence(error)
             return []
-        self._note_presence()
+        await self._note_presence()
         for run in due:
             # From now on the server may show it as Pending, whatever happens to this process.
             await to_thread.run_sync(write_record, self._home, run)
@@ -114,7 +122,15 @@ class LocalRunner(Runner):
                 type(error).__name__,
             )
 
-    def _note_presence(self) -> None:
+    async def _note_presence(self) -> None:
         if self._away_since is not None:
             logger.warning("The Prefect server is back after %s.", duration(monotonic() - self._away_since))
             self._away_since = None
+        observer = self._cancelling_observer
+        tasks = [observer._consumer_task, observer._polling_task] if observer else []
+        if observer and all(task is None or task.done() for task in tasks):
+            # It gave up while the server was away: nobody could cancel a run any more.
+            renewed = FlowRunCancellingObserver(observer.on_cancelling, observer.polling_interval)
+            for run in observer._in_flight_flow_run_ids:
+                renewed.add_in_flight_flow_run_id(run)
+            self._cancelling_observer = await self._exit_stack.enter_async_context(renewed)

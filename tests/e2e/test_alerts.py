@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,22 +153,33 @@ def test_each_problem_and_the_recovery_is_told_once(
     assert crash["title"] == "textclf: train/textclf crashed"
     assert server.api(f"/flow_runs/{crashed}")["name"] in crash["message"]
 
-    # The next message is about the next event: nothing was told twice, nor about the second good run.
-    server.run("predict", BAD)
-    *_, last = receiver.wait_for(4)
-    assert (len(receiver.arrived), last["title"]) == (4, "textclf: predict/textclf failed")
+    interrupted = start_long_training(server, tiny_config, "textclf")
+    flow_process(worker, interrupted).send_signal(signal.SIGINT)
+    wait_for_state(server, interrupted, "Crashed")
+
+    # The next message is about the next event: nothing was told twice, nor about the second good run, nor about the
+    # interrupted one.
+    (server.home / "letters").mkdir()
+    (server.home / "letters" / "broken.csv").write_text("number\n1\n", encoding="utf-8")
+    refused = server.run("predict", {**GOOD, "input": "letters", "output": "answers", "language": "zh"})
+    assert refused["state"]["type"] == "COMPLETED"
+    *_, refusal = receiver.wait_for(4)
+    assert (len(receiver.arrived), refusal["title"]) == (4, "textclf：predict/textclf 拒绝了一些文件")
+    assert refusal["type"] == "warning"
+    assert refused["state"]["message"] in refusal["message"]
 
     log = worker_log.read_text(encoding="utf-8")
-    stored = everything_stored(server, [run["id"] for run in (failed, recovered, good)] + [crashed])
+    stored = everything_stored(
+        server, [run["id"] for run in (failed, recovered, good, refused)] + [crashed, interrupted]
+    )
     assert "answered with HTTP status 500" in stored
     assert "answered with HTTP status 500" in log
     assert TOKEN not in stored
     assert TOKEN not in log
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_the_program_that_runs_schedules_alerts_nobody(
-    number: signal.Signals, deployed: Any, address: str, receiver: Receiver, tiny_config: Path, tmp_path: Path
+    deployed: Any, address: str, receiver: Receiver, tiny_config: Path, tmp_path: Path
 ) -> None:
     server, before = deployed.server, len(receiver.arrived)
     log = tmp_path / "serve.log"
@@ -180,16 +191,60 @@ def test_stopping_the_program_that_runs_schedules_alerts_nobody(
             assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
             time.sleep(0.3)
         run = start_long_training(server, tiny_config, "local")
-        if number == signal.SIGINT:
-            # As a terminal does it: to the program and all that it has started.
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
     assert server.api(f"/flow_runs/{run}")["state"]["name"] == "AwaitingRetry"
     assert len(receiver.arrived) == before
     assert TOKEN not in log.read_text(encoding="utf-8")
     server.api(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True})
+
+
+TELL_OF_LATE_RUNS = """\
+import asyncio, sys
+from uuid import UUID
+from textclf_operations.late_runs import tell_of_late_runs
+asyncio.run(tell_of_late_runs([UUID(sys.argv[1])]))
+"""
+
+
+def test_late_runs_are_told_once_and_together(deployed: Any, tmp_path: Path) -> None:
+    server = deployed.server
+    flow = server.deployment("predict")["flow_id"]
+    # No program takes runs of this deployment.
+    deployment = server.api("/deployments/", {"flow_id": flow, "name": "forgotten"})["id"]
+
+    def schedule(name: str, hours_ago: float, state: str = "Late") -> None:
+        due = (datetime.now(UTC) - timedelta(hours=hours_ago)).isoformat()
+        details = {"scheduled_time": due}
+        content = {"name": name, "state": {"type": "SCHEDULED", "name": state, "state_details": details}}
+        server.api(f"/deployments/{deployment}/create_flow_run", content)
+
+    def tell(alerts: str) -> None:
+        environment = {**server.environment, "TEXTCLF_ALERTS": alerts}
+        command = [sys.executable, "-c", TELL_OF_LATE_RUNS, deployment]
+        done = subprocess.run(
+            command, cwd=server.elsewhere, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+    schedule("the-last-night", 2)
+    schedule("the-night-before", 26)
+    schedule("soon", 0.5)
+    with http_receiver() as receiver:
+        address = f"json://127.0.0.1:{receiver.port}"
+        tell(address)
+        tell(address)
+        (first,) = receiver.arrived
+        assert first["title"] == "textclf: 2 runs of predict/forgotten are late"
+        lines = first["message"].splitlines()
+        assert [line.rpartition(" ")[2] for line in lines[:2]] == ["the-night-before", "the-last-night"]
+        assert "Nothing has started it" in lines[2]
+        assert f"{server.address}/runs/flow-run/" in lines[3]
+        schedule("behind-another", 1.5, "AwaitingConcurrencySlot")
+        tell(address)
+        _, second = receiver.arrived
+        assert second["title"] == "textclf: a run of predict/forgotten is late"
+        assert "An earlier run of this job has not ended." in second["message"]
 
 
 def test_the_server_is_told_of_a_new_champion(deployed: Any) -> None:

@@ -150,6 +150,11 @@ def test_a_file_is_predicted_again_only_with_redo(user: User, trained: subproces
     assert "x.csv" in done.stdout and "--redo" in done.stdout
     assert (user.folder / "y.csv").read_bytes() == first
 
+    done = user.types(PREDICT, *arguments, "--language", "zh")
+    assert done.returncode == 0, done.stderr
+    assert "之前已完成" in done.stdout and "was done" not in done.stdout
+    assert (user.folder / "y.csv").read_bytes() == first, "another language is no reason to predict again"
+
     done = user.types(PREDICT, *arguments, "--redo")
     assert done.returncode == 0, done.stderr
     assert re.search(r"x\.csv.*\b2\b.*\b3\b", done.stdout)

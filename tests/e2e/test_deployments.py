@@ -96,6 +96,7 @@ class TestWorkPool:
             "training",
             "metrics",
             "decision",
+            "run-summary",
         }
         assert "tiny" in artifacts["data-audit"]["data"].splitlines()[0]
         assert "| 正面 |" in artifacts["data-audit"]["data"]
@@ -134,7 +135,7 @@ class TestWorkPool:
     def test_a_failed_run_shows_the_real_message(self, deployed: Any) -> None:
         state = deployed.failed["state"]
         assert state["type"] == "FAILED"
-        for fact in ("DataError", "'review' (data.text_column)", "['text', 'label']"):
+        for fact in ("Columns are missing", "'review' (data.text_column)", "['text', 'label']"):
             assert fact in state["message"]
 
 

@@ -29,7 +29,7 @@ def served(prefect_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Ser
 @pytest.fixture(scope="module")
 def long_training(tiny_config: Path, served: Served) -> Path:
     content = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    content["training"] |= {"num_train_epochs": 120, "early_stopping_patience": None}
+    content["training"] |= {"num_train_epochs": 60, "early_stopping_patience": None}
     content["evaluation"] = {"baselines": False}
     file = served.home.with_name("long.yaml")
     file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")

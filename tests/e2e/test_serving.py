@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -15,6 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 import registry_support as support
 
+from textclf.registry.versions import choose_model
 from textclf.tracking.store import TrackingStore
 
 pytestmark = [
@@ -78,6 +80,7 @@ def test_chinese_text_is_classified_over_http(place: Any, address: str) -> None:
         assert [row["label"] for row in answer] == labels
         assert [row["score"] for row in answer] == pytest.approx(expected.max(axis=1).tolist(), abs=1e-4)
         assert list(answer[0]["probabilities"]) == ["好评", "差评"]
+        assert {(row["model"], row["version"]) for row in answer} == {(support.NAME, 1)}
 
 
 def test_rows_that_batch_prediction_would_quarantine_get_an_error(place: Any, address: str) -> None:
@@ -98,6 +101,7 @@ def test_rows_that_batch_prediction_would_quarantine_get_an_error(place: Any, ad
         answer = post(address, content)
         assert {index: row["error"] for index, row in enumerate(answer) if row["error"]} == reasons
         for index, row in enumerate(answer):
+            assert (row["model"], row["version"]) == (support.NAME, 1)
             if index in reasons:
                 assert (row["label"], row["score"], row["probabilities"]) == (None, None, None)
             else:
@@ -123,11 +127,52 @@ def test_a_loaded_model_answers_rows_that_have_no_text_with_an_error(place: Any)
     ):
         for texts in ([text], ["房间很好", text]):
             frame = model.predict(pd.DataFrame({"text": texts}))
-            assert list(frame.columns) == ["label", "score", "probabilities", "error"]
+            assert list(frame.columns) == ["label", "score", "probabilities", "error", "model", "version"]
             assert frame["error"].tolist() == [*[None] * (len(texts) - 1), error]
             assert frame.iloc[-1, :3].tolist() == [None, None, None]
     assert model.predict(pd.DataFrame({"text": pd.Series(["好", pd.NA], dtype="string")}))["error"].tolist()[0] is None
     assert model.predict(pd.DataFrame({"text": pd.Series([], dtype=object)})).empty
+
+
+def test_an_answer_says_which_model_gave_it_however_it_was_loaded(place: Any) -> None:
+    import mlflow
+    import pandas as pd
+
+    store = TrackingStore.open(place.home)
+    chosen = choose_model(store, support.NAME, "champion")
+    # Another name and version of the same files.
+    store.client.copy_model_version(f"models:/{support.NAME}/1", "textclf-copy")
+    files = store.client.get_logged_model(chosen.model_id).artifact_location
+    unregistered = f"{support.NAME} ({chosen.model_id})"
+    for uri, model, version in (
+        (f"models:/{support.NAME}@champion", support.NAME, 1),
+        ("models:/textclf-copy/1", "textclf-copy", 1),
+        (f"models:/{support.NAME}/1", support.NAME, 1),
+        (f"models:/{chosen.model_id}", unregistered, None),
+        (f"runs:/{chosen.run_id}/{support.NAME}", unregistered, None),
+        (files, unregistered, None),
+    ):
+        frame = mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"text": ["好", ""]}))
+        assert frame[["model", "version"]].values.tolist() == [[model, version]] * 2, uri
+
+
+def test_a_model_of_a_tracking_server_says_which_version_it_is(place: Any, serve_pages: Any, tmp_path: Path) -> None:
+    import mlflow
+    import pandas as pd
+
+    command = [str(Path(sys.executable).with_name("mlflow")), "server", "--workers", "1", "--artifacts-destination"]
+    command += [str(tmp_path / "artifacts"), "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    log = tmp_path / "server.log"
+    with serve_pages(command, folder=tmp_path, environment=environment, log=log, health="/health") as address:
+        elsewhere = replace(place, home=replace(place.home, root=tmp_path, tracking_uri=address))
+        for accuracy in (0.6, 0.7):
+            support.make_version(elsewhere, accuracy)
+        model = mlflow.pyfunc.load_model(f"models:/{support.NAME}@champion")
+        assert model.predict(pd.DataFrame({"text": ["好"]}))[["model", "version"]].values.tolist() == [
+            [support.NAME, 2]
+        ]
+    TrackingStore.open(place.home)
 
 
 def test_the_rule_of_the_model_decides_what_is_empty(tmp_path: Path) -> None:
@@ -138,7 +183,7 @@ def test_the_rule_of_the_model_decides_what_is_empty(tmp_path: Path) -> None:
     support.save_tiny(place, tmp_path / "model")
     import pandas as pd
 
-    model = PyfuncClassifier(Classifier.load(tmp_path / "model"))
+    model = PyfuncClassifier(Classifier.load(tmp_path / "model"), "textclf-tiny", 1)
     frame = model.predict(pd.DataFrame({"text": ["😀！？", "好😀"]}))
     assert frame["error"].tolist() == ["empty after cleaning", None]
 

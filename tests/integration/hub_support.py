@@ -17,10 +17,7 @@ from port_support import free_port
 from safetensors.numpy import save_file
 
 from textclf.config.home import Environment, Home
-from textclf.config.sources import (
-    HubDataSource,
-    HubModelSource,
-)
+from textclf.config.sources import DataSource, ModelSource
 from textclf.store import file_sha256
 
 MODEL = "tiansz/bert-base-chinese"
@@ -76,12 +73,12 @@ def make_environment(endpoint: str, **values: Any) -> Environment:
     return Environment(hf_endpoint=endpoint, modelscope_endpoint=endpoint, **values)
 
 
-def model_source(provider: str, **values: Any) -> HubModelSource:
-    return HubModelSource(provider=provider, name=MODEL, **values)
+def model_source(provider: str, **values: Any) -> ModelSource:
+    return ModelSource(provider=provider, name=MODEL, **values)
 
 
-def data_source(provider: str, **values: Any) -> HubDataSource:
-    return HubDataSource(provider=provider, name=DATA, **values)
+def data_source(provider: str, **values: Any) -> DataSource:
+    return DataSource(provider=provider, name=DATA, **values)
 
 
 def closed_endpoint() -> str:
@@ -106,12 +103,12 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 from textclf.config.home import Environment, Home
-from textclf.config.sources import HubModelSource
+from textclf.config.sources import ModelSource
 from textclf.fetching import fetch_model
 
 root, endpoint, provider, name, offline = sys.argv[1:]
 fetched = fetch_model(
-    [HubModelSource(provider=provider, name=name)],
+    [ModelSource(provider=provider, name=name)],
     home=Home(root=Path(root), tracking_uri=""),
     offline=offline == "offline",
     environment=Environment(hf_endpoint=endpoint, modelscope_endpoint=endpoint),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import os
 import signal
@@ -125,6 +126,18 @@ def test_the_returned_metrics_are_the_logged_ones(evaluated: Any, logged: dict[s
     assert logged == pytest.approx(evaluated.metrics, nan_ok=True)
 
 
+def test_what_is_compared_between_runs_is_logged_at_one_step_and_curves_go_on(place: Any, evaluated: Any) -> None:
+    client = connect(place.home)
+    experiment = client.get_run(evaluated.run_id).info.experiment_id
+    baselines = client.search_runs([experiment], "tags.`textclf.kind` = 'baseline'")
+    for run_id in (evaluated.run_id, *(run.info.run_id for run in baselines)):
+        for name in client.get_run(run_id).data.metrics:
+            (point,) = client.get_metric_history(run_id, name)
+            curve = name.startswith("validation/") and run_id == evaluated.run_id
+            # The trained model of these tests took four steps.
+            assert point.step == (4 if curve else 0), name
+
+
 def test_the_model_before_fine_tuning_is_measured_too(logged: dict[str, float]) -> None:
     assert 0 <= logged["untrained/test/accuracy"] <= 1
     assert {"untrained/test/f1_macro", "untrained/test/log_loss"} <= set(logged)
@@ -166,6 +179,17 @@ def test_baselines_are_runs_of_their_own_and_measured_once_for_the_same_data(
         assert run.data.tags["textclf.data_digest"] == place.prepared.digest
         assert run.data.metrics == pytest.approx(evaluated.baselines[run.data.tags["textclf.baseline"]])
         assert {"test/accuracy", "test_leakfree/accuracy", "validation/accuracy"} <= set(run.data.metrics)
+        splits = {given.tags[0].value: json.loads(given.dataset.schema) for given in run.inputs.dataset_inputs}
+        assert set(splits) == {"train", "validation", "test"}
+        assert {"name": "text", "type": "string", "required": True} in splits["train"]["mlflow_colspec"]
+        assert run.data.params["data.version"] == place.prepared.version
+        assert f"data version `{place.prepared.version}`" in run.data.tags["mlflow.note.content"]
+    settings = {run.data.tags["textclf.baseline"]: run.data.params for run in runs}
+    assert settings["majority"]["strategy"] == "prior"
+    assert (settings["tfidf-logistic-regression"]["ngram_range"], settings["tfidf-logistic-regression"]["C"]) == (
+        "(1, 3)",
+        "10.0",
+    )
     majority = evaluated.baselines["majority"]
     counts = place.prepared.label_counts["test"].values()
     assert majority["test/accuracy"] in [pytest.approx(count / sum(counts)) for count in counts]
@@ -258,20 +282,28 @@ def test_after_a_kill_each_figure_stands_in_mlflow_once(place: Any, caplog: pyte
         assert len(client.get_metric_history(trained.run_id, name)) == 1, name
 
 
-def test_a_kill_between_two_baselines_loses_neither(place: Any) -> None:
+@pytest.mark.parametrize(
+    ("after", "left"), [("create_run", "RUNNING"), ("log_inputs", "RUNNING"), ("set_terminated", "FINISHED")]
+)
+def test_a_kill_among_the_baselines_loses_none_and_leaves_none_open(place: Any, after: str, left: str) -> None:
     # Data of its own, on which no baseline was measured.
-    digests = place.prepared.split_digests | {"train": "of a killed run"}
-    prepared = place.prepared.model_copy(update={"split_digests": digests, "digest": "killed"})
+    digest = f"killed after {after}"
+    digests = place.prepared.split_digests | {"train": digest}
+    prepared = place.prepared.model_copy(update={"split_digests": digests, "digest": digest})
     alone = type(place)(place.home, place.config, prepared, place.encoded)
     trained = support.make_trained(alone, {})
-    measure_and_die(alone, trained, "set_terminated")
+    measure_and_die(alone, trained, after)
 
-    def finished() -> list[str]:
+    def baseline_runs() -> dict[str, Any]:
         client = connect(place.home)
         experiment = client.get_experiment_by_name("textclf-tiny").experiment_id
-        wanted = "tags.`textclf.data_digest` = 'killed' and attributes.status = 'FINISHED'"
-        return [run.data.tags["textclf.baseline"] for run in client.search_runs([experiment], wanted)]
+        runs = client.search_runs([experiment], f"tags.`textclf.data_digest` = '{digest}'")
+        assert len({run.data.tags["textclf.baseline"] for run in runs}) == len(runs)
+        return {run.data.tags["textclf.baseline"]: run for run in runs}
 
-    assert finished() == ["majority"]
+    assert {name: run.info.status for name, run in baseline_runs().items()} == {"majority": left}
     assert set(support.measure(alone, trained).baselines) == BASELINES
-    assert sorted(finished()) == sorted(BASELINES)
+    runs = baseline_runs()
+    assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys(BASELINES, "FINISHED")
+    for run in runs.values():
+        assert len(connect(place.home).get_metric_history(run.info.run_id, "test/f1_macro")) == 1

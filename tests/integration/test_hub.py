@@ -10,12 +10,7 @@ import hub_support as support
 import pytest
 
 from textclf.config.home import Environment, Home
-from textclf.config.sources import (
-    HubModelSource,
-    LocalDataSource,
-    LocalModelSource,
-    SampleDataSource,
-)
+from textclf.config.sources import DataSource, ModelSource
 from textclf.errors import HubError, TransientError
 from textclf.fetching import fetch_data, fetch_model
 from textclf.store import file_sha256
@@ -73,7 +68,7 @@ def test_both_hubs_give_the_same_digest(
 ) -> None:
     hub.add(MODEL, model_folder)
     digests = {fetch_model([model_source(name)], home=home, environment=environment).digest for name in PROVIDERS}
-    local = fetch_model([LocalModelSource(provider="local", path=model_folder)], home=home, environment=environment)
+    local = fetch_model([ModelSource(provider="local", path=model_folder)], home=home, environment=environment)
     assert digests == {local.digest}
 
 
@@ -143,27 +138,27 @@ def test_the_clients_own_downloads_accept_the_server(hub: Any, model_folder: Pat
 
 
 def test_a_local_folder_is_used_in_place(home: Home, environment: Environment, model_folder: Path) -> None:
-    fetched = fetch_model([LocalModelSource(provider="local", path=model_folder)], home=home, environment=environment)
+    fetched = fetch_model([ModelSource(provider="local", path=model_folder)], home=home, environment=environment)
     assert fetched.folder == model_folder
     assert {file.path for file in fetched.files} == NEEDED
     assert not home.raw.exists()
 
 
 def test_a_local_file_stands_under_train(home: Home, environment: Environment, data_folder: Path) -> None:
-    source = LocalDataSource(provider="local", path=data_folder / "data" / "train.csv")
+    source = DataSource(provider="local", path=data_folder / "data" / "train.csv")
     fetched = fetch_data([source], home=home, environment=environment, offline=True)
     assert fetched.folder == data_folder / "data"
     assert fetched.splits == {"train": ("train.csv",)}
 
 
 def test_the_sample_is_a_data_set(home: Home, environment: Environment) -> None:
-    sample = fetch_data([SampleDataSource(provider="sample")], home=home, environment=environment, offline=True)
+    sample = fetch_data([DataSource(provider="sample")], home=home, environment=environment, offline=True)
     assert set(sample.splits) == {"train", "validation", "test"}
 
 
 def test_a_model_without_weights_still_has_a_shape(home: Home, environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    source = LocalModelSource(provider="local", path=tmp_path)
+    source = ModelSource(provider="local", path=tmp_path)
     assert [file.path for file in fetch_model([source], home=home, environment=environment).files] == ["config.json"]
 
 
@@ -188,7 +183,7 @@ def test_the_cache_is_asked_before_an_earlier_source(
 ) -> None:
     hub.add(MODEL, model_folder)
     fetch_model([model_source("huggingface")], home=home, environment=environment)
-    sources = [HubModelSource(provider="huggingface", name="nobody/nothing"), model_source("huggingface")]
+    sources = [ModelSource(provider="huggingface", name="nobody/nothing"), model_source("huggingface")]
     count = len(hub.requests)
     assert fetch_model(sources, home=home, environment=environment).cached
     assert len(hub.requests) == count

@@ -9,11 +9,7 @@ import hub_support as support
 import pytest
 
 from textclf.config.home import Environment, Home
-from textclf.config.sources import (
-    HubModelSource,
-    LocalDataSource,
-    LocalModelSource,
-)
+from textclf.config.sources import DataSource, ModelSource
 from textclf.errors import ConfigError, HubError, HubUnreachableError, IntegrityError, StorageError, TransientError
 from textclf.fetching import fetch_data, fetch_model
 from textclf.fetching.patience import Patience
@@ -41,8 +37,8 @@ def test_unreachable_everywhere_lists_attempts_and_ways_out(home: Home) -> None:
     sources = [
         model_source("modelscope"),
         model_source("huggingface"),
-        HubModelSource(provider="huggingface", name=MODEL, endpoint=closed_endpoint()),
-        LocalModelSource(provider="local", path=home.root / "missing"),
+        ModelSource(provider="huggingface", name=MODEL, endpoint=closed_endpoint()),
+        ModelSource(provider="local", path=home.root / "missing"),
     ]
     with pytest.raises(HubUnreachableError) as failure:
         fetch_model(sources[:3], home=home, environment=make_environment(closed_endpoint()))
@@ -121,7 +117,7 @@ def test_a_connection_that_breaks_off_leads_to_the_next_source(
 ) -> None:
     hub.add(MODEL, model_folder)
     hub.fail("*vocab.txt", server.Hangup())
-    sources = [model_source(provider), LocalModelSource(provider="local", path=model_folder)]
+    sources = [model_source(provider), ModelSource(provider="local", path=model_folder)]
     fetched = fetch_model(sources, home=home, environment=environment)
     failure = fetched.attempts[0].failure
     assert failure is not None and failure.startswith("vocab.txt: the connection failed")
@@ -161,7 +157,7 @@ def test_a_stated_sha256_is_checked(
     def source(**stated: str) -> Any:
         sha256 = {name.replace("_", "."): value for name, value in stated.items()}
         if provider == "local":
-            return LocalModelSource(provider="local", path=model_folder, sha256=sha256)
+            return ModelSource(provider="local", path=model_folder, sha256=sha256)
         return model_source(provider, sha256=sha256)
 
     with pytest.raises(IntegrityError, match=f"vocab.txt .* expected {'0' * 64}, found {right}"):
@@ -189,7 +185,7 @@ def test_what_is_not_found_is_said(
 ) -> None:
     hub.add(MODEL, model_folder)
     with pytest.raises(HubError, match="no such repository"):
-        fetch_model([HubModelSource(provider=provider, name="nobody/nothing")], home=home, environment=environment)
+        fetch_model([ModelSource(provider=provider, name="nobody/nothing")], home=home, environment=environment)
     with pytest.raises(HubError, match=r"no revision 'v9'"):
         fetch_model([model_source(provider, revision="v9")], home=home, environment=environment)
     hub.fail("*vocab.txt", server.Answer(404))
@@ -244,7 +240,7 @@ def test_several_files_that_are_no_shards_are_not_mixed(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x", encoding="utf-8")
     with pytest.raises(HubError, match="several files could be the"):
-        fetch_data([LocalDataSource(provider="local", path=tmp_path)], home=home, environment=environment)
+        fetch_data([DataSource(provider="local", path=tmp_path)], home=home, environment=environment)
 
 
 def test_an_unsafe_path_in_a_listing_is_refused(hub: Any, home: Home, environment: Environment) -> None:

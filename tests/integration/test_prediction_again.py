@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import signal
@@ -10,13 +11,16 @@ from typing import Any
 
 import pytest
 import registry_support as support
-from prediction_support import WordClassifier, predict, read_rows, reviews, start, write_rows
+from prediction_support import WordClassifier, model, predict, read_rows, reviews, run, start, write_rows
 
 from textclf import __version__, store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.prediction.batch import predict_batch
+from textclf.errors import ModelNotFoundError
+from textclf.prediction.batch import predict_batch, predict_files
+from textclf.records import PredictionSummary
 from textclf.registry.versions import choose_model
+from textclf.summaries.prediction import prediction_summary
 from textclf.tracking.store import TrackingStore
 
 pytestmark = [
@@ -92,25 +96,111 @@ def test_versions_without_a_logged_model_are_distinguished(place: support.Place,
     assert len(found) == 2
 
 
+def test_a_run_without_a_model_is_reported(tmp_path: Path) -> None:
+    other = Home(root=tmp_path / "home", tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    source = write_rows(tmp_path / "in.csv", reviews(3))
+    config = PredictConfig(input=source, output=tmp_path / "out.csv", model=support.NAME)
+    reports: list[PredictionSummary] = []
+    with pytest.raises(ModelNotFoundError):
+        predict_batch(config, home=other, run_id="run-1", report=reports.append)
+    assert [(report.model, report.version, report.files) for report in reports] == [(support.NAME, None, ())]
+
+
+# A new champion
+
+
+def test_a_promotion_predicts_only_new_files(tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    for name in ("monday.csv", "tuesday.csv", "wednesday.csv", "thursday.csv"):
+        write_rows(folder / name, reviews(3))
+    predict(home, folder, output)
+    write_rows(folder / "friday.csv", reviews(2))
+    write_rows(folder / "monday.csv", reviews(4))
+    (output / "tuesday.csv").unlink()
+    caplog.set_level(logging.INFO)
+
+    summary = run(home, folder, output, version=4)
+    states = {file.input.stem: (file.version, file.skipped) for file in summary.files}
+    old, new = (3, True), (4, False)
+    assert states == {"monday": new, "tuesday": new, "wednesday": old, "thursday": old, "friday": new}
+    assert "done before by version 3" in prediction_summary(summary)
+    assert {row["model_version"] for row in read_rows(output / "thursday.csv")} == {"3"}
+    assert "Done before (2): these outputs are kept." in caplog.text
+    assert [file.version for file in predict(home, folder, output)] == [4, 4, 3, 4, 3], "a rollback keeps them, too"
+
+    files = predict(home, folder, output, version=4, when_champion_changes="redo")
+    assert {(file.input.stem, file.version) for file in files if not file.skipped} == {
+        ("thursday", 4),
+        ("wednesday", 4),
+    }
+    assert all(file.skipped for file in predict(home, folder, output, version=4, when_champion_changes="redo"))
+
+
+def test_another_model_alias_or_setting_is_another_job(tmp_path: Path, home: Home) -> None:
+    source, output = write_rows(tmp_path / "in.csv", reviews(3)), tmp_path / "out.csv"
+    predict(home, source, output)
+    assert not predict(home, source, output, version=4, alias="challenger")[0].skipped
+    assert predict(home, source, output, version=4)[0].skipped, "the same version gives the same rows"
+    assert not predict(home, source, output, version=5, probabilities=True)[0].skipped
+    other = dataclasses.replace(model(6), name="textclf-other")
+    classifier: Any = WordClassifier()
+    config = PredictConfig(input=source, output=output, probabilities=True)
+    (file,) = predict_files(
+        config, other, lambda: classifier, run_id="run", folder=home.predictions, report=lambda summary: None
+    ).files
+    assert not file.skipped
+
+
 # Upgrades
 
 
-def test_another_version_of_the_model_or_of_textclf_is_logged(
+def write_record_of_0_2_0(source: Path, output: Path, home: Home) -> None:
+    """Writes what textclf 0.2.0 left behind; with its own code, so the key is that of five reviews and a bad row."""
+    quarantine = output.with_name("out.csv.quarantine.jsonl")
+    output.write_text("id,text,label\n", encoding="utf-8")
+    quarantine.write_text("{}\n", encoding="utf-8")
+    file = {"input": str(source), "output": str(output), "quarantine": str(quarantine), "rows_read": 6}
+    record = {
+        "key": "c4e48ab0eb8620e5a7fe8bfd1da41897",
+        "file": {**file, "rows_predicted": 5, "rows_quarantined": 1, "label_counts": {"正面": 5}, "skipped": False},
+        "output_sha256": store.file_sha256(output),
+        "quarantine_sha256": store.file_sha256(quarantine),
+        "model_name": "textclf-reviews",
+        "model_version": 3,
+        "model_id": "m-3",
+        "textclf_version": "0.2.0",
+        "run_id": "run-0",
+        "redo": None,
+        "finished_at": "2026-11-01T00:00:00Z",
+    }
+    path = home.predictions / "done" / f"{store.digest_of(str(output))}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_files_that_version_0_2_0_finished_are_kept(tmp_path: Path, home: Home) -> None:
+    source = write_rows(tmp_path / "in.csv", [*reviews(5), {"id": "bad", "text": ""}])
+    output = tmp_path / "out.csv"
+    for version in (3, 4):
+        write_record_of_0_2_0(source, output, home)
+        (file,) = predict(home, source, output, version=version)
+        assert (file.skipped, file.version, file.rows_read) == (True, 3, 6)
+        for settings in ({"probabilities": True}, {"delimiter": ","}, {"sheet": "x"}):
+            write_record_of_0_2_0(source, output, home)
+            assert not predict(home, source, output, version=version, **settings)[0].skipped
+    write_record_of_0_2_0(source, output, home)
+    assert not predict(home, source, output, version=4, when_champion_changes="redo")[0].skipped
+
+
+def test_the_log_says_which_version_predicted_before(
     tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, output = write_rows(tmp_path / "in.csv", reviews(5)), tmp_path / "out.csv"
     caplog.set_level(logging.INFO)
     predict(home, source, output)
     assert "predicted again" not in caplog.text
-    predict(home, source, output, version=4)
+    predict(home, source, output, version=4, when_champion_changes="redo")
     assert f"{output} was predicted before with version 3 of the model textclf-reviews by textclf" in caplog.text
-
-    (record,) = (home.predictions / "done").iterdir()
-    content = json.loads(record.read_text(encoding="utf-8"))
-    record.write_text(json.dumps({**content, "key": "0" * 32, "textclf_version": "0.0.9"}), encoding="utf-8")
-    (file,) = predict(home, source, output, version=4)
-    assert not file.skipped
-    assert f"{output} was predicted before with version 4 of the model textclf-reviews by textclf 0.0.9;" in caplog.text
 
 
 def test_records_and_shards_of_version_0_1_0_are_logged_and_not_used(
@@ -136,7 +226,7 @@ def test_records_and_shards_of_version_0_1_0_are_logged_and_not_used(
     caplog.set_level(logging.INFO)
     (predicted,) = predict(home, source, output)
     assert (predicted.skipped, predicted.rows_predicted) == (False, 5)
-    assert f"{output} was predicted before by an earlier version of textclf; it is predicted again." in caplog.text
+    assert f"{output} exists, but no record of its prediction; it is predicted again." in caplog.text
     (again,) = predict(home, source, output)
     assert again.skipped
 
@@ -210,9 +300,8 @@ def test_equal_files_keep_their_shards_when_the_second_one_is_killed(tmp_path: P
 def test_a_redo_with_an_unusable_file_is_finished(tmp_path: Path, home: Home) -> None:
     folder, output, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
     write_rows(folder / "a.csv", reviews(3))
-    (folder / "b.csv").touch()
+    (folder / "b.csv").write_text("<html>", encoding="utf-8")
     for run_id in ("first", "second"):
         done = start(home, folder, output, log, config={"redo": True}, run_id=run_id)
-        # With redo, the files that are done would be predicted once more.
-        assert "command without redo" in done.stderr
+        assert done.returncode == 0 and "b.csv was refused" in done.stdout
         assert {row["run_id"] for row in read_rows(output / "a.csv")} == {run_id}

@@ -5,17 +5,19 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prediction_support import WordClassifier, predict, read_quarantine, read_rows, reviews, start, write_rows
+from prediction_support import WordClassifier, predict, read_quarantine, read_rows, reviews, run, start, write_rows
 
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import ConfigError, DataError
 from textclf.prediction.inputs import check_inputs, list_inputs
+from textclf.records import PredictionSummary
 
 NOT_UTF8 = os.fsdecode(b"\xff\xfe.csv")
 
@@ -55,10 +57,18 @@ def test_a_file_whose_name_is_not_utf8_is_named_and_the_others_are_predicted(
     folder = tmp_path / "in"
     for name in ("a.csv", NOT_UTF8, "z.csv"):
         write_rows(folder / name, reviews(3))
-    with pytest.raises(DataError, match=r"1 of 3 files.*\n.*\\xff\\xfe\.csv.*not valid UTF-8") as caught:
-        predict(home, folder, tmp_path / "out")
-    str(caught.value).encode()
+    caplog.set_level(logging.INFO)
+    summary = run(home, folder, tmp_path / "out")
+    (refused,) = PredictionSummary.model_validate_json(summary.model_dump_json()).refused
+    assert refused.input.name == r"\xff\xfe.csv" and "not valid UTF-8" in refused.reason
     caplog.text.encode()
+    assert run(home, folder, tmp_path / "out").refused[0].refused_before
+    (moved,) = run(home, folder, tmp_path / "out", refused_files="move").refused
+    assert moved.moved_to == folder / "refused" / r"\xff\xfe.csv"
+    assert sorted(os.fsencode(path.name) for path in (folder / "refused").iterdir()) == [
+        b"\xff\xfe.csv",
+        b"\xff\xfe.csv.reason.txt",
+    ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.csv", "z.csv"]
 
 
@@ -80,8 +90,13 @@ def test_files_that_cannot_be_read_are_named_and_the_others_are_predicted(tmp_pa
     # Opening it would wait for a writer.
     os.mkfifo(folder / "pipe.csv")
     write_rows(folder / "z.csv", reviews(3))
-    with pytest.raises(DataError, match=r"(?s)3 of 5 files.*gone\.csv.*loop\.csv.*levels.*memory\.csv: .* error"):
-        predict(home, folder, tmp_path / "out")
+    summary = run(home, folder, tmp_path / "out")
+    reasons = {refused.input.name: refused.reason for refused in summary.refused}
+    assert list(reasons) == ["gone.csv", "loop.csv", "memory.csv"]
+    assert "does not exist" in reasons["gone.csv"] and "levels" in reasons["loop.csv"]
+    assert "error" in reasons["memory.csv"]
+    assert summary.ignored == ("pipe.csv",)
+    assert [refused.refused_before for refused in run(home, folder, tmp_path / "out").refused[:2]] == [True, True]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.csv", "z.csv"]
 
 
@@ -95,8 +110,8 @@ def test_an_input_that_disappears_is_named_and_the_others_are_predicted(tmp_path
             (folder / "b.csv").unlink(missing_ok=True)
             return super().predict(*texts, **settings)
 
-    with pytest.raises(DataError, match=r"1 of 3 files.*\n.*b\.csv does not exist"):
-        predict(home, folder, tmp_path / "out", classifier=Removing())
+    summary = run(home, folder, tmp_path / "out", classifier=Removing())
+    assert (summary.postponed, summary.refused) == (("b.csv",), ())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.csv", "c.csv"]
 
 
@@ -105,8 +120,8 @@ def test_a_name_too_long_for_the_quarantine_file_affects_only_its_file(tmp_path:
     long = "长" * 78 + ".csv"
     write_rows(folder / long, [*reviews(2), {"id": "bad", "text": ""}])
     write_rows(folder / "z.csv", reviews(3))
-    with pytest.raises(DataError, match=r"(?s)1 of 2 files.*too long for the file system"):
-        predict(home, folder, tmp_path / "out")
+    (refused,) = run(home, folder, tmp_path / "out").refused
+    assert "too long for the file system" in refused.reason
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["z.csv"]
     write_rows(folder / long, reviews(2))
     assert [file.output.name for file in predict(home, folder, tmp_path / "out")] == ["z.csv", long]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,10 @@ from training_support import connect
 
 from textclf.errors import ModelError, ModelNotFoundError
 from textclf.registry.gate import warn_of_undefined_metric
+from textclf.registry.lineage import show_version
 from textclf.registry.versions import choose_model, load_classifier
+from textclf.tables import markdown_text
+from textclf.tracking.datasets import dataset_inputs
 from textclf.tracking.store import TrackingStore
 
 pytestmark = [
@@ -61,18 +65,20 @@ def test_the_first_version_is_champion_a_worse_one_challenger_and_an_equal_one_t
     first = support.make_version(place, 0.8)
     assert first.is_champion and first.version == 1
     assert aliases(place) == {"champion": 1}
-    assert decision(place, 1) == first.reason == "There was no champion yet."
+    assert first.reason == "There was no champion yet."
+    assert decision(place, 1) == "champion: accuracy 0.8000, the first version"
 
     worse = support.make_version(place, 0.75)
     assert not worse.is_champion
     assert aliases(place) == {"champion": 1, "challenger": 2}
-    assert decision(place, 2) == worse.reason
+    assert decision(place, 2) == "challenger: accuracy 0.7500 < 0.8000 (version 1)"
     assert "0.7500 is worse than 0.8000 of version 1 over the same 20 rows" in worse.reason
-    assert connect(place.home).get_run(worse.run_id).data.tags["textclf.decision"] == worse.reason
+    assert connect(place.home).get_run(worse.run_id).data.tags["textclf.decision"] == decision(place, 2)
 
     equal = support.make_version(place, 0.8)
     assert equal.is_champion
     assert "at least as good as" in equal.reason
+    assert decision(place, 3) == "champion: accuracy 0.8000 ≥ 0.8000 (version 1)"
     assert aliases(place) == {"champion": 3, "previous": 1}
 
 
@@ -138,6 +144,7 @@ def test_registering_a_run_twice_makes_one_version_and_one_sentence(place: Any) 
     assert first.reason == (
         "There was no champion yet. Note: the TF-IDF baseline scores higher: test/accuracy 0.9000 against 0.7000."
     )
+    assert decision(place, 1) == "champion: accuracy 0.7000, the first version; TF-IDF 0.9000 is better"
     challenger = support.make_version(place, 0.6)
     for _ in range(2):
         assert support.register_again(place, trained, metrics, baselines=baselines) == first
@@ -156,7 +163,9 @@ def test_a_decision_is_recorded_with_what_it_rests_on(place: Any) -> None:
     artifact = Path(run.info.artifact_uri.removeprefix("file://")) / "decision.json"
     record = json.loads(tags["textclf.decision_record"])
     assert record == json.loads(artifact.read_text(encoding="utf-8"))
-    assert tags["textclf.decision"] == run.data.tags["textclf.decision"] == worse.reason
+    page = artifact.with_suffix(".md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {NAME} version 2 stays challenger\n\n") and markdown_text(worse.reason) in page
+    assert "| majority | 0.4000 |" in page
     assert record.pop("decided_at").endswith("Z")
     assert record == {
         "run_id": worse.run_id,
@@ -295,6 +304,147 @@ def test_without_the_alias_the_message_names_what_there_is(place: Any) -> None:
         choose_model(TrackingStore.open(place.home), "textclf-other", "champion")
 
 
+def test_runs_and_models_of_an_older_textclf_take_part(place: Any) -> None:
+    import mlflow
+
+    # As 0.2.0 left them: metrics at the last step, a model called `model`, the decision as a sentence.
+    client = connect(place.home)
+    trained = support.make_trained(place, {})
+    client.log_metric(trained.run_id, "test/accuracy", 0.7, step=4)
+    client.set_tag(trained.run_id, "textclf.kind", "training")
+    client.set_tag(trained.run_id, "textclf.data_version", place.prepared.version)
+    with mlflow.start_run(run_id=trained.run_id):
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            loader_module="textclf.model.pyfunc",
+            data_path=str(trained.folder),
+            pip_requirements=["mlflow"],
+        )
+    mlflow.register_model(info.model_uri, NAME)
+    client.set_registered_model_alias(NAME, "champion", "1")
+    client.set_model_version_tag(NAME, "1", "textclf.decision", "There was no champion yet.")
+
+    worse = support.make_version(place, 0.6)
+    assert "0.6000 is worse than 0.7000 of version 1" in worse.reason
+    assert decision(place, 1) == "There was no champion yet."
+    assert [run.run_id for run in show_version(f"{NAME}@champion", place.home).runs] == [trained.run_id]
+    assert support.load_champion(place).labels == place.prepared.labels
+
+
+# What MLflow's pages say
+
+
+def test_experiment_run_model_and_version_are_described(place: Any) -> None:
+    support.make_version(place, 0.8)
+    metrics = {"test/accuracy": 0.75}
+    baselines = {"tfidf-logistic-regression": {"test/accuracy": 0.9}}
+    worse = support.register_again(place, support.make_trained(place, metrics), metrics, baselines=baselines)
+    client = connect(place.home)
+    experiment = client.get_experiment(worse.experiment_id)
+    run = client.get_run(worse.run_id)
+    version = client.get_model_version(NAME, "2")
+    for description in (run.data.tags["mlflow.note.content"], version.description):
+        assert description.startswith(f"Challenger. {worse.reason}")
+        assert "| this version | 0.7500 |" in description
+        assert "| champion before: version 1 | 0.8000 |" in description
+        assert "| TF-IDF | 0.9000 |" in description
+        assert f"data version `{place.prepared.version}` (train 60, validation 20, test 20 rows)" in description
+        for page in (
+            f"#/experiments/{worse.experiment_id}/runs/{worse.run_id}?",
+            f"#/experiments/{worse.experiment_id}/runs/{worse.run_id}/artifacts/decision.md?",
+            f"#/models/{NAME}/versions/2?",
+            f"#/experiments/{worse.experiment_id}/runs?",
+        ):
+            assert f"]({page}" in description
+    assert f"mlflow models serve --model-uri models:/{NAME}/2 " in version.description
+    model = client.get_registered_model(NAME)
+    assert "Classifies texts like those of the data set tiny: " in model.description
+    assert f'mlflow.pyfunc.load_model("models:/{NAME}@champion")' in model.description
+    for description in (model.description, experiment.tags["mlflow.note.content"]):
+        assert f"[{NAME} version 2](#/models/{NAME}/versions/2?" in description
+        assert f"is challenger. {worse.reason}" in description
+
+
+@pytest.mark.parametrize("change", ["replace", "extend"])
+def test_a_description_that_a_person_wrote_stays(place: Any, change: str) -> None:
+    first = support.make_version(place, 0.6)
+    client = connect(place.home)
+    before = client.get_registered_model(NAME).description
+    ours = "written by Li Lei" if change == "replace" else f"{before}\n\nAsk Li Lei."
+    client.update_registered_model(NAME, ours)
+    client.set_experiment_tag(first.experiment_id, "mlflow.note.content", ours)
+    support.make_version(place, 0.7)
+    assert client.get_registered_model(NAME).description == ours
+    assert client.get_experiment(first.experiment_id).tags["mlflow.note.content"] == ours
+    # Cleared, it is textclf's to write again.
+    client.update_registered_model(NAME, "")
+    support.make_version(place, 0.8)
+    assert f"[{NAME} version 3]" in client.get_registered_model(NAME).description
+
+
+def test_a_logged_model_is_named_after_its_data_and_shows_its_scores_with_the_data_set(place: Any) -> None:
+    metrics = {"validation/accuracy": 0.5, "test/accuracy": 0.6, "test_leakfree/accuracy": 0.7, "untrained/test/f": 0}
+    registered = support.register_again(place, support.make_trained(place, {}), metrics)
+    store = TrackingStore.open(place.home)
+    model = store.client.get_logged_model(choose_model(store, NAME, "champion").model_id)
+    assert (model.name, model.source_run_id) == (NAME, registered.run_id)
+    assert model.experiment_id == registered.experiment_id
+    datasets = dataset_inputs(place.prepared)
+    assert {metric.key: (metric.value, metric.dataset_name, metric.dataset_digest) for metric in model.metrics} == {
+        f"{rows}/accuracy": (value, datasets[split].dataset.name, datasets[split].dataset.digest)
+        for rows, split, value in (
+            ("validation", "validation", 0.5),
+            ("test", "test", 0.6),
+            ("test_leakfree", "test", 0.7),
+        )
+    }
+    outputs = store.client.get_run(registered.run_id).outputs.model_outputs
+    assert [output.model_id for output in outputs] == [model.model_id]
+    assert store.client.get_run(registered.run_id).info.status == "RUNNING", "it is the flow that ends it"
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+import mlflow, registry_support as support
+from textclf.config import Home, TrainConfig
+from textclf.records import EncodedData, PreparedData, TrainedModel
+
+method = getattr(mlflow.MlflowClient, sys.argv[1])
+def last(*arguments, **more):
+    method(*arguments, **more)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(mlflow.MlflowClient, sys.argv[1], last)
+home = Home(root=Path(sys.argv[2]), tracking_uri=sys.argv[3])
+kinds = (TrainConfig, PreparedData, EncodedData, TrainedModel)
+config, prepared, encoded, trained = [kind.model_validate_json(text) for kind, text in zip(kinds, sys.argv[4:])]
+support.register_again(support.Place(home, config, prepared, encoded), trained, {"test/accuracy": 0.6})
+"""
+
+
+@pytest.mark.parametrize("after", ["create_logged_model", "log_model_artifacts", "log_batch", "set_tag"])
+def test_a_registration_that_is_killed_goes_on_and_leaves_one_model(place: Any, after: str) -> None:
+    trained = support.make_trained(place, {})
+    records = [item.model_dump_json() for item in (place.config, place.prepared, place.encoded, trained)]
+    done = subprocess.run(
+        [sys.executable, "-c", DIES, after, str(place.home.root), place.home.tracking_uri, *records],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    client = connect(place.home)
+    # A finished run would not be continued, and its checkpoints would be removed.
+    assert client.get_run(trained.run_id).info.status == "RUNNING"
+    registered = support.register_again(place, trained, {"test/accuracy": 0.6})
+    assert (registered.version, registered.is_champion) == (1, True)
+    (model,) = client.search_logged_models([registered.experiment_id])
+    assert [metric.key for metric in model.metrics] == ["test/accuracy"]
+    assert len(client.search_model_versions(f"name='{NAME}'")) == 1
+    assert support.load_champion(place).labels == place.prepared.labels
+
+
 # What a version contains
 
 
@@ -329,7 +479,7 @@ def test_a_version_says_what_it_takes_gives_and_needs(logged: Path) -> None:
 
     info = mlflow.models.get_model_info(str(logged))
     assert info.signature.inputs.input_names() == ["text"]
-    assert info.signature.outputs.input_names() == ["label", "score", "probabilities", "error"]
+    assert info.signature.outputs.input_names() == ["label", "score", "probabilities", "error", "model", "version"]
     assert info.flavors["python_function"]["loader_module"] == "textclf.model.pyfunc"
     example = json.loads((logged / "input_example.json").read_text(encoding="utf-8"))
     assert example == {"columns": ["text"], "data": [["房间很干净，下次还会来。"]]}
@@ -349,7 +499,7 @@ def test_every_way_of_loading_gives_the_same_labels(registered: Any, logged: Pat
 
     connect(registered.home)
     frame = mlflow.pyfunc.load_model(f"models:/{NAME}@champion").predict(pd.DataFrame({"text": TEXTS}))
-    assert list(frame.columns) == ["label", "score", "probabilities", "error"]
+    assert list(frame.columns) == ["label", "score", "probabilities", "error", "model", "version"]
     assert frame["label"].tolist() == labels
     assert frame["score"].tolist() == pytest.approx(expected.max(axis=1), abs=1e-6)
     for row, probabilities in zip(frame["probabilities"], expected, strict=True):

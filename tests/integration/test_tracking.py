@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from training_support import connect
 from textclf import __version__
 from textclf.config import Home, TrainConfig
 from textclf.errors import TrackingError, TrackingRefusedError, TransientError
+from textclf.tracking.pages import VIEW_TAG, comparison_page, full_address, version_page
 from textclf.tracking.runs import run_folder, training_run
 from textclf.tracking.store import TrackingStore
 
@@ -88,6 +91,9 @@ def test_a_run_carries_what_it_was_made_from(place: Any, tmp_path: Path, monkeyp
             "uri": place.prepared.uri,
             "files": {file.path: file.sha256 for file in place.prepared.files},
         }
+        columns = {column["name"]: column["type"] for column in json.loads(dataset.schema)["mlflow_colspec"]}
+        assert columns.items() >= {"row": "long", "source": "string", "text": "string", "label": "long"}.items()
+        assert columns.get("leakfree") == (None if split == "train" else "boolean")
     assert len({dataset.digest for dataset in inputs.values()}) == 3
 
     tags = run.data.tags
@@ -123,6 +129,54 @@ def test_artifacts_go_to_the_home_whatever_the_current_directory(
     assert experiment.artifact_location == (place.home.root / "mlruns" / "textclf-tiny").as_uri()
 
 
+# What its pages say
+
+
+@pytest.mark.parametrize("name", ["train-tiny-2026-11-24-0330", "train-tiny-2026-11-24-0330-2"])
+def test_a_run_has_the_name_of_the_prefect_run_that_tells_runs_apart(place: Any, name: str) -> None:
+    with opened(place, tags={"prefect.flow_run_name": name}) as run_id:
+        assert connect(place.home).get_run(run_id).info.run_name == name
+
+
+@pytest.mark.parametrize("name", ["train-tiny", "my trial", "train-other-2026-11-24-0330"])
+def test_a_run_has_a_name_of_its_own_if_the_prefect_run_has_another(place: Any, name: str) -> None:
+    with opened(place, tags={"prefect.flow_run_name": name}) as run_id:
+        assert re.fullmatch(r"tiny-\d{8}-\d{6}", connect(place.home).get_run(run_id).info.run_name)
+
+
+def test_a_run_that_has_just_begun_says_what_it_trains_and_links_to_prefect(place: Any) -> None:
+    tags = {"prefect.flow_run_name": "train-tiny", "prefect.flow_run_url": "http://prefect/runs/flow-run/1"}
+    with pytest.raises(ZeroDivisionError), opened(place, tags=tags) as run_id:
+        raise ZeroDivisionError
+    client = connect(place.home)
+    run = client.get_run(run_id)
+    description = run.data.tags["mlflow.note.content"]
+    version = place.prepared.version
+    assert description.startswith(
+        f"Fine-tunes a new model with random weights on tiny, data version `{version}` (train 60, validation 20, "
+    )
+    assert "[Prefect run train-tiny](http://prefect/runs/flow-run/1)" in description
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert f"]({comparison_page(run.info.experiment_id)})" in experiment.tags["mlflow.note.content"]
+
+    client.set_tag(run_id, "mlflow.note.content", "an experiment of Li Lei")
+    with opened(place, tags=tags) as again:
+        assert again == run_id
+    assert client.get_run(run_id).data.tags["mlflow.note.content"] == "an experiment of Li Lei"
+
+
+def test_an_experiment_has_the_view_that_compares_its_runs_also_if_it_is_older(place: Any) -> None:
+    client = connect(place.home)
+    old = client.create_experiment("textclf-tiny", (place.home.artifacts / "textclf-tiny").as_uri())
+    client.set_experiment_tag(old, VIEW_TAG, "of an older textclf")
+    store = TrackingStore.open(place.home)
+    assert store.experiment("textclf-tiny") == old
+    new = store.experiment("textclf-new")
+    for experiment in (old, new):
+        state = json.loads(client.get_experiment(experiment).tags[VIEW_TAG])
+        assert state["orderByKey"] == state["selectedColumns"][0] == "metrics.`test_leakfree/f1_macro`"
+
+
 # How a run ends, and goes on
 
 
@@ -144,7 +198,8 @@ def test_a_run_that_is_stopped_from_outside_counts_as_killed(place: Any) -> None
     with pytest.raises(KeyboardInterrupt), opened(place) as run_id:
         raise KeyboardInterrupt
     assert status(place.home, run_id) == "KILLED"
-    with opened(place) as again:
+    # Another language changes nothing of what is trained.
+    with opened(place, config=place.config.model_copy(update={"language": "zh"})) as again:
         assert again == run_id
 
 
@@ -185,6 +240,7 @@ import sys, time
 from pathlib import Path
 from textclf.config import Home, TrainConfig
 from textclf.records import EncodedData, PreparedData
+from textclf.tracking.pages import VIEW_TAG, comparison_page, full_address, version_page
 from textclf.tracking.runs import training_run
 
 home = Home(root=Path(sys.argv[1]), tracking_uri=sys.argv[2])
@@ -273,3 +329,15 @@ def test_a_damaged_store_is_reported(tmp_path: Path) -> None:
 def test_a_local_store_has_no_page_to_link_to(place: Any) -> None:
     with opened(place) as run_id:
         assert TrackingStore.open(place.home).run_link(run_id) is None
+        assert full_address(place.home, version_page("textclf-tiny", 3)) is None
+
+
+def test_pages_have_an_address_where_mlflow_is_a_server(place: Any) -> None:
+    home = replace(place.home, mlflow_page="http://mlflow:5000/")
+    with opened(place) as run_id:
+        experiment = connect(place.home).get_run(run_id).info.experiment_id
+        expected = f"http://mlflow:5000/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
+        assert TrackingStore.open(home).run_link(run_id) == expected
+    assert full_address(home, version_page("textclf-tiny", 3)) == (
+        "http://mlflow:5000/#/models/textclf-tiny/versions/3?workflowType=machine_learning"
+    )

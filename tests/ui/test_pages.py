@@ -15,7 +15,7 @@ from textclf.config import PredictConfig
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 PATIENCE_MILLISECONDS = 120_000
 
@@ -71,24 +71,94 @@ def mlflow_address(deployed: Any, serve_pages: Any, tmp_path_factory: pytest.Tem
         yield address
 
 
-class TestMlflow:
-    def test_the_model_shows_its_alias_and_the_decision(self, page: Page, deployed: Any, mlflow_address: str) -> None:
-        _, reason, _ = deployed.server.artifacts(deployed.trained["id"])["decision"]["data"].split("\n\n")
-        page.goto(f"{mlflow_address}/#/models/textclf-tiny")
-        page.get_by_role("link", name="Version 1").wait_for()
-        page.get_by_text(re.compile("champion")).first.wait_for()
-        page.get_by_text(reason[:20]).first.wait_for()
+def follow(link: Locator) -> Page:
+    """Clicks a link of a description, which MLflow opens in a tab of its own."""
+    with link.page.expect_popup() as opened:
+        link.click()
+    opened.value.set_default_timeout(PATIENCE_MILLISECONDS)
+    return opened.value
 
-    def test_the_runs_of_an_experiment_compare_the_model_with_the_baselines(
-        self, page: Page, deployed: Any, mlflow_address: str
-    ) -> None:
-        page.goto(f"{mlflow_address}/#/experiments/1/runs")
-        for name in (r"^tiny-\d+", "^baseline-majority$", "^baseline-tfidf"):
-            page.get_by_role("link", name=re.compile(name)).first.wait_for()
+
+class TestMlflow:
+    """Every page is reached by the links in the descriptions, which therefore lead where they say."""
+
+    @pytest.fixture
+    def run_id(self, deployed: Any) -> str:
+        """The training run."""
         decision = deployed.server.artifacts(deployed.trained["id"])["decision"]["data"]
         (run_id,) = set(re.findall(r"\b[0-9a-f]{32}\b", decision))
-        page.locator(f"a[href*='{run_id}']").first.click()
+        return str(run_id)
+
+    def test_the_experiment_leads_to_a_table_with_the_leak_free_score_first(
+        self, page: Page, mlflow_address: str, run_id: str
+    ) -> None:
+        page.goto(f"{mlflow_address}/#/experiments/1/runs")
+        page = follow(page.get_by_role("link", name="Compare the runs, best leak-free score first"))
+        for name in (r"^(train-)?tiny-\d+", "^baseline-majority$", "^baseline-tfidf"):
+            page.get_by_role("link", name=re.compile(name)).first.wait_for()
+        page.get_by_role("button", name="Sort: test_leakfree/f1_macro").wait_for()
+        page.locator(f"a[href*='{run_id}']").first.wait_for()
+        metric = "metrics.`test_leakfree/f1_macro`"
+        headings = page.locator(".ag-header-cell").evaluate_all(
+            "cells => cells.map(cell => cell.getAttribute('col-id'))"
+        )
+        assert (
+            headings.index(metric)
+            < headings.index("metrics.`test/f1_macro`")
+            < headings.index("tags.`textclf.decision`")
+        )
+        assert "attributes.`Source`" not in headings
+        cells = page.locator(f'.ag-row [col-id="{metric}"]')
+        scores = [float(text) for text in cells.all_inner_texts() if text.strip()]
+        assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+        page.get_by_text("champion: f1_macro").first.wait_for()
+
+    def test_the_experiment_leads_to_bars_that_compare_the_model_with_the_baselines(
+        self, page: Page, mlflow_address: str
+    ) -> None:
+        page.goto(f"{mlflow_address}/#/experiments/1/runs")
+        page = follow(page.get_by_role("link", name="as bars"))
+        page.get_by_text("scores", exact=True).wait_for()
+        # The first section has three charts, and each a bar for the model and one for either baseline.
+        for chart in range(3):
+            bars = page.locator(".js-plotly-plot").nth(chart).locator(".barlayer .point")
+            bars.nth(2).wait_for()
+            assert bars.count() == 3
+
+    def test_a_run_says_what_was_decided_and_leads_to_its_reports(
+        self, page: Page, mlflow_address: str, run_id: str
+    ) -> None:
+        page.goto(f"{mlflow_address}/#/experiments/1/runs/{run_id}")
+        page.get_by_text("Champion. There was no champion yet.").wait_for()
         page.get_by_role("link", name="test/f1_macro", exact=True).wait_for()
+        assert "[//]" not in page.locator("body").inner_text(), "the seal is invisible"
+        page.get_by_text("Show more").first.click()
+        page.get_by_role("link", name=re.compile("^Prefect run train-tiny")).wait_for()
+        page = follow(page.get_by_role("link", name="decision", exact=True))
+        page.get_by_role("heading", name="textclf-tiny version 1 became champion").wait_for()
+
+    def test_the_model_shows_its_alias_and_the_decision_and_leads_to_the_version(
+        self, page: Page, deployed: Any, mlflow_address: str
+    ) -> None:
+        _, reason, _ = deployed.server.artifacts(deployed.trained["id"])["decision"]["data"].split("\n\n")
+        page.goto(f"{mlflow_address}/#/models/textclf-tiny")
+        page.get_by_text(re.compile("champion")).first.wait_for()
+        page.get_by_text("Classifies texts like those of the data set tiny: 负面, 正面.").wait_for()
+        page.get_by_text(reason[:20]).first.wait_for()
+        page = follow(page.get_by_role("link", name="textclf-tiny version 1"))
+        page.get_by_text("mlflow models serve --model-uri models:/textclf-tiny/1").wait_for()
+        page.get_by_text("champion: f1_macro").wait_for()
+
+    def test_the_logged_model_shows_its_scores_with_the_data_they_were_measured_on(
+        self, page: Page, deployed: Any, mlflow_address: str
+    ) -> None:
+        page.goto(f"{mlflow_address}/#/models/textclf-tiny/versions/1")
+        page.get_by_test_id("source-model-link").click()
+        page.get_by_text("About this logged model").wait_for()
+        page.get_by_text("test_leakfree/f1_macro").first.wait_for()
+        page.get_by_text(re.compile(r"^validation-\w{8}")).first.click()
+        for column in ("text", "leakfree"):
+            page.get_by_text(column, exact=True).first.wait_for()
 
     def test_the_audit_report_is_among_the_artifacts_of_a_run(
         self, page: Page, deployed: Any, mlflow_address: str

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -122,7 +120,7 @@ def test_an_e_mail_reaches_all_recipients() -> None:
             use_language("en")
     assert sorted(receiver.paths) == ["data@example.com", "ops@example.com"]
     for mail in receiver.arrived:
-        assert "predict/local" in mail["Subject"]
+        assert mail["Subject"] == "textclf：predict/local 失败"
         body = mail.get_body(("html",)).get_content()
         assert "<code>文件损坏 &lt;b&gt;</code>" in body
         assert "<code>prefect flow-run retry 1</code>" in body
@@ -195,12 +193,11 @@ def test_a_reason_is_short_and_has_no_password() -> None:
 
 
 def test_late_runs_of_one_job_are_one_message() -> None:
-    start = datetime(2026, 11, 24, 3, 30, tzinfo=UTC)
-    runs = [(f"run-{number}", start) for number in range(7)]
+    runs = [(f"run-{number}", "2026-11-24 03:30 (UTC+08:00)") for number in range(7)]
     message = alerts.lateness("predict/local", runs, PAGE, "Nothing has started them.", "textclf status")
     assert message.title == "textclf: 7 runs of predict/local are late"
     text = message.as_text()
-    assert re.search(r"^Due at 2026-11-2\d \d\d:\d\d [+-]\d{4}: run-4$", text, re.MULTILINE)
+    assert "Due at 2026-11-24 03:30 (UTC+08:00): run-4\n" in text
     assert "run-5" not in text
     assert "and 2 more" in text
     assert alerts.lateness("train/local", runs[:1], None, "", "").title == "textclf: a run of train/local is late"

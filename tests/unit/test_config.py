@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +25,7 @@ from textclf.config import (
     parse_command_line,
 )
 from textclf.config.schema import RECIPES
-from textclf.config.sources import LocalDataSource, LocalModelSource
+from textclf.config.sources import DataSource, ModelSource
 from textclf.errors import ConfigError
 
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
@@ -157,7 +158,7 @@ class TestFlags:
         with pytest.raises(SystemExit):
             parse("train", "--help")
         printed = unwrapped(capsys.readouterr().out)
-        for name, field in LocalDataSource.model_fields.items():
+        for name, field in DataSource.model_fields.items():
             assert name in printed
             if name != "provider":
                 assert unwrapped(str(field.description)) in printed
@@ -334,20 +335,58 @@ class TestSources:
     @pytest.mark.parametrize(
         ("source", "message"),
         [
-            ({"provider": "huggingfac", "name": "a/b"}, r"data\.sources\[0\]: .*'huggingfac'.*'huggingface'"),
-            ({"name": "a/b"}, r"data\.sources\[0\]: .*'provider'"),
-            ({"provider": "local"}, r"data\.sources\[0\]\.path: missing"),
-            ({"provider": "huggingface", "name": "a/b", "path": "x"}, r"data\.sources\[0\]\.path: unknown field"),
+            (
+                {"provider": "huggingfac", "name": "a/b"},
+                r"data\.sources\[0\]\.provider: .*'huggingface'.*'huggingfac'",
+            ),
+            ({"name": "a/b"}, r"data\.sources\[0\]\.provider: missing"),
+            ({"provider": "local"}, r"data\.sources\[0\]: provider local needs path$"),
+            ({"provider": "modelscope", "name": ""}, r"data\.sources\[0\]: provider modelscope needs name$"),
+            (
+                {"provider": "huggingface", "name": "a/b", "path": "x"},
+                r"data\.sources\[0\]: path does not belong to provider huggingface$",
+            ),
+            (
+                {"provider": "local", "name": "a/b", "revision": "v1"},
+                r"data\.sources\[0\]: provider local needs path; name does not belong to provider local; "
+                r"revision does not belong to provider local$",
+            ),
+            (
+                {"provider": "local", "pth": "x"},
+                r"data\.sources\[0\]\.pth: unknown field; did you mean data\.sources\[0\]\.path\?$",
+            ),
             ({"provider": "huggingface", "name": "a b"}, r"data\.sources\[0\]\.name: .*'a b'"),
             ({"provider": "huggingface", "name": "a/b", "endpoint": "ftp://x"}, r"data\.sources\[0\]\.endpoint: "),
-            ({"provider": "sample", "name": "a/b"}, r"data\.sources\[0\]\.name: unknown field"),
+            ({"provider": "sample", "name": "a/b"}, r"data\.sources\[0\]: name does not belong to provider sample"),
             ({"provider": "local", "path": "x", "files": {"dev": "y"}}, r"data\.sources\[0\]\.files\.dev.*: .*'dev'"),
             ({"provider": "local", "path": "x", "sha256": {"y": "abc"}}, r"data\.sources\[0\]\.sha256\.y: .*'abc'"),
         ],
     )
     def test_a_mistake_in_a_source_says_where(self, file: Path, source: dict[str, Any], message: str) -> None:
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(ConfigError) as error:
             self.read(file, source)
+        assert any(re.match(message, line) for line in problems(error)), problems(error)
+
+    def test_mistakes_of_all_sources_are_reported_at_once(self, file: Path) -> None:
+        sources = [{"provider": "local"}, {"provider": "sample", "path": "x"}, {"provider": "hub"}]
+        model = {"sources": [{"provider": "sample"}, {"provider": "local", "files": {"train": "x"}, "path": "x"}]}
+        file.write_text(yaml.safe_dump({"data": {"sources": sources}, "model": model}), encoding="utf-8")
+        with pytest.raises(ConfigError) as error:
+            load_config(TrainConfig, file)
+        assert [line.partition(": ")[0] for line in problems(error)] == [
+            "data.sources[0]",
+            "data.sources[1]",
+            "data.sources[2].provider",
+            "model.sources[0].provider",
+            "model.sources[1].files",
+        ]
+
+    @pytest.mark.parametrize("empty", [None, ""])
+    def test_a_form_may_send_what_is_left_empty(self, empty: Any) -> None:
+        given = {"provider": "local", "path": "x", "name": empty, "revision": empty, "endpoint": empty, "files": {}}
+        (source,) = TrainConfig.model_validate({"data": {"sources": [given]}}).data.sources
+        assert source == DataSource(provider="local", path=Path("x"))
+        assert source.model_dump() == {"provider": "local", "path": Path("x"), "sha256": {}, "files": {}}
 
     @pytest.mark.parametrize(
         "secret", ["https://me:hunter2@x.example", "https://x/?token=hunter2", "https://x#t=hunter2"]
@@ -395,9 +434,9 @@ class TestPaths:
             '--data.sources=[{"provider": "local", "path": "reviews"}]',
         )
         assert config.model.architecture.vocabulary_path == tmp_path / "vocab.txt"
-        assert config.data.sources == (LocalDataSource(provider="local", path=tmp_path / "reviews"),)
+        assert config.data.sources == (DataSource(provider="local", path=tmp_path / "reviews"),)
         loaded = TrainConfig.model_validate({"model": {"sources": [{"provider": "local", "path": "bert"}]}})
-        assert anchor(loaded, tmp_path).model.sources == (LocalModelSource(provider="local", path=tmp_path / "bert"),)
+        assert anchor(loaded, tmp_path).model.sources == (ModelSource(provider="local", path=tmp_path / "bert"),)
 
     def test_the_sign_for_the_users_own_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 
-from textclf.errors import DataError, StorageError, TextclfError
+from textclf.errors import DataError, EmptyFileError, StorageError, TextclfError
 from textclf.reading.data_file import DataFile, ReadingOptions
 
 GOOD = "text,label\n房间很大,1\n太差了,0\n"
@@ -141,7 +141,7 @@ MARK = "\ufeff"
 OLE = codecs.decode("d0cf11e0a1b11ae1", "hex")
 LONG_NUMBER = "1" * 5000 + "}"
 QUOTED_1000 = '"' + "一行\n" * 1000 + '"'
-EMPTY = Refused(r"is empty: it has neither columns nor rows")
+EMPTY = Refused(r"is empty: it has neither columns nor rows", EmptyFileError)
 CUT = Refused(r"is damaged, cut short or has other bytes after its end: .+\nFetch or write it again")
 
 CASES = [
@@ -319,7 +319,7 @@ CASES = [
     Case("an old workbook that is damaged", holds(OLE + b"\xff" * 4096), Refused(r"a\.xls is damaged"), "a.xls"),
     Case("a workbook cut short", holds(b"PK\x03\x04" + b"\0" * 500), Refused(r"a\.xlsx is damaged"), "a.xlsx"),
     Case("an archive as a workbook", holds(archive({"a.csv": GOOD})), Refused(r"a\.xlsx is damaged"), "a.xlsx"),
-    Case("a workbook without rows", workbook(), Refused(r"The sheet '评论' of .* is empty"), "a.xlsx"),
+    Case("a workbook without rows", workbook(), Refused(r"The sheet '评论' of .* is empty", EmptyFileError), "a.xlsx"),
     Case("a workbook with a header only", workbook(("text", "label")), Read([]), "a.xlsx"),
     Case("a workbook with a name twice", workbook(("text", "text")), Refused(r"more than one column named"), "a.xlsx"),
     Case(

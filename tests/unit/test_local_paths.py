@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from textclf.config.home import Home
-from textclf.config.sources import LocalDataSource
+from textclf.config.sources import DataSource
 from textclf.errors import DataError, HubError, StorageError
 from textclf.fetching.fetch import fetch_data
 from textclf.fetching.local import local_data_exists, local_files
@@ -28,7 +28,7 @@ def files(folder: Path, *names: str) -> Path:
 @pytest.fixture
 def fetch(tmp_path: Path) -> Any:
     home = Home(root=tmp_path / "home", tracking_uri="")
-    return lambda path, **more: fetch_data([LocalDataSource(provider="local", path=path, **more)], home=home)
+    return lambda path, **more: fetch_data([DataSource(provider="local", path=path, **more)], home=home)
 
 
 class TestCommandLine:

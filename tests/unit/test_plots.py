@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import string
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from textclf.evaluation.plots import (
     write_plots,
 )
 from textclf.heads.metrics import classification_metrics
+from textclf.language import speaking
 
 NEWS = ["民生", "文化", "娱乐", "体育", "财经", "房产", "汽车", "教育", "科技", "军事", "旅游", "国际", "股票"]
 NEWS += ["农业与乡村振兴", "电子游戏（含手机游戏）"]
@@ -48,6 +50,19 @@ def drawn(figure: Any) -> str:
 
     figure.savefig(io.BytesIO(), format="png")
     return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+@pytest.mark.parametrize("names", [["负面", "正面"], NEWS, ["类别"] * 60], ids=["two", "fifteen", "sixty"])
+def test_plots_are_in_the_chosen_language(names: list[str]) -> None:
+    names = [f"{name}{number}" for number, name in enumerate(names)]
+    labels, probabilities = predictions(300, len(names))
+    arguments = (labels, probabilities, names)
+    with speaking("zh"):
+        figures = [draw(*arguments, subject="测试集") for draw in (confusion_matrix, precision_recall, reliability)]
+        metrics = classification_metrics(labels, probabilities, names)
+        figures.append(f1_comparison({"微调后": metrics}, names, subject="测试集"))
+        words = "\n".join(drawn(figure) for figure in figures)
+    assert set(re.findall("[A-Za-z]+", words)) == {"AP", "ECE", "F"}, "no English, but the names of measures"
 
 
 @pytest.mark.parametrize("names", [["负面", "正面"], NEWS, ["只有一类"]], ids=["two", "fifteen", "one"])

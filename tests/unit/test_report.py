@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from textclf.errors import DataError
 from textclf.evaluation.report import Predictions, errors_table, models_of_split, summary_table, write_report
 from textclf.heads.metrics import classification_metrics
+from textclf.language import speaking
 from textclf.tables import align, display_width, shorten
 
 NAMES = ["负面", "正面"]
@@ -72,6 +74,17 @@ def test_the_report_folder_holds_plots_tables_and_predictions(
     assert "| before fine-tuning | 0.5000 | – |" in summary
     assert "| 负面 | 2 | 1.0000 | 0.5000 | 0.6667 |" in summary
     assert "| after fine-tuning | 我今天&#124;很生气 | 负面 | 0.9800 |" in summary
+
+
+def test_the_summary_is_in_the_chosen_language(metrics: dict[str, dict[str, float]], tmp_path: Path) -> None:
+    examples = [("before fine-tuning", "很好", "正面", 0.51), ("after fine-tuning", "很好", "正面", 0.98)]
+    with speaking("zh"):
+        write_report(tmp_path, PREDICTIONS, metrics=metrics, examples=examples)
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "测试集 3 行中有 1 行分错" in summary
+    assert "| 微调前 | 0.5000 | – |" in summary
+    words = set(re.findall("[A-Za-z]+", summary.replace("`errors.csv`", "")))
+    assert words == {"F", "ROC", "AUC"}, "F1 and ROC-AUC"
 
 
 def test_errors_are_listed_by_score() -> None:

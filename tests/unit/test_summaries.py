@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from textclf.config import Home
 from textclf.records import (
     Attempt,
     Decision,
@@ -15,6 +16,7 @@ from textclf.records import (
     PredictedFile,
     PredictionSummary,
     PreparedData,
+    RefusedFile,
     RegisteredModel,
 )
 from textclf.summaries.prediction import prediction_summary
@@ -63,7 +65,17 @@ def predicted() -> str:
         label_counts={HOSTILE: 1},
         skipped=False,
     )
-    return prediction_summary(PredictionSummary(model=HOSTILE, version=1, files=(file,), seconds=1))
+    refused = RefusedFile(input=Path(HOSTILE), reason=HOSTILE, refused_before=False, moved_to=Path(HOSTILE))
+    summary = PredictionSummary(
+        model=HOSTILE,
+        version=1,
+        files=(file,),
+        seconds=1,
+        refused=(refused,),
+        postponed=(HOSTILE,),
+        ignored=(HOSTILE,),
+    )
+    return prediction_summary(summary)
 
 
 def registered() -> str:
@@ -84,7 +96,8 @@ def registered() -> str:
         baselines={},
         decided_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return decision_summary(RegisteredModel(decision=decision, reason=HOSTILE), None)
+    home = Home(root=Path(), tracking_uri="sqlite://")
+    return decision_summary(RegisteredModel(decision=decision, reason=HOSTILE, experiment_id="1"), home)
 
 
 @pytest.mark.parametrize(

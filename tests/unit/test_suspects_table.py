@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import ZipFile
@@ -11,8 +12,9 @@ import python_calamine
 import xlsxwriter
 
 from textclf.correction.suspects import Suspect, Suspects, row_digest
-from textclf.correction.table import read_corrections, write_suspects
+from textclf.correction.table import check_target, read_corrections, write_suspects
 from textclf.errors import ConfigError, DataError, StorageError
+from textclf.language import speaking
 
 LABELS = {"0": "差评", "1": "好评"}
 ENDINGS = [".xlsx", ".csv"]
@@ -129,7 +131,7 @@ def test_a_text_longer_than_a_cell_is_cut(tmp_path: Path, ending: str) -> None:
     assert second == "短"
 
 
-def test_a_workbook_offers_the_labels_and_says_in_two_languages_what_to_do(tmp_path: Path) -> None:
+def test_a_workbook_offers_the_labels_and_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "suspects.xlsx"
     write_suspects(suspects(["很好", "不错"]), path)
     with ZipFile(path) as archive:
@@ -137,11 +139,27 @@ def test_a_workbook_offers_the_labels_and_says_in_two_languages_what_to_do(tmp_p
     assert 'type="list"' in sheet and 'sqref="I2:I3"' in sheet
     assert "<autoFilter" in sheet and 'state="frozen"' in sheet
     book = python_calamine.CalamineWorkbook.from_path(str(path))
-    assert book.sheet_names == ["suspects", "说明 Help"]
+    assert book.sheet_names == ["suspects", "Help"]
     page = book.get_sheet_by_index(1).to_python()
-    assert [row[2] for row in page[1:5]] == ["差评", "好评", "删除", "delete"]
-    assert {"填写说明", "How to fill it in"} <= {row[0] for row in page}
-    assert "'说明 Help'!$C$2:$C$5" in sheet
+    assert [row[2] for row in page[1:4]] == ["差评", "好评", "delete"]
+    assert page[0][0] == "How to fill it in"
+    assert "'Help'!$C$2:$C$4" in sheet
+
+
+def test_a_table_in_another_language_says_the_same_and_is_understood(tmp_path: Path) -> None:
+    path, workbook = tmp_path / "可疑.csv", tmp_path / "可疑.xlsx"
+    with speaking("zh"):
+        write_suspects(suspects(["很好", "不错"]), path)
+        write_suspects(suspects(["很好", "不错"]), workbook)
+    assert python_calamine.CalamineWorkbook.from_path(str(workbook)).sheet_names == ["可疑标签", "说明"]
+    first, second = cells(path)
+    assert not re.search("[a-z]{3}", " ".join([*first, first["数据集"], first["标记"]]))
+    assert first["标记"] == "冲突"
+    filled = save(tmp_path / "填写.csv", [{**first, "正确标签": "删除"}, {**second, "正确标签": "好评"}])
+    with speaking("en"):
+        assert [correction.label for correction in read_corrections(filled, LABELS)] == [None, "1"]
+        with pytest.raises(ConfigError, match="filled in"):
+            check_target(filled)
 
 
 def test_what_is_filled_in_comes_back(tmp_path: Path) -> None:

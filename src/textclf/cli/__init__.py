@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import logging
 import os
@@ -11,12 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from textclf import __version__
-from textclf.config.home import choose_language
+from textclf.config import Parser, choose_language
 from textclf.errors import TextclfError, redacted_traceback
 from textclf.language import _
 
 EXAMPLES = """\
-examples:
   textclf config show train --config configs/chnsenticorp.yaml
   textclf data check reviews.csv --data.text_column review --data.label_column stars
   textclf data audit train.tsv dev.tsv test.tsv
@@ -25,7 +23,7 @@ examples:
   textclf data relabel suspects.xlsx reviews.csv
   textclf data show 4f1c09aa27de
 """
-DATA_EXAMPLES = "examples:\n" + "".join(line for line in EXAMPLES.splitlines(keepends=True) if " textclf data " in line)
+DATA_EXAMPLES = "".join(line for line in EXAMPLES.splitlines(keepends=True) if " textclf data " in line)
 
 Run = Callable[[Sequence[str]], int]
 """Runs a command with its arguments and returns its exit code."""
@@ -81,15 +79,17 @@ def main(further: Callable[[], Sequence[Command]] = tuple) -> int:
 
 def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, Sequence[str]]:
     # Each command parses the rest itself, including --help; its module is imported only when it runs.
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf",
         description=_("Inspect configurations, and data before training; run everything on this machine."),
-        epilog=EXAMPLES
+        epilog=_("examples:")
+        + f"\n{EXAMPLES}"
         + "".join(f"  textclf {command.name}\n" for command in further)
         + _("Each command describes its arguments, e.g. `textclf data audit --help`."),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"textclf {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"textclf {__version__}", help=_("show the version and exit")
+    )
     names = ["config", "data", *(command.name for command in further)]
     groups = parser.add_subparsers(required=True, metavar="|".join(names), dest="group")
     config = groups.add_parser("config", help=_("inspect configurations"))
@@ -99,8 +99,7 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
     data = groups.add_parser(
         "data",
         help=_("inspect data, correct its labels, trace its origin"),
-        epilog=DATA_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_("examples:") + f"\n{DATA_EXAMPLES}",
     )
     actions = data.add_subparsers(required=True, metavar="check|audit|suspects|relabel|show", dest="name")
     for name, words in (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from textclf.config import CONFIGS, PredictConfig, TrainConfig, dump_yaml, parse_command_line
+from textclf.config import CONFIGS, Parser, PredictConfig, TrainConfig, dump_yaml, parse_command_line
+from textclf.language import _
 
 EXAMPLES = """\
   textclf config show train --config configs/chnsenticorp.yaml
@@ -20,20 +20,16 @@ def show(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: It cannot be used.
     """
-    parser = argparse.ArgumentParser(
-        prog="textclf config show",
-        description="Prints what a run would use, defaults included.",
-        epilog=f"examples:\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("flow", choices=["train", "predict"], help="the flow to configure")
+    description = _("Prints what a run would use, defaults included.")
+    parser = Parser(prog="textclf config show", description=description, epilog=_("examples:") + f"\n{EXAMPLES}")
+    parser.add_argument("flow", choices=["train", "predict"], help=_("the flow to configure"))
     flow = parser.parse_args(arguments[:1]).flow
     model: type[TrainConfig] | type[PredictConfig] = TrainConfig if flow == "train" else PredictConfig
     config = parse_command_line(
         model,
         arguments[1:],
         program=f"textclf config show {flow}",
-        description="Prints what a run would use, defaults included.",
+        description=description,
         examples=EXAMPLES,
         default_file=CONFIGS / ("quickstart.yaml" if flow == "train" else "predict.yaml"),
     )

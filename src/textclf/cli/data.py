@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from textclf.config import Home, TrainConfig, anchor, parse_command
+from textclf.config import Home, Parser, TrainConfig, anchor, choose_language, parse_command
 from textclf.errors import ConfigError, HubError
+from textclf.language import _, ngettext
 from textclf.records import FetchedData, FetchedModel, PreparedData
 from textclf.store import write_output
 from textclf.tables import one_line
 
-_PATHS = (
-    "files, folders or patterns such as 'data/*.csv.gz'; a name that begins with train, validation, dev or test gives "
-    "the split (default: data.sources of --config)"
-)
 _EXAMPLES = {
     "check": """\
   textclf data check reviews.csv --data.text_column review --data.label_column stars
@@ -46,12 +43,6 @@ _EXAMPLES = {
 DOUBTFUL_MODEL = 0.3
 # As `DataConfig.name` requires.
 _NAME = re.compile("[a-z0-9][a-z0-9-]{0,63}")
-_DESCRIPTIONS = {
-    "check": "Checks data against its contract on one page; exits with status 2 if the contract is broken.",
-    "audit": "Finds duplicates, leaks, conflicting labels and more, and writes a report.",
-    "suspects": "Lists the rows whose label is doubtful in a table for a person to correct.",
-    "relabel": "Applies a corrected table and writes a new data version; the old one stays unchanged.",
-}
 
 
 def parse(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.Namespace]:
@@ -64,11 +55,12 @@ def parse(name: str, arguments: Sequence[str]) -> tuple[TrainConfig, argparse.Na
         TrainConfig,
         arguments,
         program=f"textclf data {name}",
-        description=_DESCRIPTIONS[name],
+        description=_description(name),
         examples=_EXAMPLES[name],
         default_file=None,
         add_arguments=lambda parser: _add_arguments(name, parser),
     )
+    choose_language(config.language)
     if not given.paths and not given.config:
         raise ConfigError(
             f"textclf data {name} needs data: name files or folders, or a configuration with --config.\n"
@@ -94,9 +86,9 @@ def check(arguments: Sequence[str]) -> int:
     checked = check_data(fetched, data=config.data, cleaning=config.cleaning, quarantine_path=given.quarantine)
     print(checked.model_dump_json(indent=1) if given.json else check_page(checked))
     if given.quarantine and not given.json:
-        print(f"The broken rows are in {given.quarantine}.")
+        print(_("The broken rows are in {path}.").format(path=given.quarantine))
     elif checked.quarantined and not given.json:
-        print("Add --quarantine FILE to write all broken rows to a file.")
+        print(_("Add --quarantine FILE to write all broken rows to a file."))
     return 0 if checked.holds else 2
 
 
@@ -146,7 +138,7 @@ def suspects(arguments: Sequence[str]) -> int:
     """
     from textclf.correction.cross_fitting import model_probabilities, tfidf_probabilities
     from textclf.correction.suspects import Estimate, find_suspects
-    from textclf.correction.table import check_target, write_suspects
+    from textclf.correction.table import check_target, correct_label_heading, write_suspects
 
     config, given, home = _start("suspects", arguments)
     check_target(given.output)
@@ -171,20 +163,24 @@ def suspects(arguments: Sequence[str]) -> int:
         )
     found = find_suspects(prepared, estimate=estimate, limit=given.limit)
     write_suspects(found, given.output)
-    advice = ""
-    if found.issues > DOUBTFUL_MODEL * found.texts:
-        advice = (
-            "So many that the model itself is in doubt: it hardly learns these labels. Trust only the first rows, or "
-            "merge labels that cannot be told apart (give their values the same name in data.labels).\n"
-        )
+    checked = _(
+        "Checked {texts:,} distinct texts of data version {version}. Texts whose copies have different labels: "
+        "{conflicts:,}. Other doubtful labels: {issues:,}."
+    ).format(texts=found.texts, version=found.version, conflicts=found.conflicts, issues=found.issues)
+    advice = _(
+        "So many that the model itself is in doubt: it hardly learns these labels. Trust only the first rows, or merge "
+        "labels that cannot be told apart (give their values the same name in data.labels)."
+    )
+    next_step = ngettext(
+        "The most suspicious row is in {path}. Fill in the column {column} where a label is wrong, then run:",
+        "The {count:,} most suspicious rows are in {path}. Fill in the column {column} where a label is wrong, then "
+        "run:",
+        len(found.suspects),
+    ).format(count=len(found.suspects), path=given.output, column=correct_label_heading())
     table = shlex.quote(str(given.output))
     paths = "".join(f" {shlex.quote(path)}" for path in given.paths)
-    print(
-        f"Checked {found.texts:,} distinct texts of data version {found.version}. Texts whose copies have "
-        f"different labels: {found.conflicts:,}. Other doubtful labels: {found.issues:,}.\n{advice}"
-        f"The {len(found.suspects):,} most suspicious rows are in {given.output}. Fill in the column correct_label "
-        f"where a label is wrong, then run:\n  textclf data relabel {table}{paths}{_same_flags(arguments)}"
-    )
+    lines = [checked, *([advice] if found.issues > DOUBTFUL_MODEL * found.texts else []), next_step]
+    print("\n".join([*lines, f"  textclf data relabel {table}{paths}{_same_flags(arguments)}"]))
     return 0
 
 
@@ -216,7 +212,7 @@ def relabel(arguments: Sequence[str]) -> int:
         flags += f" --data.name {config.data.name if _NAME.fullmatch(config.data.name) else 'my-data'}"
         flags += f" --data.labels {shlex.quote(json.dumps(names, ensure_ascii=False))}"
     print(
-        f"{correction.relabelled_summary(done)}\nTo inspect it and train with it:\n"
+        f"{correction.relabelled_summary(done)}\n{_('To inspect it and train with it:')}\n"
         f"  textclf data audit {shlex.quote(str(done.folder))}{flags}\n"
         f"  python flows/train_flow.py{flags} --data.sources {shlex.quote(source)}"
     )
@@ -231,18 +227,17 @@ def show(arguments: Sequence[str]) -> int:
     """
     from textclf.registry.lineage import show_version, version_page
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="textclf data show",
-        description="Shows where a data version came from and which models were trained on it.",
-        epilog="examples:\n  textclf data show 4f1c09aa27de\n  textclf data show textclf-reviews@champion\n"
+        description=_("Shows where a data version came from and which models were trained on it."),
+        epilog=_("examples:") + "\n  textclf data show 4f1c09aa27de\n  textclf data show textclf-reviews@champion\n"
         "  textclf data show 4f1c --json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "version", metavar="VERSION", help="A data version, its first digits, or a registered model as NAME@ALIAS."
+        "version", metavar="VERSION", help=_("A data version, its first digits, or a registered model as NAME@ALIAS.")
     )
-    parser.add_argument("--json", action="store_true", help="Print JSON.")
-    parser.add_argument("--debug", action="store_true", help="Show a traceback when something fails.")
+    parser.add_argument("--json", action="store_true", help=_("Print JSON."))
+    parser.add_argument("--debug", action="store_true", help=_("Show a traceback when something fails."))
     given = parser.parse_args(arguments)
     page = show_version(given.version, Home.from_environment())
     print(page.model_dump_json(indent=1) if given.json else version_page(page))
@@ -267,12 +262,12 @@ def _keep_inputs(flag: str, output: Path | None, fetched: FetchedData) -> None:
 
 
 def _same_flags(arguments: Sequence[str], but: tuple[str, ...] = ()) -> str:
-    """The flags that describe the data, as typed, for a command to copy."""
+    """The flags that describe the data, and the language, as typed, for a command to copy."""
     kept: list[str] = []
     words = iter(arguments)
     for word in words:
         flag, has_value, _ = word.partition("=")
-        if flag.startswith(("--config", "--data.", "--cleaning.", "--no-cleaning.")):
+        if flag.startswith(("--config", "--data.", "--cleaning.", "--no-cleaning.", "--language")):
             # The only flag among them without a value.
             alone = has_value or flag.endswith("mask_personal_data")
             typed = [word] if alone else [word, next(words, "")]
@@ -280,39 +275,63 @@ def _same_flags(arguments: Sequence[str], but: tuple[str, ...] = ()) -> str:
     return "".join(f" {shlex.quote(word)}" for word in kept)
 
 
+def _description(name: str) -> str:
+    return {
+        "check": _("Checks data against its contract on one page; exits with status 2 if the contract is broken."),
+        "audit": _("Finds duplicates, leaks, conflicting labels and more, and writes a report."),
+        "suspects": _("Lists the rows whose label is doubtful in a table for a person to correct."),
+        "relabel": _("Applies a corrected table and writes a new data version; the old one stays unchanged."),
+    }[name]
+
+
 def _add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     if name == "relabel":
-        parser.add_argument("table", type=Path, metavar="TABLE", help="A filled-in table of `textclf data suspects`.")
-    parser.add_argument("paths", nargs="*", default=[], metavar="PATH", help=_PATHS)
+        parser.add_argument(
+            "table", type=Path, metavar="TABLE", help=_("A filled-in table of `textclf data suspects`.")
+        )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        default=[],
+        metavar="PATH",
+        help=_(
+            "files, folders or patterns such as 'data/*.csv.gz'; a name that begins with train, validation, dev or "
+            "test gives the split (default: data.sources of --config)"
+        ),
+    )
     if name in ("check", "audit"):
-        parser.add_argument("--json", action="store_true", help="Print JSON.")
+        parser.add_argument("--json", action="store_true", help=_("Print JSON."))
     if name == "check":
-        parser.add_argument("--quarantine", type=Path, metavar="FILE", help="Write the broken rows here as JSON lines.")
+        parser.add_argument(
+            "--quarantine", type=Path, metavar="FILE", help=_("Write the broken rows here as JSON lines.")
+        )
     if name == "audit":
-        parser.add_argument("--output", type=Path, metavar="FILE", help="Also write the HTML report here.")
+        parser.add_argument("--output", type=Path, metavar="FILE", help=_("Also write the HTML report here."))
     if name == "suspects":
         parser.add_argument(
             "--output",
             type=Path,
             metavar="FILE",
             default=Path("suspects.xlsx"),
-            help="The table to write, .xlsx or .csv (default: suspects.xlsx).",
+            help=_("The table to write, .xlsx or .csv (default: suspects.xlsx)."),
         )
         parser.add_argument(
-            "--limit", type=_rows, default=200, metavar="ROWS", help="Maximum number of rows (default: 200)."
+            "--limit", type=_rows, default=200, metavar="ROWS", help=_("Maximum number of rows (default: 200).")
         )
         parser.add_argument(
             "--estimator",
             choices=["tfidf", "model"],
             default="tfidf",
-            help="Judges labels: linear models of character n-grams, or the configured model, fine-tuned five times.",
+            help=_(
+                "Judges labels: linear models of character n-grams, or the configured model, fine-tuned five times."
+            ),
         )
     if name == "relabel":
         parser.add_argument(
             "--output",
             type=Path,
             metavar="FOLDER",
-            help="Write the new data here, one folder per version (default: data/relabelled in the home directory).",
+            help=_("Write the new data here, one folder per version (default: data/relabelled in the home directory)."),
         )
 
 
@@ -346,5 +365,5 @@ def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:
     try:
         return fetch_model(config.model.sources, home=home, offline=True)
     except HubError:
-        print("The model is not on this machine yet: tokens are not counted.", file=sys.stderr)
+        print(_("The model is not on this machine yet: tokens are not counted."), file=sys.stderr)
         return None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from textclf.config.sources import DataSource, SampleDataSource, StrictModel
+from textclf.config.sources import DataSource, StrictModel
+from textclf.language import _
 
 Encoding = Literal["auto", "utf-8", "utf-8-sig", "gb18030", "big5", "utf-16"]
+# A form sends an empty list after the last name was removed.
+ColumnNames = Annotated[tuple[str, ...] | None, BeforeValidator(lambda names: names or None)]
 Delimiter = Literal["auto", ",", ";", "|", "\t"]
 
 
@@ -49,22 +52,21 @@ class DataConfig(StrictModel):
         description="Short name of the data set. The MLflow experiment and the registered model are `textclf-NAME`.",
     )
     sources: tuple[DataSource, ...] = Field(
-        default=(SampleDataSource(provider="sample"),),
+        default=(DataSource(provider="sample"),),
         min_length=1,
         description="Where the data comes from, tried in order: `huggingface`, `modelscope`, `local` or `sample`, "
         'e.g. `{"provider": "local", "path": "reviews.csv"}`.',
     )
     text_column: str = Field(default="text", min_length=1, description="Column with the text.")
+    label_column: str = Field(default="label", min_length=1, description="Column with the label.")
+    labels: dict[str, str] | None = Field(
+        default=None,
+        min_length=2,
+        description='Name of each label value in the files, in the order of the label ids, e.g. `{"0": "负面", "1": '
+        '"正面"}`. Values with the same name become one label. By default, the sorted values in `train` are the names.',
+    )
     text_pair_column: str | None = Field(
         default=None, min_length=1, description="Column with a second text, for classifying pairs of texts."
-    )
-    label_column: str = Field(default="label", min_length=1, description="Column with the label.")
-    label_separator: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=3,
-        description="Separator between several labels in one row, e.g. `|`. Such data can only be checked; training "
-        "needs one label per row.",
     )
     id_column: str | None = Field(
         default=None, min_length=1, description="Column with a unique id per row; by default, row numbers are used."
@@ -77,13 +79,14 @@ class DataConfig(StrictModel):
         min_length=1,
         description="Column that groups rows, e.g. by author; when splits are cut, a group stays in one split.",
     )
-    labels: dict[str, str] | None = Field(
+    label_separator: str | None = Field(
         default=None,
-        min_length=2,
-        description='Name of each label value in the files, in the order of the label ids, e.g. `{"0": "负面", "1": '
-        '"正面"}`. Values with the same name become one label. By default, the sorted values in `train` are the names.',
+        min_length=1,
+        max_length=3,
+        description="Separator between several labels in one row, e.g. `|`. Such data can only be checked; training "
+        "needs one label per row.",
     )
-    column_names: tuple[str, ...] | None = Field(
+    column_names: ColumnNames = Field(
         default=None, description="Column names for CSV and TSV files without a header line."
     )
     file_encoding: Encoding = Field(
@@ -96,7 +99,9 @@ class DataConfig(StrictModel):
     )
     sheet: str | None = Field(default=None, description="Sheet of an Excel workbook; by default, the first one.")
     contract: ContractConfig = Field(default=ContractConfig(), description="What rows and labels must satisfy.")
-    split: SplitConfig = Field(default=SplitConfig(), description="How missing splits are cut from `train`.")
+    split: SplitConfig = Field(
+        default=SplitConfig(), title="Splitting", description="How missing splits are cut from `train`."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -189,3 +194,9 @@ class AuditConfig(StrictModel):
                 f"read: remove it, and write `language: {values['report_language']}` at the top level (or --language)"
             )
         return values
+
+
+def finding_name(finding: str) -> str:
+    """Names, in the current language, what a field of `AuditConfig` decides about."""
+    names = {"leaks": _("leaks"), "conflicts": _("label conflicts"), "duplicates": _("duplicates")}
+    return names.get(finding, finding)

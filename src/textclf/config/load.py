@@ -6,14 +6,14 @@ import argparse
 import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast, get_args
+from typing import Any, NoReturn, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from textclf.config.parser import Parser, add_flag, add_section
-from textclf.config.sources import HubDataSource, LocalDataSource, StrictModel
+from textclf.config.sources import DataSource, StrictModel
 from textclf.errors import ConfigError, first_lines, redacted
 from textclf.language import _
 
@@ -235,12 +235,11 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    tags = {"huggingface", "modelscope", "local", "sample"}
     path = ""
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in tags:
+        else:
             path += f".{part}" if path else part
     return path
 
@@ -262,9 +261,7 @@ def _suggestion(found: str, known: list[str]) -> str:
 def _source_help(model: type[BaseModel]) -> str:
     if "data" not in model.model_fields:
         return ""
-    fields = {**HubDataSource.model_fields, **LocalDataSource.model_fields}
-    fields["provider"] = HubDataSource.model_fields["provider"]
-    providers = ", ".join([*get_args(fields["provider"].annotation), "local", "sample (data only)"])
-    lines = [_("a source in data.sources or model.sources (providers: {providers}):").format(providers=providers)]
-    lines += [f"  {name:<10} {_(field.description)}" for name, field in fields.items() if field.description]
+    lines = [_("a source in data.sources or model.sources (`sample` and `files` only in data.sources):")]
+    fields = DataSource.model_fields.items()
+    lines += [f"  {name:<10} {_(field.description)}" for name, field in fields if field.description]
     return "\n".join(lines) + "\n\n"

@@ -63,6 +63,17 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     ) -> None:
         super().add_usage(usage, actions, groups, _("usage: ") if prefix is None else prefix)
 
+    def start_section(self, heading: str | None) -> None:
+        super().start_section(heading)
+        self._headings = [*getattr(self, "_headings", []), heading]
+
+    def format_help(self) -> str:
+        # argparse puts the colon of English after the heading of a section.
+        text = super().format_help()
+        for heading in filter(None, getattr(self, "_headings", [])):
+            text = text.replace(f"\n{heading}:\n", "\n" + _("{heading}:").format(heading=heading) + "\n")
+        return text
+
     def _split_lines(self, text: str, width: int) -> list[str]:
         # argparse breaks lines at spaces and counts characters, which suits no Chinese text.
         return wrap(" ".join(text.split()), width)

@@ -9,9 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from textclf.config.data import AuditConfig, CleaningConfig, DataConfig, Encoding
+from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataConfig, Delimiter, Encoding
+from textclf.config.form import leave_empty, unwrapped
 from textclf.config.sources import ModelSource, StrictModel
 from textclf.language import Language
 
@@ -52,19 +55,27 @@ class EncodingConfig(StrictModel):
     """How texts become token ids."""
 
     max_length: int = Field(
-        default=256, ge=8, le=8192, description="Maximum tokens per sequence, special tokens included; the rest is cut."
+        default=256,
+        ge=8,
+        le=8192,
+        title="Maximum length",
+        description="Maximum tokens per sequence, special tokens included; the rest is cut.",
     )
     pad_to_max_length: bool = Field(
-        default=False, description="Pad to max_length instead of to the longest sequence in the batch; slower."
+        default=False,
+        title="Pad to the maximum length",
+        description="Pad to max_length instead of to the longest sequence in the batch; slower.",
     )
 
 
 class ArchitectureConfig(StrictModel):
     """The shape of a new BERT with random weights, used if there are no sources."""
 
-    num_hidden_layers: int = Field(default=2, ge=1, le=48, description="Number of transformer layers.")
+    num_hidden_layers: int = Field(default=2, ge=1, le=48, title="Layers", description="Number of transformer layers.")
     hidden_size: int = Field(default=128, ge=8, le=4096, description="Width of the hidden states.")
-    num_attention_heads: int = Field(default=4, ge=1, le=64, description="Heads per layer; must divide hidden_size.")
+    num_attention_heads: int = Field(
+        default=4, ge=1, le=64, title="Attention heads", description="Heads per layer; must divide hidden_size."
+    )
     intermediate_size: int = Field(default=512, ge=8, le=16384, description="Width of the feed-forward layers.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout of hidden states and attention.")
     vocabulary_size: int = Field(
@@ -104,22 +115,32 @@ class ModelConfig(StrictModel):
 class TrainingConfig(StrictModel):
     """Fine-tuning."""
 
+    num_train_epochs: float = Field(
+        default=3.0, gt=0, le=1000, title="Epochs", description="Passes over the training rows."
+    )
+    learning_rate: float = Field(default=3e-5, gt=0, le=1, description="Peak learning rate of AdamW.")
     recipe: Literal["default", "tutorial"] = Field(
         default="default",
-        description="Where unset fields get their values: `default` or `tutorial` (which also sets cleaning, encoding "
-        "and audit). A form sets every field, so choose the recipe in a file or on the command line.",
+        description="Where fields that are not set get their values: `default` or `tutorial` (which also sets "
+        "cleaning, encoding and audit). In a form, a field that is left empty is not set.",
     )
-    num_train_epochs: float = Field(default=3.0, gt=0, le=1000, description="Passes over the training rows.")
-    max_steps: int | None = Field(default=None, ge=1, description="Total optimiser steps; overrides num_train_epochs.")
-    per_device_train_batch_size: int = Field(default=32, ge=1, le=4096, description="Rows per step on each device.")
-    per_device_eval_batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch in evaluation.")
+    max_steps: int | None = Field(
+        default=None, ge=1, title="Maximum steps", description="Total optimiser steps; overrides num_train_epochs."
+    )
+    per_device_train_batch_size: int = Field(
+        default=32, ge=1, le=4096, title="Training batch size", description="Rows per step on each device."
+    )
+    per_device_eval_batch_size: int = Field(
+        default=64, ge=1, le=4096, title="Evaluation batch size", description="Rows per batch in evaluation."
+    )
     gradient_accumulation_steps: int = Field(
         default=1, ge=1, le=1024, description="Batches whose gradients are accumulated per step."
     )
-    learning_rate: float = Field(default=3e-5, gt=0, le=1, description="Peak learning rate of AdamW.")
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps for learning-rate warm-up.")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's weight decay.")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, title="Maximum gradient norm", description="Gradients are clipped to this norm."
+    )
     group_by_length: bool = Field(default=True, description="Batch texts of similar length: less padding, more speed.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
@@ -172,21 +193,34 @@ class TrainConfig(StrictModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Train")
 
-    data: DataConfig = Field(default=DataConfig(), description="The labelled data.")
-    cleaning: CleaningConfig = Field(default=CleaningConfig(), description="How texts are cleaned.")
-    audit: AuditConfig = Field(default=AuditConfig(), description="What the audit looks for, and does about it.")
-    encoding: EncodingConfig = Field(default=EncodingConfig(), description="How texts become token ids.")
+    data: DataConfig = Field(default=DataConfig(), title="Data set", description="The labelled data.")
     model: ModelConfig = Field(default=ModelConfig(), description="The encoder that is fine-tuned.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="Fine-tuning.")
+    encoding: EncodingConfig = Field(default=EncodingConfig(), description="How texts become token ids.")
+    cleaning: CleaningConfig = Field(default=CleaningConfig(), description="How texts are cleaned.")
+    audit: AuditConfig = Field(default=AuditConfig(), description="What the audit looks for, and does about it.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
     registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Which model is the champion.")
     offline: bool = Field(default=False, description="Never connect to a hub; use only the cache and local files.")
     missed_runs: MissedRuns = Field(default="latest", description=_MISSED_RUNS)
     language: Language | None = Field(default=None, description=_LANGUAGE)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        sections = handler.resolve_ref_schema(schema)["properties"]
+        for dotted, value in RECIPES["tutorial"].items():
+            section, field = dotted.split(".")
+            found = sections[section]
+            prop = handler.resolve_ref_schema(found.get("then", found))["properties"][field]
+            if prop["default"] != value:
+                leave_empty(prop, tutorial=value)
+        return schema
+
     @model_validator(mode="before")
     @classmethod
     def _apply_recipe(cls, values: Any) -> Any:
+        values = unwrapped(values)
         training = values.get("training") if isinstance(values, dict) else None
         recipe = training.get("recipe") if isinstance(training, dict) else None
         if not isinstance(recipe, str):
@@ -221,8 +255,15 @@ class PredictConfig(StrictModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Predict")
 
-    input: Path = Field(description="A CSV, TSV, JSONL or Parquet file with the texts, or a folder of such files.")
-    output: Path = Field(description="File to write, or folder if the input is one. The ending sets the format.")
+    input: Path = Field(
+        description="A file with the texts, or a folder of such files: CSV, TSV, JSON lines, Parquet, Excel or .txt; "
+        "text files may be compressed (.gz, .bz2, .xz, .zst, .zip)."
+    )
+    output: Path = Field(
+        description="File to write (.csv, .tsv, .jsonl or .parquet), or folder if the input is one. In a folder, an "
+        "output has its input's name; the output of Excel, .txt and compressed files has one more ending, such as "
+        "reviews.xlsx.csv."
+    )
     model: str = Field(default="textclf-quickstart", pattern=r"^[\w.-]{1,200}$", description="Registered model to use.")
     alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9_-]*$", description="Alias of the version to use.")
     text_column: str = Field(default="text", min_length=1, description="Column with the text.")
@@ -234,18 +275,33 @@ class PredictConfig(StrictModel):
     id_column: str | None = Field(
         default=None, description="Column with the id of each row; by default, `id` if there is one, else row numbers."
     )
-    column_names: tuple[str, ...] | None = Field(
+    column_names: ColumnNames = Field(
         default=None, description="Column names for CSV and TSV files without a header line."
     )
     file_encoding: Encoding = Field(
         default="auto",
         description="Character encoding of text files; `auto` detects UTF-8, UTF-16 with BOM and GB18030.",
     )
+    delimiter: Delimiter = Field(
+        default="auto", description="Column separator of CSV and .txt files; `auto` detects it."
+    )
+    sheet: str | None = Field(default=None, description="Sheet of Excel files; by default, the first.")
+    refused_files: Literal["leave", "move"] = Field(
+        default="leave",
+        description="What happens to files of an input folder that cannot be predicted: `leave` names them once as new "
+        "and does not try them again until they change; `move` moves them to the subfolder `refused`, each with its "
+        "reason.",
+    )
     probabilities: bool = Field(default=False, description="Also write one probability column per label.")
     batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch.")
     rows_per_shard: int = Field(default=8192, ge=1, le=1_000_000, description="Rows predicted and committed as a unit.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
+    )
+    when_champion_changes: Literal["keep", "redo"] = Field(
+        default="keep",
+        description="What happens to finished predictions of another version of the model or of textclf: `keep` leaves "
+        "them, `redo` repeats them with the current version.",
     )
     redo: bool = Field(
         default=False, description="Repeat finished predictions; a redo that was killed resumes when started again."

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 import textclf
 from textclf.config.data import CleaningConfig, DataConfig
-from textclf.config.sources import SPLITS, Split
+from textclf.config.sources import SPLITS, Split, split_name
 from textclf.correction.columns import ColumnTypes
 from textclf.correction.suspects import row_digest
 from textclf.correction.table import CORRECT_LABEL, Correction, read_corrections
@@ -26,7 +26,7 @@ from textclf.data.quarantine import Quarantine
 from textclf.data.splits import fingerprint, text_digest
 from textclf.data.versions import LINEAGE_FILE
 from textclf.errors import DataError, first_lines
-from textclf.language import _
+from textclf.language import _, ngettext
 from textclf.progress import progress_bar
 from textclf.reading.parquet import parquet_schema
 from textclf.records import FetchedData, PreparedData, Record
@@ -154,23 +154,45 @@ def relabel(
 def relabelled_summary(relabelled: Relabelled) -> str:
     """Formats the changes and the place of the result in a few lines."""
     changed = (
-        f"Corrected {_count(relabelled.corrected, 'label')} and removed {_count(relabelled.removed, 'row')} of data "
-        f"version {relabelled.version}"
+        ngettext(
+            "Corrected {labels} and removed {rows} of data version {version}; {count:,} of them is a copy that {table} "
+            "does not name.",
+            "Corrected {labels} and removed {rows} of data version {version}; {count:,} of them are copies that "
+            "{table} does not name.",
+            relabelled.copies,
+        )
+        if relabelled.copies
+        else _("Corrected {labels} and removed {rows} of data version {version}.")
     )
-    if relabelled.copies:
-        changed += f"; {relabelled.copies:,} of them are copies that {relabelled.table} does not name"
-    lines = [f"{changed}."]
-    lines += [
-        f"  {change.from_label} -> {change.to_label or '(removed)'}: {change.rows:,}" for change in relabelled.changes
+    labels = ngettext("{count:,} label", "{count:,} labels", relabelled.corrected).format(count=relabelled.corrected)
+    removed = ngettext("{count:,} row", "{count:,} rows", relabelled.removed).format(count=relabelled.removed)
+    lines = [
+        changed.format(
+            labels=labels if relabelled.corrected else _("no labels"),
+            rows=removed if relabelled.removed else _("no rows"),
+            version=relabelled.version,
+            count=relabelled.copies,
+            table=relabelled.table,
+        )
     ]
+    for change in relabelled.changes:
+        to_label = change.to_label or _("(removed)")
+        lines.append(
+            "  "
+            + _("{label} -> {to_label}: {rows:,}").format(label=change.from_label, to_label=to_label, rows=change.rows)
+        )
     if relabelled.unreadable:
-        lines.append(f"Could not read {_count(relabelled.unreadable, 'row')}: see {QUARANTINE_FILE} in that folder.")
-    rows = ", ".join(f"{split} {count:,}" for split, count in relabelled.rows.items())
-    return "\n".join([*lines, f"The new data ({rows} rows) is in {relabelled.folder}."])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{f'{number:,}' if number else 'no'} {noun}{'s' * (number != 1)}"
+        unreadable = ngettext(
+            "{count:,} row could not be read: see {file} in that folder.",
+            "{count:,} rows could not be read: see {file} in that folder.",
+            relabelled.unreadable,
+        )
+        lines.append(unreadable.format(count=relabelled.unreadable, file=QUARANTINE_FILE))
+    rows = _(", ").join(
+        _("{split} {count:,}").format(split=split_name(split), count=count) for split, count in relabelled.rows.items()
+    )
+    place = _("The new data ({rows} rows) is in {folder}.").format(rows=rows, folder=relabelled.folder)
+    return "\n".join([*lines, place])
 
 
 _Key = tuple[int, str]
@@ -282,7 +304,7 @@ class _Writer:
         self._cut = cut
         self._decisions = decisions
         self._named = named
-        self._names = {name for _, name in decisions}
+        self._names = {name for _fingerprint, name in decisions}
         self._changes: Counter[tuple[str, str | None]] = Counter()
         self._copies = 0
         self._unreadable = 0
@@ -302,8 +324,8 @@ class _Writer:
     def counts(self) -> dict[str, Any]:
         """The fields of the record that describe the changes."""
         return {
-            "corrected": sum(rows for (_, to), rows in self._changes.items() if to is not None),
-            "removed": sum(rows for (_, to), rows in self._changes.items() if to is None),
+            "corrected": sum(rows for (_from, to), rows in self._changes.items() if to is not None),
+            "removed": sum(rows for (_from, to), rows in self._changes.items() if to is None),
             "copies": self._copies,
             "changes": tuple(
                 Change(from_label=before, to_label=after, rows=rows)

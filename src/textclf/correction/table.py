@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textclf.config.sources import split_name
 from textclf.correction.suspects import Suspects
 from textclf.errors import ConfigError, DataError, first_lines
+from textclf.language import LANGUAGES, _, speaking, translated
 from textclf.reading.data_file import DataFile
 from textclf.store import write_output
 from textclf.tables import spreadsheet_safe
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".xlsx", ".csv")
 CORRECT_LABEL = "correct_label"
-# Columns with their widths in characters; see `_cells` for their content.
+# Columns with their widths in characters; see `_cells` for their content and `_headings` for what people read.
 _WIDTHS = {
     "rank": 6,
     "split": 10,
@@ -42,34 +44,9 @@ _WIDTHS = {
     "data_version": 14,
 }
 _NEEDED = ("source", "row", CORRECT_LABEL, "row_digest")
-_REMOVALS = ("删除", "delete")
 # A cell can hold 32,767 characters; some programs count those beyond U+FFFF twice.
 _MAX_CELL_CHARACTERS = 16_000
 _ROW_DIGEST = re.compile(r"r[0-9a-f]{16}")
-_TABLE_SHEET = "suspects"
-_HELP_SHEET = "说明 Help"
-_HELP = (
-    "填写说明",
-    "每一行是一条标签可能有误的文本，最可疑的排在最前面。",
-    f"请阅读 text 列。如果 label 列的标签是错的，就在 {CORRECT_LABEL} 列里选择或填写正确的标签。",
-    f"如果原来的标签是对的，{CORRECT_LABEL} 列留空即可。只有填写了的行才会被修改。",
-    "如果要从数据中删除这条文本，请填写：删除",
-    "mark 列：conflict 表示相同的文本有不同的标签，至少有一个标签是错的；issue 表示标签很可能是错的。",
-    "copies 列：还有多少行与这一行的文本和标签都相同，修改时会一起修改。",
-    "可以排序、筛选、删除行、增加列，但请不要修改 source、row 和 row_digest 列。",
-    "填写完成后保存，然后运行：textclf data relabel 表格文件 数据文件",
-    "",
-    "How to fill it in",
-    "Each row is a text whose label may be wrong, most suspicious first.",
-    f"Read the text column. If the label column is wrong, choose or type the right label in {CORRECT_LABEL}.",
-    f"If the label is right, leave {CORRECT_LABEL} empty. Only rows that you fill in are changed.",
-    "To remove the text from the data, type: delete",
-    "The mark column: conflict means that equal texts have different labels, so at least one is wrong; issue means "
-    "that the label is probably wrong.",
-    "The copies column: the number of other rows with the same text and label, which are changed as well.",
-    "You may sort, filter and delete rows and add columns, but do not edit source, row or row_digest.",
-    "When you are done, save the table and run: textclf data relabel TABLE DATA",
-)
 
 
 @dataclass(frozen=True)
@@ -96,9 +73,9 @@ class Correction:
 def write_suspects(suspects: Suspects, path: Path) -> None:
     """Writes the table to fill in, atomically; an existing file is replaced.
 
-    In an `.xlsx` file, the column `correct_label` offers the label names in a drop-down, and a second sheet explains
-    how to fill it in. A `.csv` file is UTF-8 with a byte order mark, so that spreadsheets display Chinese. No text
-    becomes a formula or a link in either.
+    Headings and help are in the current language. In an `.xlsx` file, the column `correct_label` offers the label names
+    in a drop-down, and a second sheet explains how to fill it in. A `.csv` file is UTF-8 with a byte order mark, so
+    that spreadsheets display Chinese. No text becomes a formula or a link in either.
 
     Raises:
         ConfigError: The path ends in neither `.xlsx` nor `.csv`.
@@ -132,7 +109,9 @@ def _check_ending(path: Path) -> None:
 
 def _is_filled_in(path: Path) -> bool:
     try:
-        return any(_text(row.get(CORRECT_LABEL)) for batch in DataFile.open(path).batches() for row in batch.rows)
+        file = DataFile.open(path)
+        column = _columns(file).get(CORRECT_LABEL, CORRECT_LABEL)
+        return any(_text(row.get(column)) for batch in file.batches() for row in batch.rows)
     except DataError:
         # Not a table.
         return False
@@ -154,7 +133,7 @@ def read_corrections(path: Path, labels: Mapping[str, str]) -> list[Correction]:
         StorageError: The file cannot be read.
     """
     file = DataFile.open(path)
-    columns = {column.strip().casefold(): column for column in file.columns}
+    columns = _columns(file)
     missing = [name for name in _NEEDED if name not in columns]
     if missing:
         raise DataError(
@@ -181,6 +160,72 @@ def read_corrections(path: Path, labels: Mapping[str, str]) -> list[Correction]:
             f"Expected in {CORRECT_LABEL}: {known[:1000]}, 'delete' or nothing. Nothing was changed; fix these rows."
         )
     return corrections
+
+
+def correct_label_heading() -> str:
+    """The heading, in the current language, of the column that a person fills in."""
+    return _headings()[CORRECT_LABEL]
+
+
+def _headings() -> dict[str, str]:
+    return {
+        "rank": _("rank"),
+        "split": _("split"),
+        "source": _("source"),
+        "row": _("row"),
+        "id": "id",
+        "text": _("text"),
+        "text_pair": _("text_pair"),
+        "label": _("label"),
+        "suggested_label": _("suggested_label"),
+        CORRECT_LABEL: _("correct_label"),
+        "quality": _("quality"),
+        "mark": _("mark"),
+        "copies": _("copies"),
+        "row_digest": _("row_digest"),
+        "data_version": _("data_version"),
+    }
+
+
+def _columns(file: DataFile) -> dict[str, str]:
+    """Finds the columns of a table, whatever the language of its headings."""
+    names: dict[str, str] = {}
+    for language in LANGUAGES:
+        with speaking(language):
+            names |= {heading.casefold(): name for name, heading in _headings().items()}
+    folded = {column: column.strip().casefold() for column in file.columns}
+    return {names.get(word, word): column for column, word in folded.items()}
+
+
+def _removals() -> list[str]:
+    """The words that remove a row, in every language."""
+    return [translated("delete", language) for language in LANGUAGES]
+
+
+def _help() -> list[str]:
+    heading = _headings()
+    return [
+        _("How to fill it in"),
+        _("Each row is a text whose label may be wrong, most suspicious first."),
+        _(
+            "Read the column {text}. If the column {label} is wrong, choose or type the right label in {correct_label}."
+        ).format(**heading),
+        _("If the label is right, leave {correct_label} empty. Only rows that you fill in are changed.").format(
+            **heading
+        ),
+        _("To remove the text from the data, type: {word}").format(word=_("delete")),
+        _(
+            "The column {mark}: {conflict} means that equal texts have different labels, so at least one is wrong; "
+            "{issue} means that the label is probably wrong."
+        ).format(mark=heading["mark"], conflict=_("conflict"), issue=_("issue")),
+        _(
+            "The column {copies}: the number of other rows with the same text and label, which are changed as well."
+        ).format(**heading),
+        _(
+            "You may sort, filter and delete rows and add columns, but do not edit {source}, {row} or {row_digest}."
+        ).format(**heading),
+        _("When you are done, save the table and run: textclf data relabel TABLE DATA"),
+    ]
 
 
 class _Reader:
@@ -227,9 +272,9 @@ class _Reader:
         candidates = self._folded.get(_fold(word), set())
         if len(candidates) == 1:
             return next(iter(candidates))
-        if _fold(word) in _REMOVALS:
+        if _fold(word) in _removals():
             return None
-        known = {_fold(name): name for name in (*self._labels, *self._labels.values(), *_REMOVALS)}
+        known = {_fold(name): name for name in (*self._labels, *self._labels.values(), *_removals())}
         close = difflib.get_close_matches(_fold(word), known, n=1, cutoff=0.3)
         raise ValueError(f"unknown label {word!r}" + (f", did you mean {known[close[0]]!r}?" if close else ""))
 
@@ -238,7 +283,8 @@ def _cells(suspects: Suspects) -> Iterator[list[str | int | float]]:
     """Yields the header and the rows."""
     with_pairs = any(suspect.text_pair is not None for suspect in suspects.suspects)
     names = [name for name in _WIDTHS if with_pairs or name != "text_pair"]
-    yield list(names)
+    headings = _headings()
+    yield [headings[name] for name in names]
     for rank, suspect in enumerate(suspects.suspects, start=1):
         values: dict[str, str | int | float] = {
             **suspect.model_dump(exclude={"issue", "conflict", "suggested_probability"}),
@@ -246,7 +292,8 @@ def _cells(suspects: Suspects) -> Iterator[list[str | int | float]]:
             "text_pair": suspect.text_pair or "",
             CORRECT_LABEL: "",
             "quality": round(suspect.quality, 4),
-            "mark": "conflict" if suspect.conflict else "issue" if suspect.issue else "",
+            "split": split_name(suspect.split),
+            "mark": _("conflict") if suspect.conflict else _("issue") if suspect.issue else "",
             "data_version": suspects.version,
         }
         yield [_cut(value) if isinstance(value, str) else value for value in (values[name] for name in names)]
@@ -264,10 +311,11 @@ def _workbook(cells: Sequence[Sequence[str | int | float]], labels: Sequence[str
 
     stream = io.BytesIO()
     workbook = xlsxwriter.Workbook(stream, {"in_memory": True})
-    table = workbook.add_worksheet(_TABLE_SHEET)
+    table = workbook.add_worksheet(_("suspects"))
     choices = _add_help(workbook, labels)
     formats = _formats(workbook)
-    names = [str(name) for name in cells[0]]
+    by_heading = {heading: name for name, heading in _headings().items()}
+    names = [by_heading[str(heading)] for heading in cells[0]]
     for column, name in enumerate(names):
         table.set_column(column, column, _WIDTHS[name], formats["text" if name.startswith("text") else "plain"])
     for number, row in enumerate(cells):
@@ -291,18 +339,17 @@ def _workbook(cells: Sequence[Sequence[str | int | float]], labels: Sequence[str
 
 def _add_help(workbook: Workbook, labels: Sequence[str]) -> str:
     """Adds the sheet with the instructions; returns its range with the choices of the drop-down."""
-    sheet = workbook.add_worksheet(_HELP_SHEET)
+    sheet = workbook.add_worksheet(_("Help"))
     formats = _formats(workbook)
     sheet.set_column(0, 0, 100, formats["text"])
     sheet.set_column(2, 2, 24, formats["plain"])
-    for number, line in enumerate(_HELP):
-        heading = number == 0 or not _HELP[number - 1]
-        sheet.write_string(number, 0, line, formats["header"] if heading else formats["text"])
-    sheet.write_string(0, 2, f"标签 {CORRECT_LABEL}", formats["header"])
-    choices = [*labels, *_REMOVALS]
+    for number, line in enumerate(_help()):
+        sheet.write_string(number, 0, line, formats["text"] if number else formats["header"])
+    sheet.write_string(0, 2, correct_label_heading(), formats["header"])
+    choices = [*labels, _("delete")]
     for number, choice in enumerate(choices, start=1):
         sheet.write_string(number, 2, choice, formats["plain"])
-    return f"='{_HELP_SHEET}'!$C$2:$C${len(choices) + 1}"
+    return f"='{sheet.name}'!$C$2:$C${len(choices) + 1}"
 
 
 def _formats(workbook: Workbook) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import TextIO
 from pydantic import computed_field
 
 from textclf.config.data import CleaningConfig, DataConfig
-from textclf.config.sources import SPLITS, Split
+from textclf.config.sources import SPLITS, Split, split_name
 from textclf.data.contract import Contract, ContractRow, check_columns
 from textclf.data.labels import MAX_LABELS, check_training_labels, label_names
 from textclf.data.quarantine import Quarantine, describe_kinds
 from textclf.data.repeated_ids import RepeatedIds
 from textclf.data.rows import RowReader
 from textclf.errors import DataError
+from textclf.language import _, ngettext
 from textclf.records import FetchedData, Quarantined, Record
 from textclf.store import appearing, storage_error
 from textclf.tables import align, shorten
@@ -116,7 +117,7 @@ def check_data(
 def _count(rows: Iterable[tuple[str, int, ContractRow]], contract: Contract) -> tuple[int, Counter[str]]:
     kept = 0
     labels: Counter[str] = Counter()
-    for _, _, row in rows:
+    for _source, _number, row in rows:
         kept += 1
         if row.label in labels or len(labels) < _MOST_LABEL_VALUES:
             labels.update(contract.label_values(row.label))
@@ -137,19 +138,23 @@ def check_page(checked: CheckedData) -> str:
     totals = Counter({name: 0 for counts in checked.labels.values() for name in counts})
     for counts in checked.labels.values():
         totals.update(counts)
-    table = [["label", *splits]]
-    for name, _ in totals.most_common(_LABELS_SHOWN):
+    table = [[_("label"), *map(split_name, splits)]]
+    for name, _rows in totals.most_common(_LABELS_SHOWN):
         table.append(
             [shorten(" ".join(name.split()), 40), *(f"{checked.labels[split].get(name, 0):,}" for split in splits)]
         )
-    if len(totals) > _LABELS_SHOWN:
-        table.append([f"and {len(totals) - _LABELS_SHOWN:,} more", *("" for _ in splits)])
-    table.append(["all rows read", *(f"{checked.rows[split]:,}" for split in splits)])
+    if (more := len(totals) - _LABELS_SHOWN) > 0:
+        table.append([_("and {count:,} more").format(count=more), *("" for _split in splits)])
+    table.append([_("all rows read"), *(f"{checked.rows[split]:,}" for split in splits)])
     parts = ["\n".join(checked.files), align(table)]
     if checked.quarantined:
         broken = sum(kind.rows for kind in checked.quarantined)
-        share = broken / sum(checked.rows.values())
-        parts.append(f"{broken:,} rows ({share:.1%}) break the contract:\n{describe_kinds(checked.quarantined)}")
+        heading = ngettext(
+            "{count:,} row ({share:.1%}) breaks the contract:",
+            "{count:,} rows ({share:.1%}) break the contract:",
+            broken,
+        ).format(count=broken, share=broken / sum(checked.rows.values()))
+        parts.append(f"{heading}\n{describe_kinds(checked.quarantined)}")
     parts += checked.problems
-    parts.append("The contract holds." if checked.holds else "The contract is broken.")
+    parts.append(_("The contract holds.") if checked.holds else _("The contract is broken."))
     return "\n\n".join(parts)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from textclf.config.data import CleaningConfig, DataConfig
-from textclf.config.sources import LocalDataSource
 from textclf.data.cleaning import clean_value
 from textclf.data.labels import label_value
 from textclf.errors import DataError, HubError, first_lines
@@ -218,10 +217,10 @@ def check_local_sources(data: DataConfig) -> None:
     """
     missing = []
     for source in data.sources:
-        if not isinstance(source, LocalDataSource):
+        if source.path is None:
             return
         try:
-            folder, splits = local_splits(source)
+            folder, splits = local_splits(source, source.path)
         except HubError as error:
             missing.append(f"local {source.path}: {error}")
             continue

@@ -24,6 +24,7 @@ MAJORITY = "majority"
 TFIDF = "tfidf-logistic-regression"
 BASELINES = (MAJORITY, TFIDF)
 
+_SHOWN = ("strategy", "analyzer", "ngram_range", "min_df", "sublinear_tf", "C", "solver", "dual", "tol", "random_state")
 _ROWS_FOR_PRUNING = 1_000
 _LONGEST_NGRAM = 3
 # Between the texts of a pair: a character that texts do not use; the vectorizer would collapse white space. At this
@@ -37,6 +38,12 @@ class Baseline:
 
     estimator: Any
     num_labels: int
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The settings that matter, by scikit-learn's names."""
+        named = {name.rpartition("__")[2]: value for name, value in self.estimator.get_params().items()}
+        return {name: named[name] for name in _SHOWN if name in named}
 
     def predict_proba(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> NDArray[np.float32]:
         """Returns float32[texts, labels] probabilities of texts or pairs; 0 for labels without training texts."""

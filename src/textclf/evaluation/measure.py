@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,8 @@ from textclf import __version__
 from textclf.config.schema import EvaluationConfig, ModelConfig, TrainingConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows, read_split
-from textclf.evaluation.baselines import BASELINES, fit_baselines
-from textclf.evaluation.report import Predictions, write_report
+from textclf.evaluation.baselines import BASELINES, TFIDF, Baseline, fit_baselines
+from textclf.evaluation.report import FINE_TUNED, Predictions, write_report
 from textclf.heads.single_label import SingleLabel
 from textclf.language import _
 from textclf.model.build import build_classifier
@@ -25,17 +27,23 @@ from textclf.model.tokens import load_tokenizer
 from textclf.progress import progress_bar
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.store import digest_of, write_output
-from textclf.tracking.runs import run_folder
+from textclf.tracking.datasets import dataset_inputs
+from textclf.tracking.descriptions import comparison_link, data_text, describe_run
+from textclf.tracking.runs import VERSION_TAG, run_folder
 from textclf.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Run
 
 logger = logging.getLogger(__name__)
 
 # Part of the key by which measured baselines are reused: raise it when the baselines change.
-BASELINES_VERSION = 1
+BASELINES_VERSION = 2
 MEASURED: tuple[Split, ...] = ("validation", "test")
 RECORD_FILE, REPORT_FOLDER = "evaluated.json", "report"
 # A run's tag: the runtime and precision with which its metrics were measured.
 ENGINE_TAG = "textclf.engine"
+BASELINE, BASELINE_KEY = "textclf.baseline", "textclf.baseline_key"
 
 
 def evaluate(
@@ -76,7 +84,7 @@ def evaluate(
         # Before anything is logged: after a kill, the same values are logged again with the same time.
         write_output(record, evaluated.model_dump_json(indent=1).encode())
     with store.reporting("logging the evaluation"):
-        _log_metrics(store, trained.run_id, evaluated.metrics, step=trained.steps, timestamp_ms=evaluated.measured_ms)
+        log_metrics(store, trained.run_id, evaluated.metrics, steps=trained.steps, timestamp_ms=evaluated.measured_ms)
         for tag, value in (comparison_tags(prepared) | {ENGINE_TAG: evaluated.engine}).items():
             store.client.set_tag(trained.run_id, tag, value)
         store.client.log_artifacts(trained.run_id, str(evaluated.report_folder), "evaluation")
@@ -152,7 +160,7 @@ def _measure(
     write_report(
         report,
         Predictions(test.sources, test.numbers, _shown(test), test.labels, probabilities["test"], prepared.labels),
-        metrics={"fine-tuned": metrics, **baselines},
+        metrics={FINE_TUNED: metrics, **baselines},
         examples=[(when, text, *_best(classifier, text)) for when, classifier in models for text in sentences],
     )
     return EvaluatedModel(
@@ -182,10 +190,40 @@ def _all_metrics(
     return metrics
 
 
-def _log_metrics(store: TrackingStore, run_id: str, metrics: dict[str, float], *, step: int, timestamp_ms: int) -> None:
+def log_metrics(
+    store: TrackingStore,
+    run_id: str,
+    metrics: Mapping[str, float],
+    *,
+    steps: int,
+    timestamp_ms: int,
+    model_id: str | None = None,
+    datasets: Mapping[str, DatasetInput] | None = None,
+) -> None:
+    """Logs what was measured at the end; logged again with the same time, each value still appears once.
+
+    `test/…` and the like get step 0, so that MLflow compares runs by bars. `validation/…` gets the last step, because
+    there is a curve of it. With `model_id`, the values also appear on the page of that logged model, next to the name
+    of their data set in `datasets`, by split.
+    """
     from mlflow.entities import Metric
 
-    values = [Metric(name, value, timestamp_ms, step) for name, value in metrics.items()]
+    values = []
+    for name, value in metrics.items():
+        split = "validation" if name.startswith("validation/") else "test"
+        data = datasets[split].dataset if datasets else None
+        step = steps if split == "validation" else 0
+        values.append(
+            Metric(
+                name,
+                value,
+                timestamp_ms,
+                step,
+                model_id=model_id,
+                dataset_name=data.name if data else None,
+                dataset_digest=data.digest if data else None,
+            )
+        )
     for start in range(0, len(values), 500):
         store.client.log_batch(run_id, metrics=values[start : start + 500])
 
@@ -198,11 +236,10 @@ def _baselines(
     key = digest_of(BASELINES_VERSION, __version__, rows_key, prepared.labels)
     experiment = store.experiment(name)
     with store.reporting("looking for baselines"):
-        runs = store.client.search_runs(
-            [experiment], f"tags.`textclf.baseline_key` = '{key}' and attributes.status = 'FINISHED'"
-        )
-    measured = {run.data.tags["textclf.baseline"]: run.data.metrics for run in runs}
-    # A kill between the baselines leaves one without the other.
+        runs = store.client.search_runs([experiment], f"tags.`{BASELINE_KEY}` = '{key}'")
+    measured = {run.data.tags[BASELINE]: run.data.metrics for run in runs if run.info.status == "FINISHED"}
+    # A kill between the baselines leaves one without the other, and a kill while one is logged an unfinished run.
+    unfinished = {run.data.tags[BASELINE]: run for run in runs if run.info.status != "FINISHED"}
     missing = [baseline for baseline in BASELINES if baseline not in measured]
     if not missing:
         logger.info("Evaluate: reusing the baselines measured on this data before.")
@@ -220,15 +257,46 @@ def _baselines(
     for baseline, estimator in fitted.items():
         probabilities = {split: estimator.predict_proba(rows[split].texts, rows[split].pairs) for split in rows}
         measured[baseline] = _all_metrics(rows, probabilities, SingleLabel(prepared.labels))
-        tags = {
-            "textclf.kind": "baseline",
-            "textclf.baseline": baseline,
-            "textclf.baseline_key": key,
-            "textclf.data_digest": prepared.digest,
-            **comparison_tags(prepared),
-        }
         with store.reporting(f"logging the baseline {baseline}"):
-            run_id = store.client.create_run(experiment, run_name=f"baseline-{baseline}", tags=tags).info.run_id
-            _log_metrics(store, run_id, measured[baseline], step=0, timestamp_ms=int(time.time() * 1000))
-            store.client.set_terminated(run_id)
+            tags = {
+                "textclf.kind": "baseline",
+                BASELINE: baseline,
+                BASELINE_KEY: key,
+                "textclf.data_digest": prepared.digest,
+                VERSION_TAG: prepared.version,
+                **comparison_tags(prepared),
+            }
+            run = unfinished.get(baseline) or store.client.create_run(
+                experiment, run_name=f"baseline-{baseline}", tags=tags
+            )
+            _log_baseline(store, run, baseline, estimator, prepared, measured[baseline])
     return measured
+
+
+def _log_baseline(
+    store: TrackingStore,
+    run: Run,
+    baseline: str,
+    estimator: Baseline,
+    prepared: PreparedData,
+    metrics: Mapping[str, float],
+) -> None:
+    from mlflow.entities import Param
+
+    client, run_id = store.client, run.info.run_id
+    parameters = {"data.digest": prepared.digest, "data.version": prepared.version, **estimator.parameters}
+    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in parameters.items()])
+    client.log_inputs(run_id, list(dataset_inputs(prepared).values()))
+    describe_run(store, run_id, _baseline_text(baseline, prepared, run.info.experiment_id))
+    # With the time of the run: if this process is killed, the next one logs the same values.
+    log_metrics(store, run_id, metrics, steps=0, timestamp_ms=run.info.start_time)
+    client.set_terminated(run_id)
+
+
+def _baseline_text(baseline: str, prepared: PreparedData, experiment_id: str) -> str:
+    what = (
+        _("Logistic regression on TF-IDF of character 1- to 3-grams, which every model trained on this data must beat.")
+        if baseline == TFIDF
+        else _("Gives every text the most frequent label of the training rows; every model must beat it.")
+    )
+    return f"{what}\n\n{data_text(prepared)} · {comparison_link(experiment_id)}"

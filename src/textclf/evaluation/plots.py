@@ -298,11 +298,16 @@ class _Drawn:
         return cls(ids, names, typeface, subject, len(labels), len(label_names))
 
     def title(self, what: str, *, classes: bool = True) -> str:
-        parts = [self.typeface.drawable(self.subject), _rows(self.rows)]
+        second = _("{subject}, {rows}")
         if classes and self.classes > len(self.ids):
-            most = _("the {shown} of {count} classes with the most rows")
-            parts.append(most.format(shown=len(self.ids), count=self.classes))
-        return f"{what}\n{_(', ').join(parts)}"
+            second = _("{subject}, {rows}, the {shown} of {count} classes with the most rows")
+        described = second.format(
+            subject=self.typeface.drawable(self.subject),
+            rows=_rows(self.rows),
+            shown=len(self.ids),
+            count=self.classes,
+        )
+        return f"{what}\n{described}"
 
 
 def _rows(count: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from textclf.config.home import Environment, without_credentials
-from textclf.config.sources import HubSource
+from textclf.config.sources import Source
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +44,12 @@ class Access:
     advice: str
 
 
-def endpoint_of(source: HubSource, environment: Environment) -> str:
+def endpoint_of(source: Source, environment: Environment) -> str:
     """Returns the address without credentials: from the source, else the environment, else the hub's own."""
     return without_credentials(_address(source, environment))
 
 
-def access_to(source: HubSource, environment: Environment) -> Access:
+def access_to(source: Source, environment: Environment) -> Access:
     """Decides which credentials a source's address receives.
 
     An address may come from a form or from someone else's file. A token therefore goes only to the hub's own host, to
@@ -78,12 +78,12 @@ def access_to(source: HubSource, environment: Environment) -> Access:
     return Access(endpoint=endpoint, address=address, token=token, headers=headers, advice=advice)
 
 
-def _address(source: HubSource, environment: Environment) -> str:
+def _address(source: Source, environment: Environment) -> str:
     named = environment.hf_endpoint if source.provider == "huggingface" else environment.modelscope_endpoint
     return (source.endpoint or named or _OWN[source.provider][0]).rstrip("/")
 
 
-def _trusted(source: HubSource, environment: Environment) -> set[str]:
+def _trusted(source: Source, environment: Environment) -> set[str]:
     named = environment.hf_endpoint if source.provider == "huggingface" else environment.modelscope_endpoint
     listed = [part.strip() for part in (environment.textclf_trusted_endpoints or "").split(",")]
     return {_origin(address) for address in (*_OWN[source.provider], named, *listed) if address}

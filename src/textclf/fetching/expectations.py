@@ -4,52 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from textclf.config.sources import (
-    DataSource,
-    HubDataSource,
-    HubModelSource,
-    LocalDataSource,
-    LocalModelSource,
-    ModelSource,
-)
+from textclf.config.sources import Source
 from textclf.errors import HubError, IntegrityError
 from textclf.fetching.providers import Listing
 from textclf.records import FetchedFile
 
-AnySource = ModelSource | DataSource
-AnyHubSource = HubModelSource | HubDataSource
 
-
-def stated_sha256(source: AnySource) -> Mapping[str, str]:
-    """Returns the sha256 values in a source, by file path."""
-    if isinstance(source, HubModelSource | HubDataSource | LocalModelSource | LocalDataSource):
-        return source.sha256
-    return {}
-
-
-def check_stated(source: AnySource, files: Sequence[FetchedFile]) -> None:
+def check_stated(source: Source, files: Sequence[FetchedFile]) -> None:
     """Checks fetched files against their source.
 
     Raises:
         IntegrityError: The sha256 of a file differs.
         HubError: The source gives the sha256 of a file that is not among them.
     """
-    stated = stated_sha256(source)
-    _check_names(stated, [file.path for file in files])
+    _check_names(source.sha256, [file.path for file in files])
     for file in files:
-        expected = stated.get(file.path)
+        expected = source.sha256.get(file.path)
         if expected is not None and file.sha256 != expected:
             raise wrong_bytes(file.path, expected, file.sha256)
 
 
-def check_announced(source: AnySource, listing: Listing, chosen: Sequence[str]) -> None:
+def check_announced(source: Source, listing: Listing, chosen: Sequence[str]) -> None:
     """Checks a hub's listing against the source, to avoid a download that is known to be wrong.
 
     Raises:
         IntegrityError: The announced sha256 of a file differs.
         HubError: The source gives the sha256 of a file that is not among the chosen ones.
     """
-    stated = stated_sha256(source)
+    stated = source.sha256
     _check_names(stated, chosen)
     for path in chosen:
         announced = listing.files[path].sha256

@@ -11,25 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from textclf.config.home import Environment, Home
-from textclf.config.sources import (
-    DataSource,
-    HubDataSource,
-    HubSource,
-    LocalDataSource,
-    LocalModelSource,
-    ModelSource,
-)
+from textclf.config.sources import DataSource, ModelSource, Source
 from textclf.errors import ConfigError, HubError, HubUnreachableError, IntegrityError, StorageError, redacted
 from textclf.fetching.access import endpoint_of
 from textclf.fetching.cache import Cache, DamagedEntryError, Entry
-from textclf.fetching.expectations import (
-    AnyHubSource,
-    AnySource,
-    check_announced,
-    check_stated,
-    stated_sha256,
-    wrong_bytes,
-)
+from textclf.fetching.expectations import check_announced, check_stated, wrong_bytes
 from textclf.fetching.local import local_data_exists, local_entry, splits_of
 from textclf.fetching.patience import Patience
 from textclf.fetching.providers import Listing, RepositoryKind, list_repository
@@ -48,7 +34,7 @@ _SPARE_BYTES = 64 * 1024 * 1024
 class _Found:
     entry: Entry
     cached: bool
-    source: AnySource
+    source: Source
 
 
 def fetch_model(
@@ -99,7 +85,7 @@ def fetch_data(
 
 
 def _fetch(
-    kind: RepositoryKind, sources: Sequence[AnySource], home: Home, offline: bool, environment: Environment
+    kind: RepositoryKind, sources: Sequence[Source], home: Home, offline: bool, environment: Environment
 ) -> tuple[_Found, tuple[Attempt, ...]]:
     thing = "model" if kind == "model" else "data set"
     if not sources:
@@ -111,7 +97,7 @@ def _fetch(
         return found, (
             Attempt(source=f"the cache, from {found.entry.origin}", seconds=time.monotonic() - begun, failure=None),
         )
-    patience = Patience(sum(isinstance(source, HubSource) for source in sources))
+    patience = Patience(sum(source.is_hub for source in sources))
     attempts: list[Attempt] = []
     failures: list[HubError] = []
     for source in sources:
@@ -126,7 +112,7 @@ def _fetch(
             failures.append(error)
             attempts.append(Attempt(source=name, seconds=time.monotonic() - begun, failure=failure))
             logger.warning("%s failed: %s", name, failure)
-            if isinstance(source, HubSource):
+            if source.is_hub:
                 patience.next_source()
         else:
             attempts.append(Attempt(source=name, seconds=time.monotonic() - begun, failure=None))
@@ -135,10 +121,10 @@ def _fetch(
     raise _combined(failures)(_message(kind, attempts, home, offline))
 
 
-def _first_cached(cache: Cache, kind: RepositoryKind, sources: Sequence[AnySource], offline: bool) -> _Found | None:
+def _first_cached(cache: Cache, kind: RepositoryKind, sources: Sequence[Source], offline: bool) -> _Found | None:
     for source in sources:
-        if not isinstance(source, HubSource):
-            if not isinstance(source, LocalModelSource | LocalDataSource) or local_data_exists(source.path):
+        if not source.is_hub:
+            if source.path is None or local_data_exists(source.path):
                 return None
             continue
         try:
@@ -154,7 +140,7 @@ def _first_cached(cache: Cache, kind: RepositoryKind, sources: Sequence[AnySourc
     return None
 
 
-def _cached(cache: Cache, kind: RepositoryKind, source: AnyHubSource) -> Entry | None:
+def _cached(cache: Cache, kind: RepositoryKind, source: Source) -> Entry | None:
     entry = cache.find(_specification(kind, source))
     if entry is not None:
         check_stated(source, entry.files)
@@ -164,12 +150,12 @@ def _cached(cache: Cache, kind: RepositoryKind, source: AnyHubSource) -> Entry |
 def _try_source(
     cache: Cache,
     kind: RepositoryKind,
-    source: AnySource,
+    source: Source,
     offline: bool,
     environment: Environment,
     patience: Patience,
 ) -> _Found:
-    if not isinstance(source, HubSource):
+    if not source.is_hub:
         return _Found(entry=local_entry(kind, source), cached=False, source=source)
     if offline:
         try:
@@ -195,7 +181,7 @@ def _try_source(
         arrived: dict[str, Path] = {}
         for path in chosen:
             arrived[path] = download(listing.files[path], partial, listing.access, patience)
-            expected = stated_sha256(source).get(path)
+            expected = source.sha256.get(path)
             if expected is not None and (actual := file_sha256(arrived[path])) != expected:
                 arrived[path].unlink()
                 raise wrong_bytes(path, expected, actual)
@@ -211,8 +197,8 @@ def _try_source(
         return _Found(entry=entry, cached=False, source=source)
 
 
-def _choose(source: AnyHubSource, listing: Listing) -> tuple[str, ...]:
-    if isinstance(source, HubDataSource):
+def _choose(source: Source, listing: Listing) -> tuple[str, ...]:
+    if isinstance(source, DataSource):
         splits = find_splits(listing.files, source.files)
         return tuple(sorted({path for paths in splits.values() for path in paths}))
     return select_model_files(listing.files)
@@ -231,7 +217,7 @@ def _check_space(partial: Path, listing: Listing, chosen: Sequence[str]) -> None
         )
 
 
-def _specification(kind: RepositoryKind, source: AnyHubSource) -> dict[str, Any]:
+def _specification(kind: RepositoryKind, source: Source) -> dict[str, Any]:
     return {
         "kind": kind,
         "provider": source.provider,
@@ -239,15 +225,15 @@ def _specification(kind: RepositoryKind, source: AnyHubSource) -> dict[str, Any]
         "revision": source.revision,
         # Only the configured one: a mirror from the environment serves the same files, and is not known offline.
         "endpoint": source.endpoint,
-        "files": source.files if isinstance(source, HubDataSource) else {},
+        "files": source.files if isinstance(source, DataSource) else {},
     }
 
 
-def _describe(source: AnySource, environment: Environment) -> str:
-    if isinstance(source, HubSource):
+def _describe(source: Source, environment: Environment) -> str:
+    if source.is_hub:
         pinned = f"@{source.revision}" if source.revision else ""
         return redacted(f"{source.provider} {source.name}{pinned} at {endpoint_of(source, environment)}")
-    if isinstance(source, LocalModelSource | LocalDataSource):
+    if source.path is not None:
         return f"local {source.path}"
     return "the sample that ships with textclf"
 

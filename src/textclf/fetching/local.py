@@ -8,10 +8,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from textclf.config.sources import HubDataSource, LocalDataSource, LocalModelSource, Split
+from textclf.config.sources import DataSource, Source, Split
 from textclf.errors import DataError, HubError, StorageError
 from textclf.fetching.cache import Entry, content_digest
-from textclf.fetching.expectations import AnySource, check_stated
+from textclf.fetching.expectations import check_stated
 from textclf.fetching.providers import RepositoryKind
 from textclf.fetching.selection import DATA_FORMATS, data_files, find_splits, name_splits, select_model_files, split_of
 from textclf.reading.detection import TEXT_ENDING, data_ending
@@ -58,14 +58,14 @@ def local_files(paths: Sequence[Path | str]) -> FetchedData:
     )
 
 
-def local_entry(kind: RepositoryKind, source: AnySource) -> Entry:
+def local_entry(kind: RepositoryKind, source: Source) -> Entry:
     """Describes a local source or the sample without copying it. The path of a data set may be a glob pattern.
 
     Raises:
         HubError: It does not exist, cannot be read, or contains nothing of that kind.
         IntegrityError: The sha256 of a file is not the one in the source.
     """
-    if isinstance(source, LocalModelSource | LocalDataSource):
+    if source.path is not None:
         path = source.path.expanduser().absolute()
         origin, uri = f"local {path}", str(path)
     else:
@@ -81,8 +81,12 @@ def local_entry(kind: RepositoryKind, source: AnySource) -> Entry:
     return Entry(digest=content_digest(files), folder=folder, origin=origin, uri=uri, files=files)
 
 
-def local_splits(source: LocalDataSource) -> tuple[Path, dict[Split, tuple[str, ...]]]:
+def local_splits(source: DataSource, path: Path) -> tuple[Path, dict[Split, tuple[str, ...]]]:
     """Finds the files of a local data set without reading them.
+
+    Args:
+        source: The data set.
+        path: Its path.
 
     Returns:
         The folder, and the paths in it by split.
@@ -90,7 +94,7 @@ def local_splits(source: LocalDataSource) -> tuple[Path, dict[Split, tuple[str, 
     Raises:
         HubError: It does not exist, cannot be listed, or contains no training data.
     """
-    path = source.path.expanduser().absolute()
+    path = path.expanduser().absolute()
     if not local_data_exists(path):
         raise HubError(f"{path} does not exist")
     try:
@@ -107,7 +111,7 @@ def local_data_exists(path: Path) -> bool:
     return path.exists() or (glob.has_magic(str(path)) and bool(_matching(path)))
 
 
-def splits_of(source: AnySource, paths: Sequence[str]) -> dict[Split, tuple[str, ...]]:
+def splits_of(source: Source, paths: Sequence[str]) -> dict[Split, tuple[str, ...]]:
     """Finds the files of each split.
 
     A local source is all `train` if it is one file, or if no file name indicates a split.
@@ -115,8 +119,8 @@ def splits_of(source: AnySource, paths: Sequence[str]) -> dict[Split, tuple[str,
     Raises:
         HubError: As in `find_splits`; or some file names of a pattern indicate a split and others do not.
     """
-    patterns = source.files if isinstance(source, HubDataSource | LocalDataSource) else {}
-    if isinstance(source, LocalDataSource):
+    patterns = source.files if isinstance(source, DataSource) else {}
+    if source.path is not None:
         path = source.path.expanduser()
         if path.is_file():
             return {"train": tuple(paths)}
@@ -145,11 +149,11 @@ def _given_files(path: Path) -> list[Path]:
     return files
 
 
-def _chosen(kind: RepositoryKind, source: AnySource, path: Path) -> list[Path]:
+def _chosen(kind: RepositoryKind, source: Source, path: Path) -> list[Path]:
     if path.is_file():
         if kind == "model":
             raise HubError(f"{path} is a file; a model is a folder with config.json")
-        if isinstance(source, LocalDataSource) and source.files:
+        if isinstance(source, DataSource) and source.files:
             raise HubError(f"{path} is a single file; remove `files` from the source")
         return [path]
     if path.is_dir():

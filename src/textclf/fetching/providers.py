@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from textclf.config.home import Environment, without_credentials
-from textclf.config.sources import HubSource
+from textclf.config.sources import Source
 from textclf.errors import HubError, HubUnreachableError
 from textclf.fetching.access import Access, access_to
 from textclf.fetching.patience import ANSWER_SECONDS, Patience, pause, within
@@ -42,7 +42,7 @@ class Listing:
     access: Access
 
 
-def list_repository(source: HubSource, kind: RepositoryKind, environment: Environment, patience: Patience) -> Listing:
+def list_repository(source: Source, kind: RepositoryKind, environment: Environment, patience: Patience) -> Listing:
     """Asks a hub for the files of a repository.
 
     Raises:
@@ -89,7 +89,7 @@ class _BusyHubError(Exception):
         self.delay_seconds = delay_seconds
 
 
-def _ask_huggingface(source: HubSource, kind: RepositoryKind, access: Access, limit: float) -> Listing:
+def _ask_huggingface(source: Source, kind: RepositoryKind, access: Access, limit: float) -> Listing:
     from httpx2 import HTTPError, TimeoutException
     from huggingface_hub import HfApi, constants, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -126,7 +126,7 @@ def _ask_huggingface(source: HubSource, kind: RepositoryKind, access: Access, li
     return Listing(revision=revision, files=files, access=access)
 
 
-def _huggingface_failure(error: HfHubHTTPError, source: HubSource, access: Access) -> Exception:
+def _huggingface_failure(error: HfHubHTTPError, source: Source, access: Access) -> Exception:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     status = error.response.status_code
@@ -143,7 +143,7 @@ def _huggingface_failure(error: HfHubHTTPError, source: HubSource, access: Acces
     return HubError(f"unexpected answer {status}: {error}")
 
 
-def _ask_modelscope(source: HubSource, kind: RepositoryKind, access: Access, limit: float) -> Listing:
+def _ask_modelscope(source: Source, kind: RepositoryKind, access: Access, limit: float) -> Listing:
     # The hub client of modelscope on its own: modelscope itself imports torch.
     from modelscope_hub import HubApi, HubConfig
     from modelscope_hub.errors import (

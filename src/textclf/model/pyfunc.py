@@ -1,4 +1,7 @@
-"""MLflow's entry point to a logged classifier: texts in; label, score and probabilities, or an error, out."""
+"""MLflow's entry point to a logged classifier: texts in; label, score and probabilities, or an error, out.
+
+Each answer says which model and version gave it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 _EXAMPLE = {"text": "房间很干净，下次还会来。", "text_pair": "酒店打扫得很干净。"}
 _UNANSWERED = {"label": None, "score": None, "probabilities": None}
+NAME_KEY = "textclf.name"
+"""Under it, the metadata of a logged model hold the name of its data set's registered model."""
 
 
 def signature_and_example(*, pairs: bool) -> tuple[ModelSignature, pd.DataFrame]:
@@ -34,23 +39,30 @@ def signature_and_example(*, pairs: bool) -> tuple[ModelSignature, pd.DataFrame]
             ColSpec(DataType.double, "score", required=False),
             ColSpec(Map(DataType.double), "probabilities", required=False),
             ColSpec(DataType.string, "error", required=False),
+            ColSpec(DataType.string, "model"),
+            ColSpec(DataType.long, "version", required=False),
         ]
     )
     return ModelSignature(inputs=inputs, outputs=outputs), example
 
 
 class PyfuncClassifier:
-    """A classifier behind MLflow's `python_function` interface."""
+    """A classifier behind MLflow's `python_function` interface.
 
-    def __init__(self, classifier: Classifier) -> None:
+    `model` and `version` appear in each answer; the version is None if the model was not loaded by one.
+    """
+
+    def __init__(self, classifier: Classifier, model: str, version: int | None) -> None:
         self._classifier = classifier
+        self._origin = {"model": model, "version": version}
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Classifies the column `text`, or pairs of `text` and `text_pair` if the model classifies pairs.
 
         Returns:
-            Per row: `label` (its name), `score` (its probability) and `probabilities` (by label name). For a row that
-            batch prediction would quarantine, these are None and `error` is the reason.
+            Per row: `label` (its name), `score` (its probability) and `probabilities` (by label name), `error`,
+            `model` and `version`. For a row that batch prediction would quarantine, the first three are None and
+            `error` is the reason.
         """
         import pandas as pd
 
@@ -64,7 +76,8 @@ class PyfuncClassifier:
         answers = iter(self._answers([texts for texts in cleaned if not isinstance(texts, str)]))
         rows = [{**_UNANSWERED, "error": texts} if isinstance(texts, str) else next(answers) for texts in cleaned]
         # As objects: a missing score would become NaN, which JSON lacks.
-        return pd.DataFrame(rows, columns=[*_UNANSWERED, "error"], dtype=object)
+        answered = pd.DataFrame(rows, columns=[*_UNANSWERED, "error"], dtype=object)
+        return answered.assign(**self._origin).astype(object)
 
     def _answers(self, texts: Sequence[tuple[str, ...]]) -> list[dict[str, object]]:
         if not texts:
@@ -84,4 +97,23 @@ class PyfuncClassifier:
 
 def _load_pyfunc(path: str) -> PyfuncClassifier:
     # MLflow's contract for a loader module.
-    return PyfuncClassifier(Classifier.load(Path(path)))
+    folder = Path(path)
+    return PyfuncClassifier(Classifier.load(folder), *_origin(folder.parents[1]))
+
+
+def _origin(folder: Path) -> tuple[str, int | None]:
+    """Returns name and version of a logged model; without a version, MLflow's id is part of the name.
+
+    MLflow writes the registered version next to a model when it loads it by name and version, or by alias.
+    """
+    import yaml
+
+    registered = folder / "registered_model_meta"
+    if registered.is_file():
+        found = yaml.safe_load(registered.read_text(encoding="utf-8"))
+        if found["model_version"] is not None:
+            return str(found["model_name"]), int(found["model_version"])
+    description = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    name = (description.get("metadata") or {}).get(NAME_KEY, "textclf")
+    logged_id = description.get("model_id")
+    return f"{name} ({logged_id})" if logged_id else name, None

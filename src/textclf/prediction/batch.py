@@ -12,22 +12,27 @@ Ids are not interpreted: rows that share an id, or have none, are all predicted.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textclf import store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import ConfigError, DataError
-from textclf.prediction.inputs import InputError, list_inputs, open_input, printable
-from textclf.prediction.ledger import Ledger, job_key, redoing
+from textclf.prediction.inputs import InputError, InputFiles, list_inputs, open_input, printable, reading_input
+from textclf.prediction.ledger import Job, Ledger, redoing
 from textclf.prediction.progress import Progress
+from textclf.prediction.refusals import FileState, Refusals, file_state
 from textclf.prediction.shards import FileJob, Run
-from textclf.records import PredictionSummary, RefusedFile
+from textclf.reading.compression import reading
+from textclf.reading.data_file import DataFile
+from textclf.reading.detection import TRAINING_FORMATS
+from textclf.records import PredictedFile, PredictionSummary, RefusedFile
 from textclf.registry.versions import ChosenModel, choose_model, load_classifier
 from textclf.tracking.store import TrackingStore
 
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
     from textclf.model.classifier import Classifier
 
 logger = logging.getLogger(__name__)
+
+_NAMED = 10
+"""How many names a line of the log holds."""
 
 
 def predict_batch(
@@ -99,46 +107,126 @@ def predict_files(
         StorageError: The disk is full, an output cannot be written, rows are lost, or a single input file cannot be
             read. Committed shards are kept.
     """
-    inputs = list_inputs(config)
-    if not inputs.pairs:
-        logger.info("Nothing to predict: %s has no file that can be read.", config.input)
-    progress = Progress(model, inputs, report)
-    run: Run | None = None
+    progress = Progress(model, report)
     try:
+        inputs = list_inputs(config)
+        progress.found(inputs)
+        if not inputs.pairs:
+            logger.info("Nothing to predict: %s has no file that can be read.", config.input)
+        if inputs.ignored:
+            logger.info("%s", _named(f"Not read in {inputs.folder}", inputs.ignored))
         with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:
-            for path, output in inputs.pairs:
-                try:
-                    source = open_input(path, config)
-                    ledger = Ledger(folder, job_key(source, output, config, model), output, redo)
-                    file = ledger.finished(path)
-                    if file is None:
-                        ledger.explain(model)
-                        run = run or _start(config, model, load(), run_id)
-                        with ledger.locked():
-                            # Another process may have finished it while this one waited.
-                            file = ledger.finished(path) or FileJob(run, source, ledger).predict()
-                except (DataError, InputError) as error:
-                    if not os.path.lexists(path):
-                        progress.postponed(printable(path.name))
-                    else:
-                        logger.error("%s was not predicted: %s", printable(path), error)
-                        progress.refused(
-                            RefusedFile(
-                                input=Path(printable(path)), reason=str(error), refused_before=False, moved_to=None
-                            )
-                        )
-                    if not inputs.is_folder:
-                        raise
-                else:
-                    progress.done(file)
+            batch = _Batch(config, model, load, run_id, folder, inputs, redo)
+            batch.predict(progress)
     finally:
         progress.report()
-    return progress.summary()
+    summary = progress.summary()
+    if skipped := sum(file.skipped for file in summary.files):
+        logger.info("Done before (%d): these outputs are kept.", skipped)
+    if known := [file.input.name for file in summary.refused if file.refused_before]:
+        logger.warning("%s", _named("Refused by an earlier run and not tried again", known))
+    return summary
 
 
-def _start(config: PredictConfig, model: ChosenModel, classifier: Classifier, run_id: str) -> Run:
-    column = _text_pair_column(config, classifier, model)
-    return Run(config, model, classifier, column, run_id, predicted_at=datetime.now(UTC).replace(microsecond=0))
+@dataclass
+class _Batch:
+    """The files of one run, which share a model and what is remembered."""
+
+    config: PredictConfig
+    model: ChosenModel
+    load: Callable[[], Classifier]
+    run_id: str
+    folder: Path
+    inputs: InputFiles
+    redo: str | None
+
+    def __post_init__(self) -> None:
+        self._run: Run | None = None
+        self._refusals = Refusals(self.folder, self.config)
+
+    def predict(self, progress: Progress) -> None:
+        """Predicts every file, or finds out why it cannot be predicted."""
+        postponed = []
+        for path, output in self.inputs.pairs:
+            try:
+                outcome = self._outcome(path, output)
+            except (DataError, InputError) as error:
+                progress.add(RefusedFile(input=path, reason=str(error), refused_before=False, moved_to=None))
+                raise
+            if outcome is None:
+                postponed.append(printable(path.name))
+                progress.postponed(postponed[-1])
+            else:
+                progress.add(outcome)
+        if self.inputs.folder:
+            progress.settled(self._refusals.settle(postponed))
+
+    def _outcome(self, path: Path, output: Path) -> PredictedFile | RefusedFile | None:
+        """Returns None for a file of a folder that another program changed or removed meanwhile.
+
+        Raises:
+            DataError, InputError: The input is a single file, and it cannot be predicted.
+        """
+        before = file_state(path)
+        source: DataFile | None = None
+        try:
+            if problem := self.inputs.problems.get(path):
+                raise DataError(problem)
+            if file := self._workbook_done(path, output):
+                return file
+            source = open_input(path, self.config)
+            ledger = Ledger(self.folder, Job(source.sha256, source.format, output, self.config, self.model), self.redo)
+            if file := ledger.finished(path):
+                return file
+            if self.inputs.folder and (refused := self._refusals.find(path, self._refusal_key(source), before)):
+                return refused
+            ledger.explain()
+            self._run = self._run or self._start()
+            with ledger.locked():
+                # Another process may have finished it while this one waited.
+                return ledger.finished(path) or FileJob(self._run, source, ledger).predict()
+        except (DataError, InputError) as error:
+            if not self.inputs.folder:
+                raise
+            if before is None or file_state(path) != before:
+                logger.warning(
+                    "%s changed or was removed while it was read; the next run tries it again.", printable(path)
+                )
+                return None
+            key = self._refusal_key(source) if source else self._refusals.key(str(error), _content(path, before))
+            return self._refusals.add(path, key, before, str(error), movable=path not in self.inputs.problems)
+
+    def _workbook_done(self, path: Path, output: Path) -> PredictedFile | None:
+        """Returns the record of a finished workbook; digesting it is much faster than opening it."""
+        if TRAINING_FORMATS.get(path.suffix.lower()) != "excel":
+            return None
+        with reading_input(), reading(path):
+            sha256 = store.file_sha256(path)
+        return Ledger(self.folder, Job(sha256, "excel", output, self.config, self.model), self.redo).finished(path)
+
+    def _refusal_key(self, source: DataFile) -> str:
+        """Digests what the refusal of a file that could be opened depends on."""
+        model = self.model
+        return self._refusals.key(source.sha256, model.name, model.version, model.model_id)
+
+    def _start(self) -> Run:
+        classifier = self.load()
+        column = _text_pair_column(self.config, classifier, self.model)
+        now = datetime.now(UTC).replace(microsecond=0)
+        return Run(self.config, self.model, classifier, column, self.run_id, predicted_at=now)
+
+
+def _content(path: Path, state: FileState) -> object:
+    """Returns what identifies a file's content, also if it cannot be read."""
+    try:
+        return store.file_sha256(path)
+    except OSError:
+        return state
+
+
+def _named(what: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"{what} ({len(names):,}): {', '.join(names[:_NAMED])}{more}."
 
 
 def _text_pair_column(config: PredictConfig, classifier: Classifier, model: ChosenModel) -> str | None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from textclf.config.schema import PredictConfig
-from textclf.errors import ConfigError, DataError, StorageError, first_lines
+from textclf.errors import ConfigError, DataError, EmptyFileError, StorageError, first_lines
 from textclf.reading.column_types import Kind, column_type, kind_of
-from textclf.reading.compression import reading
+from textclf.reading.compression import COMPRESSIONS, reading
 from textclf.reading.data_file import DataFile, ReadingOptions, first_columns
-from textclf.reading.detection import FORMATS
+from textclf.reading.detection import FORMATS, TRAINING_FORMATS, data_ending
 from textclf.reading.parquet import parquet_schema
 
-logger = logging.getLogger(__name__)
-
 QUARANTINE_ENDING = ".quarantine.jsonl"
+REFUSED_FOLDER = "refused"
+"""Subfolder of an input folder; it is never read."""
+REASON_ENDING = ".reason.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,40 +30,43 @@ class InputFiles:
     """The input files of a batch prediction.
 
     Attributes:
+        folder: The input folder, as an absolute path; None if the input is a single file.
         pairs: Absolute paths (input, output), by name; empty for a folder without files that can be read.
-        ignored: Names in the folder that are not read, except hidden files.
-        is_folder: Whether the input is a folder.
+        problems: Why files of the folder cannot be predicted, whatever they contain: their output cannot be written.
+        ignored: Names in the folder that are not read: files with other endings, and folders, which end in a slash.
+            Hidden files and Office's lock files are not among them.
     """
 
+    folder: Path | None
     pairs: list[tuple[Path, Path]]
-    ignored: tuple[str, ...]
-    is_folder: bool
+    problems: dict[Path, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
 
 def list_inputs(config: PredictConfig) -> InputFiles:
     """Pairs each input file with its output file, and checks all paths before any work begins.
 
-    `input` and `output` are both files, or both folders; in folders an output has its input's name. Only files directly
-    in the folder that end in .csv, .tsv, .jsonl, .ndjson or .parquet are read, except hidden files, Office's lock files
-    (`~$…`) and quarantine files.
+    `input` and `output` are both files, or both folders; `output_name` names the outputs in a folder. Only files
+    directly in the folder are read, except hidden files, Office's lock files (`~$…`), and quarantine and reason files.
 
     Raises:
         ConfigError: Lists every path that cannot be used and why.
         StorageError: The input folder cannot be listed.
     """
+    problems: list[str] = []
     try:
-        pairs, problems = _pair_paths(config)
+        inputs = _pair_paths(config, problems)
     except OSError as error:
-        pairs, problems = [], [f"{error.filename} cannot be used: {error.strerror}"]
+        problems = [f"{error.filename} cannot be used: {error.strerror}"]
     if problems:
         raise ConfigError(printable(f"The prediction cannot start:\n{first_lines(problems)}"))
-    return InputFiles(pairs, (), config.input.expanduser().is_dir())
+    return inputs
 
 
 def check_inputs(config: PredictConfig) -> None:
     """Checks the paths and, for a single input file, its first bytes, before anything is started.
 
-    Files of a folder are left to the prediction itself, which skips those that cannot be used.
+    Files of a folder are left to the prediction itself, which refuses those that cannot be used.
 
     Raises:
         ConfigError: The paths cannot be used.
@@ -72,11 +75,16 @@ def check_inputs(config: PredictConfig) -> None:
         StorageError: The input file cannot be read.
     """
     inputs = list_inputs(config)
-    if inputs.is_folder:
+    if inputs.folder:
         return
     ((path, _),) = inputs.pairs
-    columns = first_columns(path, _options(config))
-    if columns is not None and FORMATS[path.suffix.lower()] != "jsonl":
+    try:
+        columns = first_columns(path, _options(config))
+    except EmptyFileError:
+        return
+    # The name of an archive (.zip) does not tell whether it holds JSON lines.
+    may_be_json = (data_ending(path.name) or "").startswith((".jsonl", ".ndjson", ".zip"))
+    if columns is not None and not may_be_json:
         check_columns(path, columns, config, config.text_pair_column)
 
 
@@ -104,8 +112,25 @@ def quarantine_path(output: Path) -> Path:
     return output.with_name(output.name + QUARANTINE_ENDING)
 
 
+def output_name(name: str) -> str | None:
+    """Returns the name of a file's output in a folder; None if files with its ending are not read.
+
+    An input whose ending is that of an output format keeps its name. Any other gets one more ending: that of the
+    compressed file, or .csv.
+
+    Example:
+        >>> [output_name(name) for name in ("a.csv", "a.jsonl.gz", "a.xlsx", "a.zip", "a.doc")]
+        ['a.csv', 'a.jsonl.gz.jsonl', 'a.xlsx.csv', 'a.zip.csv', None]
+    """
+    ending = data_ending(name)
+    if ending is None or ending in FORMATS:
+        return name if ending else None
+    inner = f".{ending.split('.')[1]}"
+    return name + (inner if inner in FORMATS else ".csv")
+
+
 def open_input(path: Path, config: PredictConfig) -> DataFile:
-    """Opens an input file.
+    """Opens an input file; an empty one has the configured columns and no rows.
 
     Raises:
         DataError: The file is not in the format of its ending, its name is not UTF-8, or it changed meanwhile.
@@ -113,12 +138,19 @@ def open_input(path: Path, config: PredictConfig) -> DataFile:
     """
     if not _is_utf8(path):
         raise DataError(f"The name of the input file {printable(path)} is not valid UTF-8.\nRename it.")
+    configured = (config.id_column, config.text_column, config.text_pair_column)
+    columns = config.column_names or tuple(dict.fromkeys(name for name in configured if name is not None))
     with reading_input():
-        return DataFile.open(path, _options(config))
+        return DataFile.open(path, _options(config), columns_if_empty=columns)
 
 
 def _options(config: PredictConfig) -> ReadingOptions:
-    return ReadingOptions(file_encoding=config.file_encoding, column_names=config.column_names)
+    return ReadingOptions(
+        file_encoding=config.file_encoding,
+        delimiter=config.delimiter,
+        sheet=config.sheet,
+        column_names=config.column_names,
+    )
 
 
 def check_columns(path: Path, columns: Sequence[str], config: PredictConfig, text_pair_column: str | None) -> None:
@@ -141,17 +173,18 @@ def check_columns(path: Path, columns: Sequence[str], config: PredictConfig, tex
 def wants_byte_order_mark(file: DataFile) -> bool:
     """Returns whether a CSV or TSV output begins with U+FEFF.
 
-    It does if the input does, or if the input is not UTF-8: the program that wrote such a file (Excel on a Chinese
-    system) recognizes UTF-8 only by the mark.
+    It does if the input does, or if the input is a workbook or not UTF-8: the program that wrote such a file (Excel on
+    a Chinese system) recognizes UTF-8 only by the mark.
     """
-    return file.has_byte_order_mark or file.encoding in ("gb18030", "big5", "utf-16")
+    is_workbook = TRAINING_FORMATS.get(file.path.suffix.lower()) == "excel"
+    return is_workbook or file.has_byte_order_mark or file.encoding in ("gb18030", "big5", "utf-16")
 
 
 def output_schema(file: DataFile) -> pa.Schema:
     """Returns the names and types that an input's columns have in the output.
 
-    Parquet keeps its types; CSV and TSV have text. JSON lines are read completely, because any row may add keys: a
-    column whose values (null aside) all have one type gets that type, any other is text that holds JSON.
+    Parquet keeps its types; CSV, TSV and Excel have text. JSON lines are read completely, because any row may add keys:
+    a column whose values (null aside) all have one type gets that type, any other is text that holds JSON.
 
     Raises:
         DataError: The file is damaged.
@@ -178,70 +211,85 @@ def row_count(file: DataFile) -> int | None:
         return int(pq.read_metadata(file.path).num_rows)
 
 
-def _pair_paths(config: PredictConfig) -> tuple[list[tuple[Path, Path]], list[str]]:
+def _pair_paths(config: PredictConfig, problems: list[str]) -> InputFiles:
+    """Pairs the paths; problems with the configured paths themselves are appended to `problems`."""
     # Unlike Path.resolve, realpath accepts a loop of symbolic links.
     source, target = (Path(os.path.realpath(path.expanduser())) for path in (config.input, config.output))
-    endings = ", ".join(FORMATS)
-    problems = [
+    problems += [
         f"{field} {printable(path)} is not valid UTF-8: rename it"
         for field, path in (("input", source), ("output", target))
         if not _is_utf8(path)
     ]
-    pairs: list[tuple[Path, Path]] = []
+    inputs = InputFiles(None, [(source, target)])
     if source.is_dir():
         if target == source or source in target.parents:
             problems.append(f"output {target} is the input folder or lies inside it: choose a folder elsewhere")
         elif target.is_file() or (not target.exists() and target.suffix.lower() in FORMATS):
             problems.append(f"output {target} is a file, but input {source} is a folder: name a folder")
-        pairs = [(path, target / path.name) for path in _files_in(source)]
-        problems += [f"output {output} is a folder: remove it" for _, output in pairs if output.is_dir()]
+        else:
+            inputs = _files_in(source, target)
     elif source.is_file():
-        if source.suffix.lower() not in FORMATS:
-            problems.append(f"input {source} has the ending '{source.suffix}': expected one of {endings}")
-        if target.is_dir():
-            problems.append(f"output {target} is a folder, but input {source} is a file: name a file")
-        elif target.suffix.lower() not in FORMATS:
-            problems.append(f"output {target} has the ending '{target.suffix}': expected one of {endings}")
-        elif target.name.endswith(QUARANTINE_ENDING):
-            problems.append(
-                f"output {target} has the ending {QUARANTINE_ENDING}, which is reserved for quarantine files"
-            )
-        pairs = [(source, target)]
+        problems += _problems_of_files(source, target)
     else:
         problems.append(f"input {source} does not exist")
-    problems += [
-        f"output {output} is the same file as the input: choose another name"
-        for path, output in pairs
-        if _same_file(path, output)
-    ]
     folder = target if source.is_dir() else target.parent
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not problems and not existing.is_dir():
         problems.append(f"output {target} cannot be created: {existing} is a file")
     if not problems and not os.access(existing, os.W_OK | os.X_OK):
         problems.append(f"output {target} cannot be written: no permission to write to {existing}")
-    return pairs, problems
+    return inputs
+
+
+def _problems_of_files(source: Path, target: Path) -> Iterator[str]:
+    if output_name(source.name) is None:
+        yield (
+            f"input {source} has the ending '{source.suffix}': expected one of {', '.join(TRAINING_FORMATS)} (text "
+            f"files may be compressed: .csv{', .csv'.join(COMPRESSIONS)})"
+        )
+    if target.is_dir():
+        yield f"output {target} is a folder, but input {source} is a file: name a file"
+    elif target.suffix.lower() not in FORMATS:
+        yield f"output {target} has the ending '{target.suffix}': expected one of {', '.join(FORMATS)}"
+    elif target.name.endswith(QUARANTINE_ENDING):
+        yield f"output {target} has the ending {QUARANTINE_ENDING}, which is reserved for quarantine files"
+    if _same_file(source, target):
+        yield f"output {target} is the same file as the input: choose another name"
+
+
+def _files_in(folder: Path, target: Path) -> InputFiles:
+    with reading(folder):
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "~$")))
+    pairs, ignored = [], []
+    for path in paths:
+        name = output_name(path.name)
+        if _is_folder(path):
+            ignored += [f"{printable(path.name)}/"] if path.name != REFUSED_FOLDER else []
+        elif name and not path.name.endswith((QUARANTINE_ENDING, REASON_ENDING)) and _is_file_or_unknown(path):
+            pairs.append((path, target / name))
+        else:
+            ignored.append(printable(path.name))
+    names = {path.name for path, _ in pairs}
+    problems = {}
+    for path, output in pairs:
+        if output.name != path.name and output.name in names:
+            problems[path] = f"The output of {path} would be that of {output.name} in the same folder.\nRename one."
+        elif output.is_dir():
+            problems[path] = f"The output of {path}, {output}, is a folder.\nRemove it."
+        elif _same_file(path, output):
+            problems[path] = f"The output of {path}, {output}, is the same file.\nRemove one of the two links."
+    return InputFiles(folder, pairs, problems, tuple(ignored))
 
 
 def _is_utf8(path: Path) -> bool:
     return printable(path) == str(path)
 
 
-def _files_in(folder: Path) -> list[Path]:
-    found = []
-    others = 0
-    with reading(folder):
-        paths = sorted(folder.iterdir())
-    for path in paths:
-        if path.name.startswith((".", "~$")) or not _is_file_or_unknown(path):
-            continue
-        if path.suffix.lower() in FORMATS and not path.name.endswith(QUARANTINE_ENDING):
-            found.append(path)
-        else:
-            others += 1
-    if others:
-        logger.info("%d files in %s are ignored: their endings are not %s.", others, folder, ", ".join(FORMATS))
-    return found
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _is_file_or_unknown(path: Path) -> bool:

@@ -3,6 +3,7 @@
     <job key>/00000/   a committed shard: `rows`, `quarantine` and a manifest with their sha256
     done/              one record per finished output
     redo/              one id per unfinished `redo`
+    refused/           per input folder, output and model: the files that cannot be predicted (`refusals`)
     locks/             one file per job and per output that was ever locked
 
 The job key digests everything that the predicted rows depend on, so a shard is reused only if predicting it again would
@@ -20,6 +21,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -27,8 +29,7 @@ from typing import BinaryIO
 from textclf import __version__, store
 from textclf.config.schema import PredictConfig
 from textclf.errors import DataError, StorageError
-from textclf.reading.data_file import DataFile
-from textclf.reading.detection import FORMATS
+from textclf.reading.detection import FORMATS, DataFormat
 from textclf.records import PredictedFile, Record
 from textclf.registry.versions import ChosenModel
 
@@ -37,7 +38,12 @@ logger = logging.getLogger(__name__)
 # Increased when the same input and model give different part files than before.
 _PART_FORMAT = 2
 # Every other setting changes the rows, or how they are divided into shards.
-_WITHOUT_EFFECT = {"input", "output", "model", "alias", "batch_size", "redo", "language", "missed_runs"}
+_WITHOUT_EFFECT = {
+    *("input", "output", "model", "alias", "batch_size", "redo", "refused_files", "when_champion_changes"),
+    *("language", "missed_runs"),
+}
+# Counted only if set, so that jobs that textclf 0.2.0 finished keep their keys.
+_NEW_SETTINGS = {"delimiter": "auto", "sheet": None}
 _MEGABYTE = 1e6
 
 
@@ -66,6 +72,8 @@ class FinishedRecord(Record):
     model_name: str
     model_version: int
     model_id: str
+    alias: str | None = None
+    """The alias that referred to the model; None in records of textclf 0.2.0."""
     textclf_version: str
     run_id: str
     redo: str | None
@@ -73,12 +81,42 @@ class FinishedRecord(Record):
     finished_at: datetime
 
 
-def job_key(source: DataFile, output: Path, config: PredictConfig, model: ChosenModel) -> str:
-    """Digests what the predicted rows depend on: the input's content (not its path), model, settings and code."""
+def effective_settings(config: PredictConfig) -> dict[str, object]:
+    """Returns the settings that the predicted rows and their shards depend on."""
     settings = config.model_dump(exclude=_WITHOUT_EFFECT)
-    formats = (source.format, FORMATS[output.suffix.lower()], _PART_FORMAT)
-    chosen = (model.name, model.version, model.model_id)
-    return store.digest_of(source.sha256, formats, chosen, settings, __version__)
+    return {name: value for name, value in settings.items() if value != _NEW_SETTINGS.get(name, ...)}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The prediction of one input with one model.
+
+    Attributes:
+        sha256: Digest of the input's content.
+        format: Its format.
+        output: The file to write.
+        config: The settings.
+        model: The model that predicts.
+    """
+
+    sha256: str
+    format: DataFormat
+    output: Path
+    config: PredictConfig
+    model: ChosenModel
+
+    def key(self) -> str:
+        """Digests what the predicted rows depend on: the input's content (not its path), model, settings and code."""
+        return self._key((self.model.name, self.model.version, self.model.model_id), __version__)
+
+    def is_that_of(self, record: FinishedRecord) -> bool:
+        """Returns whether the record is of the same input and settings, whatever model and textclf version."""
+        model = (record.model_name, record.model_version, record.model_id)
+        return record.key == self._key(model, record.textclf_version)
+
+    def _key(self, model: tuple[str, int, str], textclf_version: str) -> str:
+        formats = (self.format, FORMATS[self.output.suffix.lower()], _PART_FORMAT)
+        return store.digest_of(self.sha256, formats, model, effective_settings(self.config), textclf_version)
 
 
 @contextmanager
@@ -109,18 +147,18 @@ class Ledger:
 
     Args:
         folder: Holds the records of all jobs.
-        key: From `job_key`.
-        output: The file to write.
+        job: The job.
         redo: Id of the redo that the job belongs to; files finished before that redo are predicted again.
     """
 
-    def __init__(self, folder: Path, key: str, output: Path, redo: str | None) -> None:
-        self.key = key
-        self.output = output
-        self.redo = redo
-        self._folder = folder / (f"{key}-{redo}" if redo else key)
+    def __init__(self, folder: Path, job: Job, redo: str | None) -> None:
+        self.output = job.output
+        self._job = job
+        self._key = job.key()
+        self._redo = redo
+        self._folder = folder / (f"{self._key}-{redo}" if redo else self._key)
         self._locks = folder / "locks"
-        self._output_key = store.digest_of(str(output))
+        self._output_key = store.digest_of(str(self.output))
         self._done = folder / "done" / f"{self._output_key}.json"
         # Two homes that write to one output must not share a temporary file.
         self._suffix = f".{store.digest_of(str(folder))[:8]}"
@@ -133,40 +171,61 @@ class Ledger:
             StorageError: The home cannot be written to.
         """
         # A process that holds an output waits for nothing else, so there is no deadlock.
-        with self._lock(f"job-{self.key}"), self._lock(f"output-{self._output_key}"):
+        with self._lock(f"job-{self._key}"), self._lock(f"output-{self._output_key}"):
             yield
 
     def finished(self, path: Path) -> PredictedFile | None:
-        """Returns the record of the input at `path`, with `skipped` set, if this job finished it.
+        """Returns the record of the input at `path`, with `skipped` set, if it was finished before.
 
         None if the output or its quarantine file is missing or has changed since.
         """
         record = self._record()
-        if record is None or record.key != self.key or (self.redo and record.redo != self.redo):
+        if record is None or (self._redo and record.redo != self._redo) or not self._is_kept(record):
             return None
         files = ((record.file.output, record.output_sha256), (record.file.quarantine, record.quarantine_sha256))
         for written, sha256 in files:
             if written is not None and not (written.is_file() and store.file_sha256(written) == sha256):
                 logger.info("%s was predicted before, but is missing or has changed since.", written)
                 return None
-        logger.info("%s was done before with the same model and settings; %s is kept.", path, self.output)
-        return record.file.model_copy(update={"input": path, "skipped": True})
+        logger.debug("%s was done before by version %d; %s is kept.", path, record.model_version, self.output)
+        return record.file.model_copy(update={"input": path, "skipped": True, "version": record.model_version})
 
-    def explain(self, model: ChosenModel) -> None:
-        """Logs why an output that another model or version of textclf wrote is predicted again."""
-        if record := self._record():
-            before = (record.model_name, record.model_version, record.model_id, record.textclf_version)
-            if before == (model.name, model.version, model.model_id, __version__):
-                return
-            same_name = before[:2] == (model.name, model.version) and record.model_id != model.model_id
-            version = f"{'another ' if same_name else ''}version {record.model_version}"
-            how = f"with {version} of the model {record.model_name} by textclf {record.textclf_version}"
-        # Version 0.1.0 named records after both job and output.
-        elif self.output.exists() and any(self._done.parent.glob(f"*-{self._output_key[:16]}.json")):
-            how = "by an earlier version of textclf"
-        else:
+    def _is_kept(self, record: FinishedRecord) -> bool:
+        """Returns whether the output counts as finished: by this job or, with `keep`, by another version of its model.
+
+        A version that was deleted and made again under the same number is another model.
+        """
+        if record.key == self._key:
+            return True
+        model, config = self._job.model, self._job.config
+        return (
+            config.when_champion_changes == "keep"
+            and record.model_name == model.name
+            and (record.model_version != model.version or record.model_id == model.model_id)
+            and record.alias in (None, config.alias)
+            and self._job.is_that_of(record)
+        )
+
+    def explain(self) -> None:
+        """Logs why an output that exists is predicted again, unless its input or the settings changed."""
+        record, model = self._record(), self._job.model
+        if record is None:
+            if self.output.exists():
+                logger.info("%s exists, but no record of its prediction; it is predicted again.", self.output)
             return
-        logger.info("%s was predicted before %s; it is predicted again.", self.output, how)
+        if record.key == self._key or not self._job.is_that_of(record):
+            return
+        remade = (record.model_name, record.model_version) == (model.name, model.version) and (
+            record.model_id != model.model_id
+        )
+        logger.info(
+            "%s was predicted before with %sversion %d of the model %s by textclf %s; it is predicted again.",
+            self.output,
+            "another " if remade else "",
+            record.model_version,
+            record.model_name,
+            record.textclf_version,
+        )
 
     def _record(self) -> FinishedRecord | None:
         try:
@@ -177,23 +236,25 @@ class Ledger:
             logger.warning("The record %s cannot be read (%s); %s is predicted again.", self._done, error, self.output)
             return None
 
-    def finish(self, file: PredictedFile, model: ChosenModel, run_id: str) -> None:
+    def finish(self, file: PredictedFile, run_id: str) -> None:
         """Records that the output is complete, and removes the shards.
 
         Raises:
             StorageError: The home cannot be written to.
         """
+        model = self._job.model
         record = FinishedRecord(
-            key=self.key,
+            key=self._key,
             file=file,
             output_sha256=store.file_sha256(file.output),
             quarantine_sha256=store.file_sha256(file.quarantine) if file.quarantine else None,
             model_name=model.name,
             model_version=model.version,
             model_id=model.model_id,
+            alias=self._job.config.alias,
             textclf_version=__version__,
             run_id=run_id,
-            redo=self.redo,
+            redo=self._redo,
             finished_at=datetime.now(UTC),
         )
         with _as_storage_error(self._done):

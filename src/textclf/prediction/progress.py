@@ -13,29 +13,37 @@ from textclf.registry.versions import ChosenModel
 class Progress:
     """Collects the outcome of each file, and reports the summary so far after each."""
 
-    def __init__(self, model: ChosenModel, inputs: InputFiles, report: Callable[[PredictionSummary], None]) -> None:
+    def __init__(self, model: ChosenModel, report: Callable[[PredictionSummary], None]) -> None:
         self._model = model
-        self._inputs = inputs
+        self._total = 0
+        self._ignored: tuple[str, ...] = ()
         self._report = report
         self._started = time.monotonic()
         self._files: list[PredictedFile] = []
         self._refused: list[RefusedFile] = []
         self._postponed: list[str] = []
 
-    def done(self, file: PredictedFile) -> None:
-        """Adds a file that is predicted."""
-        self._files.append(file)
-        self.report()
+    def found(self, inputs: InputFiles) -> None:
+        """Adds the files to predict."""
+        self._total = len(inputs.pairs)
+        self._ignored = inputs.ignored
 
-    def refused(self, file: RefusedFile) -> None:
-        """Adds a file that cannot be predicted."""
-        self._refused.append(file)
+    def add(self, file: PredictedFile | RefusedFile) -> None:
+        """Adds a file that is predicted or refused."""
+        if isinstance(file, RefusedFile):
+            self._refused.append(file)
+        else:
+            self._files.append(file)
         self.report()
 
     def postponed(self, name: str) -> None:
         """Adds a file that the next run tries again."""
         self._postponed.append(name)
         self.report()
+
+    def settled(self, refused: list[RefusedFile]) -> None:
+        """Replaces the refused files, now that it is known where they are."""
+        self._refused = refused
 
     def report(self) -> None:
         """Reports the summary so far."""
@@ -52,6 +60,6 @@ class Progress:
             seconds=time.monotonic() - self._started,
             refused=tuple(self._refused),
             postponed=tuple(self._postponed),
-            waiting=len(self._inputs.pairs) - reached,
-            ignored=self._inputs.ignored,
+            waiting=self._total - reached,
+            ignored=self._ignored,
         )

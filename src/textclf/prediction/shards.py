@@ -181,8 +181,9 @@ class FileJob:
             rows_quarantined=rows_quarantined,
             label_counts=totals.label_counts,
             skipped=False,
+            version=run.model.version,
         )
-        ledger.finish(file, run.model, run.run_id)
+        ledger.finish(file, run.run_id)
         return file
 
     def _predict_shard(self, index: int, first_row: int, batch: RowBatch, progress: tqdm[Any]) -> ShardRecord:

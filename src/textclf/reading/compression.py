@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 import pyarrow as pa
 
-from textclf.errors import DataError, StorageError, first_lines
+from textclf.errors import DataError, EmptyFileError, StorageError, first_lines
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -155,7 +155,7 @@ def _check_signature(path: Path, raw: BinaryIO | Digested, compression: Compress
     head = raw.read(6)
     raw.seek(0)
     if not head:
-        raise DataError(f"The data file {path} is empty: it has neither columns nor rows.")
+        raise EmptyFileError(f"The data file {path} is empty: it has neither columns nor rows.")
     if head.startswith(_SIGNATURES[compression]):
         return
     ending = next((ending for ending, kind in COMPRESSIONS.items() if head.startswith(_SIGNATURES[kind])), None)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from textclf.config.data import Delimiter, Encoding
-from textclf.errors import DataError
+from textclf.errors import DataError, EmptyFileError
 from textclf.reading.compression import (
     Compression,
     Digested,
@@ -103,6 +103,7 @@ class DataFile:
         size_bytes: Size on disk, compressed.
         sha256: Digest of the bytes on disk.
         has_byte_order_mark: Whether the text begins with U+FEFF.
+        is_empty: Whether it has neither columns nor rows of its own.
         options: How the file is read.
     """
 
@@ -116,22 +117,27 @@ class DataFile:
     size_bytes: int
     sha256: str
     has_byte_order_mark: bool
+    is_empty: bool
     options: ReadingOptions
     _state: tuple[int, int, int] = field(repr=False)
     # Loaded for its columns and kept until its rows are read.
     _workbook: list[Workbook] = field(repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: Path, options: ReadingOptions = ReadingOptions()) -> DataFile:
+    def open(
+        cls, path: Path, options: ReadingOptions = ReadingOptions(), *, columns_if_empty: tuple[str, ...] | None = None
+    ) -> DataFile:
         """Detects what a file is, and digests it; a UTF-8 text file takes one pass.
 
         Args:
             path: A CSV, TSV or JSON lines file, also compressed (`data_ending` knows the endings), or a Parquet or
                 Excel file. A file that ends in .txt is TSV if tabs separate its columns, else CSV.
             options: How to read it.
+            columns_if_empty: If given, an empty file is read as CSV with these columns and no rows.
 
         Raises:
-            DataError: The file is missing, empty, damaged or encrypted, its content contradicts its ending or the
+            EmptyFileError: The file is empty, and `columns_if_empty` is not given.
+            DataError: The file is missing, damaged or encrypted, its content contradicts its ending or the
                 options, or a column name repeats.
             StorageError: The file could not be read.
         """
@@ -139,19 +145,29 @@ class DataFile:
         with reading(path), path.open("rb") as file:
             state = _state(os.fstat(file.fileno()))
             raw = Digested(file)
-            ending, head = _beginning(path, raw, options)
-            format_ = TRAINING_FORMATS[ending]
+            head = b""
+            format_: DataFormat = "csv"
             encoding = delimiter = sheet = None
             workbooks = []
-            if format_ == "parquet":
-                columns = unique_names(parquet_schema(path).names, path)
-            elif format_ == "excel":
-                workbooks = [Workbook(path, options.sheet)]
-                sheet, columns = workbooks[0].sheet, workbooks[0].columns
-            else:
-                encoding = find_encoding(path, lambda: decompressed(path, raw), head, options.file_encoding)
-                with decompressed(path, raw) as stream:
-                    format_, delimiter, columns = _text_columns(path, byte_chunks(stream), encoding, ending, options)
+            is_empty = False
+            try:
+                ending, head = _beginning(path, raw, options)
+                format_ = TRAINING_FORMATS[ending]
+                if format_ == "parquet":
+                    columns = unique_names(parquet_schema(path).names, path)
+                elif format_ == "excel":
+                    workbooks = [Workbook(path, options.sheet)]
+                    sheet, columns = workbooks[0].sheet, workbooks[0].columns
+                else:
+                    encoding = find_encoding(path, lambda: decompressed(path, raw), head, options.file_encoding)
+                    with decompressed(path, raw) as stream:
+                        format_, delimiter, columns = _text_columns(
+                            path, byte_chunks(stream), encoding, ending, options
+                        )
+            except EmptyFileError:
+                if columns_if_empty is None:
+                    raise
+                format_, columns, is_empty = "csv", list(columns_if_empty), True
             sha256 = raw.hexdigest()
         found = cls(
             path=path,
@@ -164,6 +180,7 @@ class DataFile:
             size_bytes=state[0],
             sha256=sha256,
             has_byte_order_mark=encoding is not None and head.startswith(_BYTE_ORDER_MARKS),
+            is_empty=is_empty,
             options=options,
             _state=state,
             _workbook=workbooks,
@@ -183,7 +200,7 @@ class DataFile:
         return f"{self.path.relative_to(folder).as_posix()}: {', '.join(facts)}; columns {columns}"
 
     def batches(self, *, columns: Collection[str] | None = None, rows_per_batch: int = 8192) -> Iterator[RowBatch]:
-        r"""Reads the rows in order, in batches; none if the file has only a header line.
+        r"""Reads the rows in order, in batches; none if the file is empty or has only a header line.
 
         TSV has no quotes: a tab always separates and a line feed always ends a row. CSV follows RFC 4180, with lines
         that end in `\n` or `\r\n`; a misplaced or unclosed quote breaks only its own line. Blank lines at the end of
@@ -216,6 +233,8 @@ class DataFile:
                 )
 
     def _items(self, columns: Collection[str] | None, rows_per_batch: int) -> Iterator[Item]:
+        if self.is_empty:
+            return iter(())
         if self.format == "parquet":
             wanted = [name for name in self.columns if columns is None or name in columns]
             return parquet_rows(self.path, wanted, rows_per_batch)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from textclf.config.data import Encoding
-from textclf.errors import DataError
+from textclf.errors import DataError, EmptyFileError
 from textclf.reading.compression import COMPRESSIONS, compression_of
 from textclf.reading.encoding import utf16_codec
 
@@ -105,14 +105,15 @@ def check_content(path: Path, ending: str, head: bytes, file_encoding: Encoding)
     only if it is the configured encoding.
 
     Raises:
-        DataError: The file is empty or of another format; says which.
+        EmptyFileError: The file is empty.
+        DataError: The file is of another format; says which.
     """
     expected = TRAINING_FORMATS[ending]
     codec = utf16_codec(head, named=file_encoding == "utf-16") if file_encoding in ("auto", "utf-16") else None
     if codec and expected in _TEXT_FORMATS:
         head = head.decode(codec, errors="ignore").removeprefix("\ufeff").encode()
     if not head.replace(codecs.BOM_UTF8, b"").strip():
-        raise DataError(f"The data file {path} is empty: it has neither columns nor rows.")
+        raise EmptyFileError(f"The data file {path} is empty: it has neither columns nor rows.")
     found = _content(head)
     if expected == "parquet":
         agrees = head.startswith(b"PAR1")

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
-from textclf.errors import DataError, first_lines
+from textclf.errors import DataError, EmptyFileError, first_lines
 from textclf.reading.column_types import EXACT_IN_FLOAT
 from textclf.reading.compression import reading
 from textclf.reading.delimited import unique_names
@@ -55,7 +55,7 @@ class Workbook:
         where = f"the sheet {self.sheet!r} of {path}"
         header = next(self._cells(), [])
         if not header:
-            raise DataError(f"{where[0].upper()}{where[1:]} is empty: it has neither columns nor rows.")
+            raise EmptyFileError(f"{where[0].upper()}{where[1:]} is empty: it has neither columns nor rows.")
         self.columns = ["" if value is None else str(value) for value in header]
         if not self.columns[-1]:
             self._drop_empty_columns()

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from textclf.config.home import Home
 from textclf.data.prepared import read_split
-from textclf.evaluation.baselines import TFIDF
 from textclf.evaluation.measure import ENGINE_TAG, comparison_tags
 from textclf.records import Decision, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
+from textclf.registry.descriptions import describe
 from textclf.registry.versions import ChosenModel, add_version, find_version, load_classifier
+from textclf.registry.wording import LOWER_IS_BETTER, decision_page, decision_sentence, short_decision
+from textclf.tracking.pages import DECISION_TAG
 from textclf.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -22,9 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-DECISION_TAG, RECORD_TAG = "textclf.decision", "textclf.decision_record"
-RECORD_FILE = "decision.json"
-LOWER_IS_BETTER = frozenset({"log_loss"})
+RECORD_TAG = "textclf.decision_record"
+RECORD_FILE, PAGE_FILE = "decision.json", "decision.md"
 NEEDS_TWO_CLASSES = frozenset({"roc_auc_macro", "average_precision_macro"})
 
 
@@ -52,7 +53,7 @@ def register(
         TrackingError: MLflow's store failed.
         ModelError: The champion cannot be loaded.
     """
-    version = add_version(store, trained, name)
+    version = add_version(store, trained, evaluated, prepared, name)
     with _deciding_alone(store.home):
         champion = find_version(store, name, CHAMPION)
         while True:
@@ -64,49 +65,12 @@ def register(
             if _same(compared, champion):
                 break
             logger.info("Register: the champion has changed in the meantime; comparing with the new one.")
-        reason = decision_sentence(decision)
-        _record(store, decision, reason)
+        _record(store, decision)
         if decision.decided == "champion":
             _make_champion(store, version, champion)
-    logger.info("Register: %s version %s is %s. %s", name, version.version, decision.decided, reason)
-    return RegisteredModel(decision=decision, reason=reason)
-
-
-def decision_sentence(decision: Decision) -> str:
-    """Formats a decision, with a note if a baseline is better: then the model is not worth its cost."""
-    metric, rows = decision.metric, decision.rows
-    by_hand = "Set the alias champion by hand if it should replace the champion."
-    match decision.rule:
-        case "first":
-            reason = "There was no champion yet."
-        case "already":
-            reason = "It was already the champion."
-        case "undefined":
-            reason = (
-                f"It stays challenger: {metric} is undefined over the {decision.row_count:,} {rows} rows, so it cannot "
-                f"be compared with the champion, version {decision.champion_version}. Choose another "
-                f"registration.metric, or set the alias champion by hand."
-            )
-        case "incomparable":
-            reason = (
-                f"It stays challenger: the champion, version {decision.champion_version}, has different labels or "
-                f"inputs and cannot be compared. {by_hand}"
-            )
-        case "as_good" | "worse":
-            relation = "at least as good as" if decision.rule == "as_good" else "worse than"
-            reason = (
-                f"{rows} {metric} {decision.ours:.4f} is {relation} {decision.theirs:.4f} of version "
-                f"{decision.champion_version} over the same {decision.row_count:,} rows."
-            )
-    if decision.baselines and decision.ours is not None:
-        lower = metric in LOWER_IS_BETTER
-        best, score = (min if lower else max)(decision.baselines.items(), key=lambda item: item[1])
-        if score < decision.ours if lower else score > decision.ours:
-            reason += (
-                f" Note: the {'TF-IDF' if best == TFIDF else best} baseline scores {'better' if lower else 'higher'}: "
-                f"{rows}/{metric} {score:.4f} against {decision.ours:.4f}."
-            )
-    return reason
+        experiment = describe(store, decision, evaluated, prepared)
+    logger.info("Register: %s version %s is %s.", name, version.version, short_decision(decision))
+    return RegisteredModel(decision=decision, reason=decision_sentence(decision), experiment_id=experiment)
 
 
 def warn_of_undefined_metric(prepared: PreparedData, metric: str) -> None:
@@ -228,12 +192,14 @@ def _champion_score(
     return classifier.head.metrics(test.labels, classifier.predict(test.texts, test.pairs))[metric]
 
 
-def _record(store: TrackingStore, decision: Decision, reason: str) -> None:
+def _record(store: TrackingStore, decision: Decision) -> None:
     name, version, record = decision.name, str(decision.version), decision.model_dump_json()
+    short = short_decision(decision)
     with store.reporting("recording the decision"):
         store.client.log_text(decision.run_id, record, RECORD_FILE)
-        store.client.set_tag(decision.run_id, DECISION_TAG, reason)
-        store.client.set_model_version_tag(name, version, DECISION_TAG, reason)
+        store.client.log_text(decision.run_id, decision_page(decision), PAGE_FILE)
+        store.client.set_tag(decision.run_id, DECISION_TAG, short)
+        store.client.set_model_version_tag(name, version, DECISION_TAG, short)
         store.client.set_model_version_tag(name, version, RECORD_TAG, record)
 
 

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from textclf.config.data import finding_name
 from textclf.config.home import Home
+from textclf.config.sources import origin_name, split_name
+from textclf.data.quarantine import reason_name
 from textclf.data.versions import known_versions
 from textclf.errors import DataError
+from textclf.language import _
 from textclf.records import PreparedData, Record
 from textclf.registry.versions import choose_model
-from textclf.tables import align
+from textclf.tables import align, display_width
 from textclf.tracking.runs import VERSION_TAG
 from textclf.tracking.store import TrackingStore
 
@@ -87,7 +91,7 @@ def show_version(prefix: str, home: Home) -> VersionPage:
 
 
 def _version_of_model(store: TrackingStore, name_and_alias: str) -> str:
-    name, _, alias = name_and_alias.partition("@")
+    name, _at, alias = name_and_alias.partition("@")
     chosen = choose_model(store, name, alias)
     with store.reporting("looking up the run of the model"):
         tags = store.client.get_run(chosen.run_id).data.tags
@@ -149,44 +153,59 @@ def _trained(client: MlflowClient, run: Any) -> TrainedOn:
 
 def version_page(page: VersionPage) -> str:
     """Formats a data version for a terminal."""
-    parts = [f"Data version {page.version}"]
+    parts = [_("Data version {version}").format(version=page.version)]
     if not page.data:
-        parts.append("Its rows are not in this home; this information comes from MLflow.")
+        parts.append(_("Its rows are not in this home; this information comes from MLflow."))
     for data in page.data:
-        parts.append("\n".join(_facts(data)))
+        facts = list(_facts(data))
+        width = max(display_width(name) for name, _value in facts) + 2
+        parts.append("\n".join(f"{name}{' ' * (width - display_width(name))}{value}" for name, value in facts))
         splits = list(data.rows)
-        table = [["label", *splits]]
+        table = [[_("label"), *map(split_name, splits)]]
         table += [[name, *(f"{data.label_counts[split][name]:,}" for split in splits)] for name in data.labels[:30]]
-        table.append(["all rows", *(f"{data.rows[split]:,}" for split in splits)])
+        table.append([_("all rows"), *(f"{data.rows[split]:,}" for split in splits)])
         parts.append(align(table))
-        parts.append("\n".join(f"rows of {split}: {digest}" for split, digest in data.split_digests.items()))
+        rows_of = _("rows of {split}: {digest}")
+        digests = data.split_digests.items()
+        parts.append("\n".join(rows_of.format(split=split_name(split), digest=digest) for split, digest in digests))
     if page.made_into:
-        parts.append(f"Made into: {', '.join(f'{made} ({how})' for made, how in page.made_into.items())}")
+        ways = {"audited": _("audited"), "relabelled": _("relabelled")}
+        made_into = (f"{made} ({ways.get(how, how)})" for made, how in page.made_into.items())
+        parts.append(_("Made into: {versions}").format(versions=_(", ").join(made_into)))
     if page.runs:
-        rows = [["run", "name", "started", "status", "registered"]]
+        rows = [[_("run"), _("name"), _("started"), _("status"), _("registered")]]
         rows += [[run.run_id, run.run_name, run.started, run.status, ", ".join(run.models) or "–"] for run in page.runs]
-        parts.append(f"Models trained on it:\n{align(rows)}")
+        parts.append(f"{_('Models trained on it:')}\n{align(rows)}")
     elif page.made_into:
         made = next((made for made, how in page.made_into.items() if how == "audited"), next(iter(page.made_into)))
-        parts.append(f"No model was trained on this version itself; try `textclf data show {made}`.")
+        hint = _("No model was trained on this version itself; try `textclf data show {version}`.")
+        parts.append(hint.format(version=made))
     else:
-        parts.append("No model was trained on it.")
+        parts.append(_("No model was trained on it."))
     return "\n\n".join(parts)
 
 
-def _facts(data: PreparedData) -> Iterator[str]:
-    yield f"Name:         {data.name}"
-    yield f"Source:       {data.origin}"
+def _facts(data: PreparedData) -> Iterator[tuple[str, str]]:
+    yield _("Name:"), data.name
+    yield _("Source:"), origin_name(data.origin)
     if data.uri:
-        yield f"Address:      {data.uri}" + (f", revision {data.revision}" if data.revision else "")
+        address = _("{address}, revision {revision}") if data.revision else "{address}"
+        yield _("Address:"), address.format(address=data.uri, revision=data.revision)
     for file in data.files:
-        yield f"File:         {file.path}, {file.size_bytes:,} bytes, sha256 {file.sha256}"
-    yield f"Contract:     {data.contract}"
+        described = _("{file}, {size:,} bytes, sha256 {sha256}")
+        yield _("File:"), described.format(file=file.path, size=file.size_bytes, sha256=file.sha256)
+    yield _("Contract:"), data.contract
     if data.relabelled_from:
-        yield f"Relabelled:   labels of version {data.relabelled_from} were corrected"
+        corrected = _("labels of version {version} were corrected")
+        yield _("Relabelled:"), corrected.format(version=data.relabelled_from)
     if data.audited_from:
-        removed = ", ".join(f"{rows:,} {finding}" for finding, rows in data.removed.items() if rows) or "nothing"
-        yield f"Audited:      version {data.audited_from}; removed from training: {removed}"
-    quarantined = ", ".join(f"{rows:,} {kind}" for kind, rows in data.quarantined.items()) or "none"
-    yield f"Quarantined:  {quarantined}"
-    yield f"Folder:       {data.folder}"
+        findings = {finding_name(finding): rows for finding, rows in data.removed.items() if rows}
+        removed = _("version {version}; removed from training: {rows}")
+        yield _("Audited:"), removed.format(version=data.audited_from, rows=_counts(findings) or _("nothing"))
+    kinds = {reason_name(kind): rows for kind, rows in data.quarantined.items()}
+    yield _("Quarantined:"), _counts(kinds) or _("none")
+    yield _("Folder:"), str(data.folder)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return _(", ").join(_("{count:,} {what}").format(count=count, what=what) for what, count in counts.items())

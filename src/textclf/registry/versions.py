@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
+from textclf.evaluation.measure import log_metrics
 from textclf.model.classifier import Classifier, read_settings
 from textclf.model.devices import AskedPrecision
-from textclf.model.pyfunc import signature_and_example
+from textclf.model.pyfunc import NAME_KEY, signature_and_example
 from textclf.quiet import quiet_mlflow
-from textclf.records import TrainedModel
+from textclf.records import EvaluatedModel, PreparedData, TrainedModel
 from textclf.store import digest_of
+from textclf.tracking.datasets import dataset_inputs
 from textclf.tracking.store import MISSING, REFUSED, TrackingStore
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 # The logged model needs these packages; it contains textclf's own code.
@@ -144,8 +147,12 @@ def load_classifier(
         return Classifier.load(found[0], mixed_precision=mixed_precision)
 
 
-def add_version(store: TrackingStore, trained: TrainedModel, name: str) -> ModelVersion:
-    """Logs a model to its run and registers it; returns the version of an earlier call for the same run.
+def add_version(
+    store: TrackingStore, trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, name: str
+) -> ModelVersion:
+    """Logs a model to its run, with its metrics and their data, and registers it.
+
+    Called again for the same run, it returns the version of the earlier call, or continues it after a kill.
 
     Raises:
         TrackingError: The store failed.
@@ -155,22 +162,64 @@ def add_version(store: TrackingStore, trained: TrainedModel, name: str) -> Model
     if versions:
         return versions[0]
     with store.reporting("logging and registering the model"):
-        return _log_and_register(trained, name)
+        return _log_and_register(store, trained, evaluated, prepared, name)
 
 
-def _log_and_register(trained: TrainedModel, name: str) -> ModelVersion:
+def _log_and_register(
+    store: TrackingStore, trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, name: str
+) -> ModelVersion:
     import mlflow
 
-    signature, example = signature_and_example(pairs=read_settings(trained.folder).pairs)
-    with mlflow.start_run(run_id=trained.run_id):
-        info = mlflow.pyfunc.log_model(
-            name="model",
-            loader_module="textclf.model.pyfunc",
-            data_path=str(trained.folder),
-            code_paths=[str(Path(textclf.__file__).parent)],
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in REQUIREMENTS],
-        )
+    run = store.client.get_run(trained.run_id)
+    model_id = _logged_earlier(store, run) or _log_model(store, run, trained, name)
+    log_metrics(
+        store,
+        trained.run_id,
+        {metric: value for metric, value in evaluated.metrics.items() if not metric.startswith("untrained/")},
+        steps=trained.steps,
+        timestamp_ms=evaluated.measured_ms,
+        model_id=model_id,
+        datasets=dataset_inputs(prepared),
+    )
     with quiet_mlflow():
-        return mlflow.register_model(info.model_uri, name)
+        return mlflow.register_model(f"models:/{model_id}", name)
+
+
+def _logged_earlier(store: TrackingStore, run: Run) -> str | None:
+    """Returns the model that a killed start has logged completely, and deletes what it has begun to log."""
+    from mlflow.entities import LoggedModelStatus
+
+    complete = None
+    for model in store.client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"):
+        if model.status == LoggedModelStatus.READY:
+            complete = str(model.model_id)
+        else:
+            store.client.delete_logged_model(model.model_id)
+    return complete
+
+
+def _log_model(store: TrackingStore, run: Run, trained: TrainedModel, name: str) -> str:
+    import mlflow
+    from mlflow.models import Model
+
+    run_id = run.info.run_id
+    model = store.client.create_logged_model(run.info.experiment_id, name, run_id, params=run.data.params)
+    signature, example = signature_and_example(pairs=read_settings(trained.folder).pairs)
+    # Not within `mlflow.start_run`, as `pyfunc.log_model` would need: it ends by marking the run finished, and after a
+    # kill a finished run is not continued.
+    Model.log(
+        None,
+        mlflow.pyfunc,
+        model_id=model.model_id,
+        run_id=run_id,
+        # MLflow copies the metrics that the run has at this step, but without their data: there are none.
+        step=trained.steps + 1,
+        loader_module="textclf.model.pyfunc",
+        data_path=str(trained.folder),
+        code_paths=[str(Path(textclf.__file__).parent)],
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in REQUIREMENTS],
+        metadata={NAME_KEY: name},
+    )
+    return str(model.model_id)

@@ -53,15 +53,20 @@ def failure_summary(
     title = _("Stopped") if reason is None else _("Failed")
     parts = [f"# {title}"]
     if reason is not None:
-        parts.append(_quoted(reason))
+        parts += [_("Message of the error:"), _quoted(reason)]
     if steps:
-        if not steps[-1].done:
-            text = _("Stopped in the step {step}.") if reason is None else _("Failed in the step {step}.")
-            parts.append(text.format(step=f"`{steps[-1].name}`"))
-        parts.append(_table(steps))
+        parts += [_where(steps[-1], stopped=reason is None), _table(steps)]
     if kept:
         parts += [_how_far(kept.folder), _what_is_kept(kept)]
     return "\n\n".join([*parts, f"## {_('Next')}", again, "```\n" + "\n".join(commands) + "\n```"])
+
+
+def _where(last: Step, *, stopped: bool) -> str:
+    if last.done:
+        text = _("Stopped after the step {step}.") if stopped else _("Failed after the step {step}.")
+    else:
+        text = _("Stopped in the step {step}.") if stopped else _("Failed in the step {step}.")
+    return text.format(step=f"`{last.name}`")
 
 
 def _quoted(reason: str) -> str:

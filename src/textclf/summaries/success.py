@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping
 
 from textclf.config.schema import TrainConfig
-from textclf.language import _, ngettext
+from textclf.evaluation.report import FINE_TUNED, model_name
+from textclf.language import _, joined, ngettext
 from textclf.records import EvaluatedModel, PredictionSummary, PreparedData, RegisteredModel, TrainedModel
 from textclf.summaries.commands import program, script
 from textclf.tables import markdown_table, markdown_text
@@ -20,7 +21,7 @@ def training_message(registered: RegisteredModel) -> str:
     sentence = _("{model} version {version} is {role}.").format(
         model=registered.name, version=registered.version, role=role
     )
-    return f"{sentence} {registered.reason}"
+    return joined(sentence, registered.reason)
 
 
 def training_page(
@@ -75,10 +76,10 @@ def _scores(evaluated: EvaluatedModel, registered: RegisteredModel) -> str:
         "test_leakfree": _("Scores on the test rows that are not copies of earlier ones:"),
     }
     names = [metric for metric in HEADLINES if f"{split}/{metric}" in evaluated.metrics]
-    scored: Mapping[str, Mapping[str, float]] = {_("fine-tuned"): evaluated.metrics, **evaluated.baselines}
+    scored: Mapping[str, Mapping[str, float]] = {FINE_TUNED: evaluated.metrics, **evaluated.baselines}
     rows = [["", *names]]
     for model, metrics in scored.items():
-        rows.append([model, *(_score(metrics, f"{split}/{metric}") for metric in names)])
+        rows.append([model_name(model), *(_score(metrics, f"{split}/{metric}") for metric in names)])
     return f"{kinds[split]}\n\n{markdown_table(rows)}"
 
 
@@ -88,6 +89,8 @@ def _score(metrics: Mapping[str, float], name: str) -> str:
 
 def prediction_message(summary: PredictionSummary) -> str:
     """Counts the files and rows of a run in a line, and the files that were refused now or before."""
+    if not summary.files and not summary.refused:
+        return _("No files to predict")
     done = [file for file in summary.files if not file.skipped]
     rows = sum(file.rows_predicted for file in done)
     quarantined = sum(file.rows_quarantined for file in done)
@@ -104,7 +107,7 @@ def prediction_message(summary: PredictionSummary) -> str:
         parts.append(ngettext("{count:,} file refused", "{count:,} files refused", new).format(count=new))
     if known := len(summary.refused) - newly_refused(summary):
         parts.append(_("{count:,} refused before").format(count=known))
-    return ", ".join(parts)
+    return _(", ").join(parts)
 
 
 def prediction_state_name(summary: PredictionSummary) -> str:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from textclf.config.home import Home
 from textclf.config.schema import TrainConfig
+from textclf.config.sources import origin_name, split_name
+from textclf.data.quarantine import reason_name
 from textclf.errors import StorageError
 from textclf.evaluation.report import SUMMARY_FILE
+from textclf.language import _, joined
 from textclf.records import (
     Attempt,
     EncodedData,
@@ -20,72 +23,87 @@ from textclf.records import (
     TrainedModel,
 )
 from textclf.summaries.commands import program, script
-from textclf.tables import markdown_table, markdown_text
+from textclf.tables import display_width, markdown_table, markdown_text
+from textclf.tracking.pages import comparison_page, full_address, run_page, version_page
+
+MLFLOW_UI = "http://127.0.0.1:5000"
+"""Where `mlflow ui` listens by default."""
 
 
 def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
     """Describes where data and model came from, which sources failed, and the files with their sha256."""
-    parts = [f"# Download\n\nData: {_origin(data)}"]
-    parts.append(f"Model: {_origin(model) if model else 'new, with random weights'}")
+    new = _("new, with random weights")
+    parts = [
+        f"# {_('Download')}",
+        _("Data: {origin}").format(origin=_origin(data)),
+        _("Model: {origin}").format(origin=_origin(model) if model else new),
+    ]
     attempts: list[Attempt] = [*data.attempts, *(model.attempts if model else ())]
     failed = [[attempt.source, attempt.failure, f"{attempt.seconds:.1f}"] for attempt in attempts if attempt.failure]
     if failed:
-        table = markdown_table([["source", "reason", "seconds"], *failed], text_columns=2)
-        parts.append(f"Sources that failed:\n\n{table}")
+        table = markdown_table([[_("source"), _("reason"), _("seconds")], *failed], text_columns=2)
+        parts += [_("Sources that failed:"), table]
     files = [*data.files, *(model.files if model else ())]
     rows = [[file.path, file.sha256, f"{file.size_bytes:,}"] for file in files]
-    parts.append(markdown_table([["file", "sha256", "bytes"], *rows], text_columns=2))
+    parts.append(markdown_table([[_("file"), "sha256", _("bytes")], *rows], text_columns=2))
     return "\n\n".join(parts)
 
 
 def _origin(fetched: FetchedData | FetchedModel) -> str:
-    cached = " (from the cache)" if fetched.cached else ""
-    return f"{markdown_text(fetched.origin)}{cached}, digest `{fetched.digest[:12]}`"
+    text = _("{origin} (from the cache), digest `{digest}`") if fetched.cached else _("{origin}, digest `{digest}`")
+    return text.format(origin=markdown_text(origin_name(fetched.origin)), digest=fetched.digest[:12])
 
 
 def data_report(prepared: PreparedData) -> str:
     """Counts rows by split and label, quarantined rows by reason, and rows that leak between splits."""
     splits = list(prepared.rows)
-    rows = [["label", *splits]]
+    rows = [[_("label"), *map(split_name, splits)]]
     for label in prepared.labels:
         rows.append([label, *(f"{prepared.label_counts[split].get(label, 0):,}" for split in splits)])
-    rows.append(["all labels", *(f"{prepared.rows[split]:,}" for split in splits)])
-    rows.append(["copies of earlier rows", *(f"{prepared.leaked.get(split, 0):,}" for split in splits)])
-    title = f"{markdown_text(prepared.origin)}, data version `{prepared.version}`{_reused(prepared.cached)}"
-    parts = [f"# Data report\n\n{title}", markdown_table(rows)]
+    rows.append([_("all labels"), *(f"{prepared.rows[split]:,}" for split in splits)])
+    rows.append([_("copies of earlier rows"), *(f"{prepared.leaked.get(split, 0):,}" for split in splits)])
+    title = _("{origin}, data version `{version}`").format(
+        origin=markdown_text(origin_name(prepared.origin)), version=prepared.version
+    )
+    parts = [f"# {_('Data report')}", _reused(title, prepared.cached), markdown_table(rows)]
     if any(prepared.leaked.values()):
-        parts.append("Copies of earlier rows inflate scores; `test_leakfree/…` leaves them out.")
-    reasons = [[reason, f"{count:,}"] for reason, count in prepared.quarantined.items()]
-    table = markdown_table([["reason", "rows"], *reasons])
-    broken = f"Rows that break the contract (in `quarantine.jsonl`):\n\n{table}"
-    parts.append(broken if reasons else "No rows were quarantined.")
+        parts.append(_("Copies of earlier rows inflate scores; `test_leakfree/…` leaves them out."))
+    if prepared.quarantined:
+        reasons = [[reason_name(reason), f"{count:,}"] for reason, count in prepared.quarantined.items()]
+        parts.append(_("Rows that break the contract (in `quarantine.jsonl`):"))
+        parts.append(markdown_table([[_("reason"), _("rows")], *reasons]))
+    else:
+        parts.append(_("No rows were quarantined."))
     return "\n\n".join(parts)
 
 
 def encoding_summary(encoded: EncodedData) -> str:
     """Describes how long the texts are in tokens, how many are cut, and how many tokens are unknown."""
-    rows = [["split", "texts", f"cut at {encoded.max_length} tokens", "share"]]
+    cut_at = _("cut at {length:,} tokens").format(length=encoded.max_length)
+    rows = [[_("split"), _("texts"), cut_at, _("share")]]
     for split, count in encoded.rows.items():
         cut = encoded.truncated[split]
-        rows.append([split, f"{count:,}", f"{cut:,}", f"{cut / max(count, 1):.1%}"])
-    return (
-        f"# Tokens{_reused(encoded.cached)}\n\nVocabulary size {encoded.vocabulary_size:,}; on average "
-        f"{encoded.mean_tokens:.0f} tokens per training text; {encoded.unknown_share:.2%} unknown.\n\n"
-        + markdown_table(rows)
-    )
+        rows.append([split_name(split), f"{count:,}", f"{cut:,}", f"{cut / max(count, 1):.1%}"])
+    vocabulary = _(
+        "Vocabulary size {size:,}; on average {tokens:.0f} tokens per training text; {unknown:.2%} unknown."
+    ).format(size=encoded.vocabulary_size, tokens=encoded.mean_tokens, unknown=encoded.unknown_share)
+    return f"# {_reused(_('Tokens'), encoded.cached)}\n\n{vocabulary}\n\n{markdown_table(rows)}"
 
 
-def _reused(cached: bool) -> str:
-    return " (reused from an earlier run)" if cached else ""
+def _reused(text: str, cached: bool) -> str:
+    return _("{text} (reused from an earlier run)").format(text=text) if cached else text
 
 
 def training_summary(trained: TrainedModel, link: str | None) -> str:
     """Describes how long training took and how good its best checkpoint is."""
-    resumed = f"Resumed from step {trained.resumed_from_step:,}.\n\n" if trained.resumed_from_step else ""
-    return (
-        f"# Training\n\n{resumed}{trained.steps:,} steps, {trained.epochs:.1f} epochs, {trained.seconds:,.0f} s. "
-        f"Best validation metric {trained.best_metric:.4f}.\n\nMLflow run {_link(trained.run_id, link)}"
+    parts = [f"# {_('Training')}"]
+    if trained.resumed_from_step:
+        parts.append(_("Resumed from step {step:,}.").format(step=trained.resumed_from_step))
+    duration = _("{steps:,} steps, {epochs:.1f} epochs, {seconds:,.0f} s.").format(
+        steps=trained.steps, epochs=trained.epochs, seconds=trained.seconds
     )
+    best = _("Best validation metric {metric:.4f}.").format(metric=trained.best_metric)
+    return "\n\n".join([*parts, joined(duration, best), _run(trained.run_id, link)])
 
 
 def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
@@ -99,19 +117,35 @@ def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
         summary = path.read_text(encoding="utf-8")
     except OSError as error:
         raise StorageError(f"The evaluation report {path} cannot be read: {error.strerror}.") from error
-    return f"{summary}\nPlots and tables: MLflow run {_link(evaluated.run_id, link)}, artifacts `evaluation/`."
+    place = _("Plots and tables: MLflow run {run}, artifacts `evaluation/`.")
+    return f"{summary}\n{place.format(run=_link(evaluated.run_id, link))}"
 
 
-def decision_summary(registered: RegisteredModel, link: str | None) -> str:
-    """Describes which version was registered, whether it is the champion, and why."""
-    return (
-        f"# {markdown_text(registered.name)} version {registered.version}: {_role(registered)}\n\n"
-        f"{markdown_text(registered.reason)}\n\nMLflow run {_link(registered.run_id, link)}"
-    )
+def decision_summary(registered: RegisteredModel, home: Home) -> str:
+    """Describes which version was registered, whether it is the champion, and why; links to its pages in MLflow."""
+    title = _version_is(registered).format(name=markdown_text(registered.name), version=registered.version)
+    return "\n\n".join([f"# {title}", markdown_text(registered.reason), _links(registered, home)])
 
 
-def _role(registered: RegisteredModel) -> str:
-    return "champion" if registered.is_champion else "challenger"
+def _version_is(registered: RegisteredModel) -> str:
+    if registered.is_champion:
+        return _("{name} version {version} is champion")
+    return _("{name} version {version} is challenger")
+
+
+def _links(registered: RegisteredModel, home: Home) -> str:
+    experiment, run_id = registered.experiment_id, registered.run_id
+    links = [_run(run_id, full_address(home, run_page(experiment, run_id)))]
+    if version := full_address(home, version_page(registered.name, registered.version)):
+        text = _("{name} version {version}").format(name=markdown_text(registered.name), version=registered.version)
+        links.append(f"[{text}]({version})")
+    if comparison := full_address(home, comparison_page(experiment)):
+        links.append(f"[{_('comparison of all runs')}]({comparison})")
+    return " · ".join(links)
+
+
+def _run(run_id: str, link: str | None) -> str:
+    return _("MLflow run {run}").format(run=_link(run_id, link))
 
 
 def _link(run_id: str, link: str | None) -> str:
@@ -120,24 +154,28 @@ def _link(run_id: str, link: str | None) -> str:
 
 def training_closing(config: TrainConfig, registered: RegisteredModel, home: Home) -> str:
     """Formats the closing message of a training run."""
-    role = _role(registered)
+    decision = _version_is(registered).format(name=registered.name, version=registered.version)
+    lines = [joined(_("{sentence}.").format(sentence=decision), registered.reason), ""]
     python = program("python")
-    lines = [f"{registered.name} version {registered.version} is {role}. {registered.reason}", ""]
     if config.data.name == "quickstart":
         lines += [
-            "This was the quickstart: a small BERT with random initial weights, trained on the reviews in textclf.",
-            "To fine-tune bert-base-chinese on ChnSentiCorp:",
+            _("This was the quickstart: a small BERT with random initial weights, trained on the reviews in textclf."),
+            _("To fine-tune bert-base-chinese on ChnSentiCorp:"),
             f"  {python} {script('flows/train_flow.py')} --config {script('configs/chnsenticorp.yaml')}",
             "",
         ]
     store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
+    comparison = comparison_page(registered.experiment_id)
     column = config.data.text_column
     text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
-    lines += [
-        f"Compare models:      {home.mlflow_page or program('mlflow') + f' ui{store}'}",
-        f"Look at its data:    {program('textclf')} data show {registered.name}@{role}",
-        f"Predict a file:      {python} {script('flows/predict_flow.py')} --model {registered.name}{text_column} "
+    role = "champion" if registered.is_champion else "challenger"
+    commands = {
+        _("Compare models:"): full_address(home, comparison) or program("mlflow") + f" ui{store}",
+        **({} if home.mlflow_page else {"  " + _("then open"): f"{MLFLOW_UI}/{comparison}"}),
+        _("Look at its data:"): f"{program('textclf')} data show {registered.name}@{role}",
+        _("Predict a file:"): f"{python} {script('flows/predict_flow.py')} --model {registered.name}{text_column} "
         "--input FILE --output FILE",
-        f"Run on schedules:    {python} {script('deployments/serve.py')}",
-    ]
+        _("Run on schedules:"): f"{python} {script('deployments/serve.py')}",
+    }
+    lines += [f"{what}{' ' * max(21 - display_width(what), 1)}{command}" for what, command in commands.items()]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import subprocess
 import time
@@ -27,6 +28,8 @@ from textclf.config.schema import TrainConfig
 from textclf.model.devices import describe_hardware
 from textclf.records import EncodedData, FetchedModel, PreparedData
 from textclf.store import digest_of, write_text
+from textclf.tracking.datasets import dataset_inputs
+from textclf.tracking.descriptions import describe_experiment, describe_run, experiment_text, run_text
 from textclf.tracking.store import MISSING, TrackingStore
 
 if TYPE_CHECKING:
@@ -44,7 +47,6 @@ TEXTCLF_TAG = "textclf.version"
 VERSION_TAG = "textclf.data_version"
 # Output of the audit and the contract, logged under `data/`.
 DATA_FILES = ("report.html", "findings.json", "removed.jsonl", "quarantine.jsonl")
-MOST_FILES_LOGGED = 20
 
 
 @contextmanager
@@ -86,9 +88,7 @@ def training_run(
         name = config.data.registered_name
         experiment = store.experiment(name)
         with store.reporting("creating the run"):
-            run_id = client.create_run(
-                experiment, run_name=time.strftime(f"{config.data.name}-%Y%m%d-%H%M%S")
-            ).info.run_id
+            run_id = client.create_run(experiment, run_name=_run_name(config.data.name, tags)).info.run_id
         lock = _own_run(home, run_id, key)
         logger.info("Track: MLflow run %s in experiment %s.", run_id, name)
     try:
@@ -109,6 +109,13 @@ def training_run(
         shutil.rmtree(run_folder(home, run_id))
     finally:
         lock.release()
+
+
+def _run_name(data: str, tags: Mapping[str, str]) -> str:
+    """Returns the Prefect run's name if it tells runs apart, so that people find one from the other."""
+    name = tags.get("prefect.flow_run_name", "")
+    told_apart = re.fullmatch(rf"train-{re.escape(data)}-\d{{4}}-\d\d-\d\d-\d{{4}}.*", name)
+    return name if told_apart else time.strftime(f"{data}-%Y%m%d-%H%M%S")
 
 
 def run_folder(home: Home, run_id: str) -> Path:
@@ -221,56 +228,22 @@ def _describe_run(
     client = store.client
     with store.reporting("describing the run"):
         # Parameters cannot be changed, so a continued run keeps those it has.
-        known = client.get_run(run_id).data.params
+        run = client.get_run(run_id)
+        known = run.data.params
         new = [Param(name, str(value)[:LONGEST_PARAMETER]) for name, value in values.items() if name not in known]
         for start in range(0, len(new), 100):
             client.log_batch(run_id, params=new[start : start + 100])
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in all_tags.items()])
         client.log_text(run_id, dump_yaml(config), "config.yaml")
-        client.log_inputs(run_id, _dataset_inputs(prepared))
+        client.log_inputs(run_id, list(dataset_inputs(prepared).values()))
         # Only the rows that are kept are masked; quarantined ones are stored as they came.
         names = DATA_FILES[:-1] if config.cleaning.mask_personal_data else DATA_FILES
         for name in names:
             if (file := prepared.folder / name).is_file():
                 client.log_artifact(run_id, str(file), "data")
-
-
-def _dataset_inputs(prepared: PreparedData) -> list[Any]:
-    from mlflow.data.code_dataset_source import CodeDatasetSource
-    from mlflow.data.dataset_source import DatasetSource
-    from mlflow.data.http_dataset_source import HTTPDatasetSource
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    source: DatasetSource
-    if prepared.uri.startswith("http"):
-        source = HTTPDatasetSource(prepared.uri)
-    else:
-        source = CodeDatasetSource({"textclf.uri": prepared.uri, "textclf.origin": prepared.origin})
-    files = {file.path: file.sha256 for file in prepared.files}
-    inputs = []
-    for split, digest in prepared.split_digests.items():
-        profile = {
-            "num_rows": prepared.rows[split],
-            "labels": prepared.label_counts[split],
-            "version": prepared.version,
-            "revision": prepared.revision,
-            "uri": prepared.uri,
-            # Thousands of files would not fit into the column; `textclf data show` lists them all.
-            "files": dict(list(files.items())[:MOST_FILES_LOGGED]),
-        }
-        described = source.to_json(), json.dumps(profile, ensure_ascii=False)
-        dataset = Dataset(
-            # An experiment has one data set per name and digest: without a name of their own, the same rows from
-            # another place would be logged with the place of an earlier run.
-            name=f"{split}-{digest_of(described)[:8]}",
-            # MLflow allows 36 characters.
-            digest=digest[:32],
-            source_type=source._get_source_type(),
-            source=described[0],
-            profile=described[1],
-        )
-        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", split)]))
-    return inputs
+    experiment = run.info.experiment_id
+    describe_run(store, run_id, run_text(prepared, fetched, tags, experiment))
+    describe_experiment(store, experiment, experiment_text(prepared, experiment), replace=False)
 
 
 def _parameters(section: BaseModel, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

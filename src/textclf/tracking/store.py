@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from textclf.config.home import Home
 from textclf.errors import TrackingError, TrackingRefusedError, redacted
+from textclf.tracking.pages import VIEW_TAG, full_address, run_page, view_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,6 +68,8 @@ class TrackingStore:
     def experiment(self, name: str) -> str:
         """Finds an experiment by name, or creates it with an artifact folder in the home.
 
+        Either way it has the view that `comparison_page` opens.
+
         Returns:
             Its id.
 
@@ -83,12 +86,15 @@ class TrackingStore:
                 local = not self.home.tracking_uri.startswith("http")
                 place = (self.home.artifacts / name).as_uri() if local else None
                 try:
-                    return self.client.create_experiment(name, place, tags=EXPERIMENT_TAGS)
+                    return self.client.create_experiment(name, place, tags={**EXPERIMENT_TAGS, VIEW_TAG: view_state()})
                 except MlflowException:
                     # Another process may have created it meanwhile.
                     found = self.client.get_experiment_by_name(name)
                     if found is None:
                         raise
+            if found.tags.get(VIEW_TAG) != view_state():
+                # Made by an older version, or by hand.
+                self.client.set_experiment_tag(found.experiment_id, VIEW_TAG, view_state())
             return str(found.experiment_id)
 
     def run_link(self, run_id: str) -> str | None:
@@ -101,7 +107,7 @@ class TrackingStore:
             return None
         with self.reporting("looking up the run"):
             experiment = self.client.get_run(run_id).info.experiment_id
-        return f"{self.home.mlflow_page.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+        return full_address(self.home, run_page(experiment, run_id))
 
 
 @contextmanager

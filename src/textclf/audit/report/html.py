@@ -10,7 +10,7 @@ from textclf.audit.findings import Example, Findings
 from textclf.audit.report.sections import build_sections
 from textclf.audit.report.summary import all_clear, title
 from textclf.audit.report.verdict import severity_name, verdicts
-from textclf.config.sources import split_name
+from textclf.config.sources import origin_name, split_name
 from textclf.language import _, current_language
 from textclf.store import write_output
 
@@ -52,6 +52,7 @@ def _render(findings: Findings) -> str:
         "family": Markup(f'"{FAMILY}"'),
         "findings": findings,
         "language": {"en": "en", "zh": "zh-CN"}[current_language()],
+        "origin": origin_name(findings.origin),
         "place": _place,
         "sections": build_sections(findings),
         "severity_name": severity_name,

@@ -15,6 +15,7 @@ from textclf.audit.report.tables import (
     quarantine_table,
 )
 from textclf.audit.report.verdict import severity_name, verdicts
+from textclf.config.sources import origin_name
 from textclf.language import _
 from textclf.tables import align, display_width, markdown_table, markdown_text, one_line
 
@@ -42,7 +43,7 @@ def markdown_summary(findings: Findings) -> str:
     """Formats verdicts, counts, decisions, broken rows and labels as Markdown; names from the data are escaped."""
     found = verdicts(findings, quote=markdown_text)
     lines = [f"- **{severity_name(item.severity)}** {item.sentence}" for item in found]
-    origin = _("Origin: {origin}").format(origin=markdown_text(findings.origin))
+    origin = _("Origin: {origin}").format(origin=markdown_text(origin_name(findings.origin)))
     version = _("Data version: {version}").format(version=markdown_text(findings.version))
     parts = [
         f"# {title(findings, markdown_text)}",

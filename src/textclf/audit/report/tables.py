@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from textclf.audit.findings import Findings
+from textclf.config.data import finding_name
 from textclf.config.sources import Split, split_name
 from textclf.data.quarantine import reason_name
 from textclf.language import _, ngettext
@@ -54,7 +55,7 @@ def decisions_table(findings: Findings) -> Table:
     """Lists the decisions of the policy, and how many training rows each removed."""
     rows = [
         [
-            _finding_name(decision.finding),
+            finding_name(decision.finding),
             _choice_name(decision.finding, decision.choice),
             f"{decision.rows:,}",
         ]
@@ -138,11 +139,6 @@ def split_names(findings: Findings) -> Iterable[str]:
 def count(number: int | None) -> str:
     """Formats a count, or a dash for None."""
     return "–" if number is None else f"{number:,}"
-
-
-def _finding_name(finding: str) -> str:
-    names = {"leaks": _("leaks"), "conflicts": _("label conflicts"), "duplicates": _("duplicates")}
-    return names.get(finding, finding)
 
 
 def _choice_name(finding: str, choice: str) -> str:

@@ -1,0 +1,119 @@
+"""A decision in words: short for a tag, as a sentence, and as a page."""
+
+from __future__ import annotations
+
+from textclf.evaluation.baselines import TFIDF
+from textclf.language import _, joined
+from textclf.records import Decision
+from textclf.tables import markdown_table, markdown_text
+
+LOWER_IS_BETTER = frozenset({"log_loss"})
+
+
+def short_decision(decision: Decision) -> str:
+    """Formats a decision for a tag, such as `champion: f1_macro 0.9512 ≥ 0.9478 (version 3)`, in English always."""
+    metric, ours, theirs, champion = decision.metric, decision.ours, decision.theirs, decision.champion_version
+    if ours is None:
+        reason = f"{metric} is undefined"
+    elif decision.rule == "first":
+        reason = f"{metric} {ours:.4f}, the first version"
+    elif decision.rule == "already":
+        reason = f"{metric} {ours:.4f}, already champion"
+    elif theirs is None:
+        reason = f"not comparable with version {champion}"
+    else:
+        relations = ("≤", ">") if metric in LOWER_IS_BETTER else ("≥", "<")
+        relation = relations[decision.rule == "worse"]
+        reason = f"{metric} {ours:.4f} {relation} {theirs:.4f} (version {champion})"
+    better = _better_baseline(decision)
+    return f"{decision.decided}: {reason}" + (f"; {better[0]} {better[1]:.4f} is better" if better else "")
+
+
+def decision_sentence(decision: Decision) -> str:
+    """Formats a decision, with a note if a baseline is better: then the model is not worth its cost."""
+    values = {
+        "metric": decision.metric,
+        "rows": decision.rows,
+        "count": decision.row_count,
+        "ours": decision.ours,
+        "theirs": decision.theirs,
+        "champion": decision.champion_version,
+    }
+    match decision.rule:
+        case "first":
+            text = _("There was no champion yet.")
+        case "already":
+            text = _("It was already the champion.")
+        case "undefined":
+            text = _(
+                "It stays challenger: {metric} is undefined over the {count:,} {rows} rows, so it cannot be compared "
+                "with the champion, version {champion}. Choose another registration.metric, or set the alias champion "
+                "by hand."
+            )
+        case "incomparable":
+            text = _(
+                "It stays challenger: the champion, version {champion}, has different labels or inputs and cannot be "
+                "compared. Set the alias champion by hand if it should replace the champion."
+            )
+        case "as_good":
+            text = _(
+                "{rows} {metric} {ours:.4f} is at least as good as {theirs:.4f} of version {champion} over the same "
+                "{count:,} rows."
+            )
+        case "worse":
+            text = _(
+                "{rows} {metric} {ours:.4f} is worse than {theirs:.4f} of version {champion} over the same {count:,} "
+                "rows."
+            )
+    if better := _better_baseline(decision):
+        note = (
+            _("Note: the {name} baseline scores better: {rows}/{metric} {score:.4f} against {ours:.4f}.")
+            if decision.metric in LOWER_IS_BETTER
+            else _("Note: the {name} baseline scores higher: {rows}/{metric} {score:.4f} against {ours:.4f}.")
+        )
+        text = joined(text, note)
+        values |= {"name": better[0], "score": better[1]}
+    return text.format(**values)
+
+
+def decision_page(decision: Decision) -> str:
+    """Formats a decision as a Markdown page: the sentence, and the scores it rests on."""
+    title = (
+        _("{name} version {version} became champion")
+        if decision.decided == "champion"
+        else _("{name} version {version} stays challenger")
+    ).format(name=markdown_text(decision.name), version=decision.version)
+    scores: list[tuple[str, float | None]] = [(_("this version"), decision.ours)]
+    if decision.theirs is not None:
+        scores.append(
+            (_("champion before: version {version}").format(version=decision.champion_version), decision.theirs)
+        )
+    scores += [(baseline_name(name), score) for name, score in decision.baselines.items()]
+    rows = [["", f"{decision.rows}/{decision.metric}"]]
+    rows += [[label, _("undefined") if score is None else f"{score:.4f}"] for label, score in scores]
+    return "\n\n".join(
+        [
+            f"# {title}",
+            markdown_text(decision_sentence(decision)),
+            markdown_table(rows),
+            _("Measured over {count:,} rows, engine {engine}, decided on {time}.").format(
+                count=decision.row_count,
+                engine=decision.engine,
+                time=f"{decision.decided_at:%Y-%m-%d %H:%M} UTC",
+            ),
+        ]
+    )
+
+
+def baseline_name(baseline: str) -> str:
+    """Returns a baseline's name for people."""
+    return "TF-IDF" if baseline == TFIDF else baseline
+
+
+def _better_baseline(decision: Decision) -> tuple[str, float] | None:
+    if not decision.baselines or decision.ours is None:
+        return None
+    lower = decision.metric in LOWER_IS_BETTER
+    name, score = (min if lower else max)(decision.baselines.items(), key=lambda item: item[1])
+    better = score < decision.ours if lower else score > decision.ours
+    return (baseline_name(name), score) if better else None
