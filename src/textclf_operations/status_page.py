@@ -81,6 +81,8 @@ def _models(status: Status) -> list[str]:
 
 
 def _predictions(status: Status) -> Iterator[str]:
+    if status.refused:
+        yield "  " + _("refused files in the input folders: {count:,}").format(count=len(status.refused))
     if status.last_run is None:
         yield "  " + _("Nothing has been predicted yet.")
         return

@@ -89,6 +89,18 @@ class TestStatus:
         assert findings(shown.stdout)["store"]["level"] == "problem"
         assert json.loads(shown.stdout)["disk"]["parts"] == {"mlflow.db": 11_000}
 
+    def test_names_refused_files(self, command_settings: dict[str, str], tmp_path: Path) -> None:
+        user = User(tmp_path, command_settings)
+        folder = user.home / "predictions" / "refused"
+        folder.mkdir(parents=True)
+        record = {"files": {"盘点.csv": {"key": "1", "reason": "It has no column text.\nRename it."}}}
+        (folder / "1.json").write_text(json.dumps(record), encoding="utf-8")
+        (folder / "2.json").write_text("cut o", encoding="utf-8")
+        shown = user.types(TEXTCLF, "status", "--json")
+        assert shown.returncode == 0, shown.stderr
+        assert json.loads(shown.stdout)["refused"] == {"盘点.csv": "It has no column text."}
+        assert findings(shown.stdout)["refused"]["level"] == "warning"
+
     def test_of_an_empty_home_makes_nothing_up(self, command_settings: dict[str, str], tmp_path: Path) -> None:
         user = User(tmp_path, command_settings)
         shown = user.types(TEXTCLF, "status")
