@@ -11,6 +11,7 @@ from pathlib import Path
 
 from textclf.config.home import Home
 from textclf.prediction.ledger import FinishedRecord
+from textclf.prediction.refusals import RefusalsRecord
 from textclf.records import Record
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,19 @@ def rows_predicted(home: Home) -> tuple[Rows | None, Rows]:
         return None, recent
     last = max(records, key=lambda record: record.finished_at).run_id
     return _count(record for record in records if record.run_id == last), recent
+
+
+def refused_files(home: Home) -> dict[str, str]:
+    """Lists the files of input folders that were refused and lie there still, with the first line of the reason."""
+    found = {}
+    for path in (home.predictions / "refused").glob("*.json"):
+        try:
+            record = RefusalsRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            logger.debug("%s is not listed: %s", path, error)
+            continue
+        found.update({name: refusal.reason.splitlines()[0] for name, refusal in record.files.items()})
+    return found
 
 
 def _count(records: Iterable[FinishedRecord]) -> Rows:

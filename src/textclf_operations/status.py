@@ -24,7 +24,7 @@ from textclf.tracking.store import TrackingStore
 from textclf_operations import processes
 from textclf_operations.checks.home import about_space
 from textclf_operations.findings import Finding, Level, closing, paragraph, worst
-from textclf_operations.holdings import Disk, Rows, disk, rows_predicted
+from textclf_operations.holdings import Disk, Rows, disk, refused_files, rows_predicted
 from textclf_operations.schedules import ScheduleFacts, client_of, schedule_facts
 from textclf_operations.servers import answers, configured_prefect
 from textclf_operations.status_page import status_page
@@ -64,6 +64,8 @@ class Status(Record):
     last_run: Rows | None
     """Rows of the last prediction that finished a file."""
     last_30_days: Rows
+    refused: dict[str, str]
+    """Files in the input folders that cannot be predicted, with the reason."""
     disk: Disk
     versions: dict[str, str]
 
@@ -107,8 +109,11 @@ def collect(home: Home) -> Status:
     servers, schedules = _servers_and_schedules(home, findings)
     models = _models(home, findings)
     last_run, last_30_days = rows_predicted(home)
+    refused = refused_files(home)
     space = disk(home)
     findings += _about_schedules(schedules, home)
+    if refused:
+        findings.append(_about_refused(refused))
     if (room := about_space(home.root)).level != "ok":
         findings.append(room)
     order = ("problem", "warning", "ok")
@@ -122,6 +127,7 @@ def collect(home: Home) -> Status:
         models=models,
         last_run=last_run,
         last_30_days=last_30_days,
+        refused=refused,
         disk=space,
         versions=versions(),
     )
@@ -265,6 +271,20 @@ def _about_schedules(schedules: Sequence[ScheduleFacts], home: Home) -> Iterator
                 ),
                 advice=_("Its page shows why and how to go on."),
             )
+
+
+def _about_refused(refused: dict[str, str]) -> Finding:
+    name, reason = next(iter(refused.items()))
+    return Finding(
+        key="refused",
+        level="warning",
+        text=ngettext(
+            "A file of the input folder is refused: {name}: {reason}",
+            "{count} files of the input folders are refused, among them {name}: {reason}",
+            len(refused),
+        ).format(count=len(refused), name=name, reason=reason),
+        advice=_("Replace it by a corrected file, or remove it; the page of the last run names all."),
+    )
 
 
 def _first_line(message: str | None) -> str:

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 def status_page(status: Status) -> str:
     """Formats everything, what is wrong first."""
-    now = _("textclf {version}, {home}, {time}").format(
+    heading = _("textclf {version}, {home}, {time}").format(
         version=status.version, home=status.home, time=clock(status.time)
     )
     parts = [
-        (now, finding_lines(status.findings)),
         (_("What runs"), list(_servers(status))),
         (_("Schedules"), [line for schedule in status.schedules for line in _schedule(schedule)]),
         (_("Models"), _models(status)),
@@ -30,7 +29,8 @@ def status_page(status: Status) -> str:
         (_("Disk"), _disk(status)),
         (_("Versions"), _versions(status)),
     ]
-    return "\n".join("\n".join(map(cut, [title, *lines, ""])) for title, lines in parts if lines)
+    shown = [(heading, finding_lines(status.findings)), *(part for part in parts if part[1])]
+    return "\n".join("\n".join(map(cut, [title, *lines, ""])) for title, lines in shown)
 
 
 def _servers(status: Status) -> Iterator[str]:
@@ -81,6 +81,8 @@ def _models(status: Status) -> list[str]:
 
 
 def _predictions(status: Status) -> Iterator[str]:
+    if status.refused:
+        yield "  " + _("refused files in the input folders: {count:,}").format(count=len(status.refused))
     if status.last_run is None:
         yield "  " + _("Nothing has been predicted yet.")
         return
@@ -96,10 +98,11 @@ def _row(title: str, rows: Rows) -> list[str]:
 
 def _disk(status: Status) -> list[str]:
     rows = [[_("part"), "MB"], *([name, f"{size / 1e6:,.1f}"] for name, size in status.disk.parts.items())]
+    table = align(rows).splitlines() if status.disk.parts else []
     free = _("{free:,.1f} of {total:,.1f} GB are free").format(
         free=status.disk.free / 1e9, total=status.disk.total / 1e9
     )
-    return [*(f"  {line}" for line in align(rows).splitlines()), f"  {free}"]
+    return [*(f"  {line}" for line in table), f"  {free}"]
 
 
 def _versions(status: Status) -> list[str]:

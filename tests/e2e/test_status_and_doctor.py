@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from user_support import TEXTCLF, User
 
+from textclf import __version__
 from textclf.tables import display_width
 
 NOBODY = "http://127.0.0.1:9"
@@ -67,6 +68,7 @@ class TestStatus:
     def test_fits_the_terminal(self, operator: User, columns: int, language: str) -> None:
         shown = operator.types(TEXTCLF, "status", COLUMNS=str(columns), TEXTCLF_LANGUAGE=language)
         assert "textclf-tiny" in shown.stdout
+        assert shown.stdout.startswith(f"textclf {__version__}")
         assert [line for line in shown.stdout.splitlines() if display_width(line) > columns] == []
 
     def test_without_the_server_it_shows_the_rest(self, operator: User) -> None:
@@ -86,6 +88,18 @@ class TestStatus:
         assert shown.returncode == 1, shown.stderr
         assert findings(shown.stdout)["store"]["level"] == "problem"
         assert json.loads(shown.stdout)["disk"]["parts"] == {"mlflow.db": 11_000}
+
+    def test_names_refused_files(self, command_settings: dict[str, str], tmp_path: Path) -> None:
+        user = User(tmp_path, command_settings)
+        folder = user.home / "predictions" / "refused"
+        folder.mkdir(parents=True)
+        record = {"files": {"盘点.csv": {"key": "1", "reason": "It has no column text.\nRename it."}}}
+        (folder / "1.json").write_text(json.dumps(record), encoding="utf-8")
+        (folder / "2.json").write_text("cut o", encoding="utf-8")
+        shown = user.types(TEXTCLF, "status", "--json")
+        assert shown.returncode == 0, shown.stderr
+        assert json.loads(shown.stdout)["refused"] == {"盘点.csv": "It has no column text."}
+        assert findings(shown.stdout)["refused"]["level"] == "warning"
 
     def test_of_an_empty_home_makes_nothing_up(self, command_settings: dict[str, str], tmp_path: Path) -> None:
         user = User(tmp_path, command_settings)

@@ -151,7 +151,6 @@ class TestUp:
             page.get_by_text("predict").first.wait_for()
             page.goto(f"{operator.record['mlflow']}/#/models")
             page.get_by_text("Registered Models").or_(page.get_by_text("Model registry")).first.wait_for()
-            page.wait_for_load_state("networkidle")
             browser.close()
         assert asked <= {"127.0.0.1", None}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from textclf.language import _, ngettext
+from textclf.language import _, joined, ngettext
 from textclf.model.devices import describe_hardware
 from textclf_operations.findings import Finding
 
@@ -32,13 +32,13 @@ def _cores() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = _cpu_limit()
     cores = min(usable, limit) if limit else usable
-    text = ngettext("{count:g} core may be used", "{count:g} cores may be used", cores).format(count=cores)
+    text = ngettext("{count:g} core may be used.", "{count:g} cores may be used.", cores).format(count=cores)
     if limit and limit < usable:
-        text += _("; a control group limits the {count} cores of the machine").format(count=usable)
+        text = joined(text, _("A control group limits the {count} cores of the machine.").format(count=usable))
     if cores >= 2:
-        return Finding(key="cores", level="ok", text=f"{text}.")
+        return Finding(key="cores", level="ok", text=text)
     advice = _("The servers of `textclf up` and a training share it: expect trainings to take twice as long.")
-    return Finding(key="cores", level="warning", text=f"{text}.", advice=advice)
+    return Finding(key="cores", level="warning", text=text, advice=advice)
 
 
 def _memory() -> Finding:
@@ -47,20 +47,21 @@ def _memory() -> Finding:
     total, available = memory.total, memory.available
     if limit and limit < total:
         total, available = limit, min(available, limit)
-    text = _("{available:,.1f} of {total:,.1f} GB of memory are available").format(
+    text = _("{available:,.1f} of {total:,.1f} GB of memory are available.").format(
         available=available / 1e9, total=total / 1e9
     )
     if limit and limit < memory.total:
-        text += _("; a control group limits the {size:,.1f} GB of the machine").format(size=memory.total / 1e9)
+        whole = _("A control group limits the {size:,.1f} GB of the machine.").format(size=memory.total / 1e9)
+        text = joined(text, whole)
     advice = _(
         "Fine-tuning bert-base-chinese takes about 4 GB: end other programs, or reduce "
         "training.per_device_train_batch_size and encoding.max_length."
     )
     if available < TOO_FEW_BYTES:
-        return Finding(key="memory", level="problem", text=f"{text}.", advice=advice)
+        return Finding(key="memory", level="problem", text=text, advice=advice)
     if available < FEW_BYTES:
-        return Finding(key="memory", level="warning", text=f"{text}.", advice=advice)
-    return Finding(key="memory", level="ok", text=f"{text}.")
+        return Finding(key="memory", level="warning", text=text, advice=advice)
+    return Finding(key="memory", level="ok", text=text)
 
 
 def _graphics_card() -> Finding:
