@@ -135,7 +135,7 @@ class TestWorkPool:
     def test_a_failed_run_shows_the_real_message(self, deployed: Any) -> None:
         state = deployed.failed["state"]
         assert state["type"] == "FAILED"
-        for fact in ("'review' (data.text_column)", "reviews.tsv lacks 'review'"):
+        for fact in ("Columns are missing", "'review' (data.text_column)", "['text', 'label']"):
             assert fact in state["message"]
 
 
