@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prefect.utilities.schema_tools.validation import validate
 
+from flows.predict_flow import predict
+from flows.train_flow import train
 from textclf.config import CONFIGS, DataSource, ModelSource, PredictConfig, TrainConfig, load_config
 
 if TYPE_CHECKING:
@@ -118,6 +121,13 @@ def quickstart(**sections: dict[str, Any]) -> TrainConfig:
     for section, fields in sections.items():
         values[section] = {**values.get(section, {}), **fields}
     return TrainConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("shipped", ["quickstart", "chnsenticorp", "tnews", "predict"])
+def test_a_form_may_send_everything_that_a_stored_configuration_contains(shipped: str) -> None:
+    flow, model = (predict, PredictConfig) if shipped == "predict" else (train, TrainConfig)
+    everything = load_config(model, CONFIGS / f"{shipped}.yaml").model_dump(mode="json")
+    validate({"config": everything}, flow.parameters.model_dump_for_openapi(), raise_on_error=True)
 
 
 class TestTrain:
