@@ -31,6 +31,8 @@ SILENCE = timedelta(seconds=90)
 """A run in a work pool that gives no sign of life for so long is dead; it gives one every 30 seconds. The server looks
 for silent runs in intervals of the same length."""
 _DIED = "It gave no sign of life for 90 seconds: its process, its worker or its machine died."
+# What Prefect says when only the worker died: the run's output has no reader any more, and its next line ends it.
+_NO_WORKER = "Execution was aborted by Python system exit call."
 # Each of these events is a sign of life after which another must follow, in whatever order they arrive.
 _ALIVE = ("Pending", "Submitting", "InfrastructurePending", "Running", "Retrying", "Rerunning", "heartbeat")
 
@@ -100,12 +102,12 @@ def automations(deployments: Sequence[UUID]) -> list[AutomationCore]:
             trigger=EventTrigger(
                 posture=Posture.Reactive,
                 expect={"prefect.flow-run.Crashed"},
-                match={**run, "prefect.state-message": _DIED},
+                match={**run, "prefect.state-message": [_DIED, _NO_WORKER]},
                 match_related=related,
                 for_each={"prefect.resource.id"},
             ),
             actions=[
-                ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=f"{_DIED} Started again.")
+                ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Started again: it died.")
             ],
         ),
     ]

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import psutil
+
 ROOT = Path(__file__).parents[2]
 SERVE = ROOT / "deployments" / "serve.py"
 PATIENCE_SECONDS = 300
@@ -107,7 +109,12 @@ class Served:
 
 
 def cut_power(process: subprocess.Popen[bytes]) -> None:
-    """Kills a program and all that it started at once."""
+    """Kills a program and all that it started at once; a worker's runs are in process groups of their own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        program = psutil.Process(process.pid)
+        for found in [program, *program.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.kill()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

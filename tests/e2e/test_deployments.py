@@ -73,7 +73,7 @@ class TestWorkPool:
             section = definitions.get(field.get("$ref", "").rpartition("/")[2], {})
             assert field.get("title") or section.get("title"), name
             assert field.get("description") or section.get("description"), name
-            kinds = [field, *field.get("anyOf", [])]
+            kinds = [field, *({**field, **kind} for kind in field.get("anyOf", []))]
             for kind in kinds:
                 if kind.get("type") in ("integer", "number"):
                     assert "minimum" in kind or "exclusiveMinimum" in kind, name

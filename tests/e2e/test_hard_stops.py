@@ -186,13 +186,17 @@ def test_runs_of_another_machine_or_server_are_left_alone(served: Served, option
 
 
 @pytest.mark.soak
-def test_a_run_whose_worker_died_goes_on_after_some_silent_minutes(served: Served, long_training: Path) -> None:
+@pytest.mark.parametrize("dead", ["machine", "worker"])
+def test_a_run_whose_worker_died_goes_on_after_some_minutes(served: Served, long_training: Path, dead: str) -> None:
     served.server.command("python", str(ROOT / "deployments" / "deploy.py"))
     deployment = served.server.deployment("train")["id"]
     config = yaml.safe_load(long_training.read_text(encoding="utf-8"))
     run = served.server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
-    with working(served):
+    with working(served) as worker:
         served.wait(lambda: sealed(served) and served.state(run)["name"] == "Running")
+        if dead == "worker":
+            worker.kill()
+            worker.wait()
     [before] = served.query("select run_uuid from runs where status = 'RUNNING'")
     with working(served):
         served.wait(lambda: "Crashed" in served.states(run))

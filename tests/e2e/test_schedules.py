@@ -154,12 +154,14 @@ def ends(served: Served, missed: list[str]) -> list[str]:
     return [served.wait_for(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED")["name"] for run in missed]
 
 
-class TestMissedRuns:
-    @pytest.fixture(scope="class")
-    def alive(self, served: Served) -> Iterator[Served]:
-        with served.running("--reset-schedules"):
-            yield served
+@pytest.fixture(scope="class")
+def alive(served: Served) -> Iterator[Served]:
+    """The home while it is served."""
+    with served.running("--reset-schedules"):
+        yield served
 
+
+class TestMissedRuns:
     def missed(self, served: Served, policy: str | None, *, nights: int = 4, days_ago: int = 0) -> list[str]:
         config = {"input": "inbox", "output": "outbox", "model": "textclf-tiny"}
         if policy:

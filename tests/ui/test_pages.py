@@ -1,4 +1,4 @@
-"""Pages in a real browser: runs, artifacts and forms in Prefect, runs and models in MLflow."""
+"""Pages in a real browser: runs and artifacts in Prefect, runs and models in MLflow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from textclf.config import PredictConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,16 +44,6 @@ class TestPrefect:
     def test_a_failed_run_shows_the_real_message(self, page: Page, deployed: Any) -> None:
         page.goto(f"{deployed.server.address}/runs/flow-run/{deployed.failed['id']}")
         page.get_by_text(re.compile(r"'review' \(data\.text_column\)")).first.wait_for()
-
-    def test_the_form_has_help_and_enforces_limits(self, page: Page, deployed: Any) -> None:
-        deployment = deployed.deployments["predict"]["id"]
-        field = PredictConfig.model_fields["batch_size"]
-        page.goto(f"{deployed.server.address}/deployments/deployment/{deployment}/run")
-        page.get_by_text("Batch Size (Optional)").wait_for()
-        page.get_by_text(str(field.description), exact=True).wait_for()
-        page.locator("input[type=number]").first.fill("0")
-        page.get_by_role("button", name="Submit").click()
-        page.get_by_text(re.compile("'config.batch_size'.*0 is less than the minimum of 1")).first.wait_for()
 
 
 @pytest.fixture(scope="module")

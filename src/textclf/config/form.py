@@ -33,6 +33,8 @@ def prepare_for_form(model: type[BaseModel], schema: Schema, resolve: Callable[[
     for name, field in model.model_fields.items():
         prop = schema["properties"][name]
         prop["title"] = field.title or name.replace("_", " ").capitalize()
+        if field.description:
+            prop["description"] = field.description
         # The pages would send the default of a section as a whole, over the values of its fields.
         if "$ref" in prop or prop.get("default", ...) is None:
             prop.pop("default", None)

@@ -147,7 +147,7 @@ class Source(StrictModel):
         definition["if"] = {"properties": {"provider": {"const": "local"}}, "required": ["provider"]}
         definition["then"] = {"required": ["path"]}
         definition["else"] = {
-            "if": {"properties": {"provider": {"enum": HUBS}}, "required": ["provider"]},
+            "if": {"properties": {"provider": {"enum": list(HUBS)}}, "required": ["provider"]},
             "then": {"required": ["name"]},
         }
         return schema
