@@ -24,7 +24,7 @@ VARIABLE = re.compile(
     r"|(?P<time>\b\d{4}-\d\d-\d\d \d\d:\d\d\b)"
     r"|(?P<duration>\b[\d.]+ (?:s|min)\b)"
     r"|(?P<size>\b[\d,]+ bytes\b)"
-    r"|(?P<run_name>\b[\w-]+-\d{6,}[\w-]*)"
+    r"|(?P<run_name>\b[\w-]+-\d{4}-\d\d-\d\d-\d{4}\b)"
     r"|(?P<score>\b[01]\.\d{4}\b)"
 )
 AS_GOOD = {
