@@ -14,6 +14,7 @@ from documentation_support import PAGES, ROOT, SHELLS, blocks
 from textclf import cli
 from textclf.cli import data as data_commands
 from textclf.config import CONFIGS, PredictConfig, TrainConfig, parse_command_line
+from textclf_operations import program as textclf_program
 
 ENDS_OF_COMMAND = {"&&", "||", ";", "|", "&", ">", ">>", "<"}
 
@@ -74,7 +75,7 @@ def test_the_readme_shows_both_flows() -> None:
     [pytest.param(page, words, id=f"{page.name}: {' '.join(words)}") for page, words in COMMANDS],
 )
 def test_a_documented_command_is_understood(
-    page: Path, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = words[0] if words[0] in ("make", "textclf") or words[0].endswith("/textclf") else words[1]
     arguments = words[words.index(program) + 1 :]
@@ -86,9 +87,16 @@ def test_a_documented_command_is_understood(
             data_commands.parse(arguments[1], arguments[2:])
         elif program.endswith("textclf") and arguments[:1] == ["data"]:
             assert len(arguments) in (3, 4)
-        elif program.endswith("textclf"):
+        elif program.endswith("textclf") and arguments[:1] == ["config"]:
             monkeypatch.setattr(sys, "argv", ["textclf", *arguments])
             assert cli.main() == 0
+        elif program.endswith("textclf"):
+            # These start servers or need them; their help knows all flags.
+            flags = {word for word in arguments if word.startswith("--")}
+            monkeypatch.setattr(sys, "argv", ["textclf", *arguments[:1], "--help"])
+            with pytest.raises(SystemExit, match="0"):
+                textclf_program.main()
+            assert flags <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
         elif program.endswith(("train_flow.py", "predict_flow.py")):
             model, file = (TrainConfig, "quickstart.yaml") if "train" in program else (PredictConfig, "predict.yaml")
             parse_command_line(
