@@ -305,7 +305,7 @@ def deployed(prefect_server: Server, tiny_config: Path) -> Deployed:
     lines = ["id,text", *(f'r{number},"{text}"' for number, text in enumerate(inputs["morning.csv"]))]
     (server.home / "inbox" / "morning.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     pq.write_table(pa.table({"text": inputs["evening.parquet"]}), server.home / "inbox" / "evening.parquet")
-    server.command("prefect", "work-pool", "create", "--type", "process", "textclf")
+    server.command("prefect", "work-pool", "create", "--type", "process", "--overwrite", "textclf")
     server.command(
         "prefect", "--no-prompt", "deploy", "--prefect-file", f"{ROOT / 'deployments' / 'prefect.yaml'}", "--all"
     )
