@@ -21,6 +21,7 @@ from pydantic_core import CoreSchema
 
 from textclf.config.form import fold, prepare_for_form, unwrapped
 from textclf.errors import redacted
+from textclf.language import _
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -180,5 +181,5 @@ class DataSource(Source):
         for key in ("type", "additionalProperties", "propertyNames"):
             del files[key]
         splits = {split: {"title": split.capitalize(), "type": "string"} for split in SPLITS}
-        fold(files, {"title": "Change", "type": "object", "properties": splits, "additionalProperties": False})
+        fold(files, {"title": _("Change"), "type": "object", "properties": splits, "additionalProperties": False})
         return schema
