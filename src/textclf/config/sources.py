@@ -186,7 +186,7 @@ class DataSource(Source):
         for key in ("type", "additionalProperties", "propertyNames"):
             del files[key]
         splits = {split: {"title": split.capitalize(), "type": "string"} for split in SPLITS}
-        fold(files, {"title": "Change", "type": "object", "properties": splits, "additionalProperties": False})
+        fold(files, {"title": _("Change"), "type": "object", "properties": splits, "additionalProperties": False})
         return schema
 
 
