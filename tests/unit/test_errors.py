@@ -29,7 +29,7 @@ ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubc
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_one_tree_with_an_exit_code(kind: type[TextclfError]) -> None:
     assert issubclass(kind, TextclfError)
-    assert kind.exit_code == (2 if kind in (ConfigError, DataError, ModelNotFoundError) else 1)
+    assert kind.exit_code == (2 if issubclass(kind, (ConfigError, DataError, ModelNotFoundError)) else 1)
     assert kind.__doc__
 
 
