@@ -152,14 +152,15 @@ def _recovered(client: SyncPrefectClient, flow_run: FlowRun) -> bool:
             return True
         if run.state and run.state.name == "Completed":
             return False
-        # Skipped, or stopped: neither good nor bad.
+        # Skipped, stopped, or done but for refused files: neither good nor bad.
     return False
 
 
 def _is_bad(flow_run: FlowRun, state: State[Any]) -> bool:
     if state.type == StateType.CRASHED:
         return not _was_stopped(flow_run, state)
-    return state.type == StateType.FAILED or _refused(state)
+    # Refusals are no failure, and the next run leaves the refused files alone: it does not mean that they are gone.
+    return state.type == StateType.FAILED
 
 
 def _refused(state: State[Any]) -> bool:

@@ -142,7 +142,9 @@ def versions() -> dict[str, str]:
 def _servers_and_schedules(home: Home, findings: list[Finding]) -> tuple[Servers, tuple[ScheduleFacts, ...]]:
     start, up = processes.read(home), processes.is_up(home)
     api = start.api if up and start and start.api else configured_prefect()
-    mlflow = start.mlflow if up and start else home.mlflow_page
+    # MLFLOW_UI_URL is for people's browsers, and may not be reachable from here (in a container).
+    server = without_credentials(home.tracking_uri) if home.tracking_uri.startswith("http") else home.mlflow_page
+    mlflow = start.mlflow if up and start else server
     if start and not up:
         findings.append(
             Finding(
