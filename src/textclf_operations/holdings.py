@@ -83,7 +83,7 @@ def _count(records: Iterable[FinishedRecord]) -> Rows:
 def disk(home: Home) -> Disk:
     """Measures the parts of the home that exist."""
     folders = [home.raw, home.prepared, home.root / "data" / "relabelled", home.quarantine, home.checkpoints]
-    folders += [home.artifacts, home.predictions, home.root / "prefect", home.logs]
+    folders += [home.artifacts, home.predictions, home.prefect, home.logs]
     parts = {str(folder.relative_to(home.root)): _size(folder) for folder in folders if folder.is_dir()}
     if store := sum(path.stat().st_size for path in home.root.glob("mlflow.db*")):
         parts["mlflow.db"] = store

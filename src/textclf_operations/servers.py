@@ -101,7 +101,7 @@ def prefect_program(home: Home, api: str, port: int) -> Program:
     from prefect.settings import get_current_settings
 
     chosen = get_current_settings().server.database.model_fields_set & {"connection_url", "driver", "host", "name"}
-    folder = home.root / "prefect"
+    folder = home.prefect
     folder.mkdir(exist_ok=True)
     pages = ",".join(f"http://{host}:{port}" for host in (HOST, "localhost"))
     return Program(
@@ -135,7 +135,7 @@ def silence_pages(home: Home) -> None:
 
 
 def _pages(home: Home) -> Path:
-    return home.root / "prefect" / "pages"
+    return home.prefect / "pages"
 
 
 def mlflow_program(home: Home, port: int) -> Program:

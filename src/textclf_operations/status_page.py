@@ -73,7 +73,7 @@ def _models(status: Status) -> list[str]:
         return []
     rows = [[_("model"), _("champion"), _("since"), _("data"), _("score")]]
     for model in status.models:
-        score = "–" if model.score is None else f"{model.metric} {model.score:.4f}"
+        score = "–" if model.score is None else f"{model.score:.4f} {model.metric}"
         version = "–" if model.version is None else str(model.version)
         since = "–" if model.since is None else f"{model.since.astimezone():%Y-%m-%d}"
         rows.append([model.name, version, since, model.data_version or "–", score])

@@ -178,7 +178,13 @@ class TestUp:
         caught.value.close()
 
     def test_keeps_its_databases_and_logs_in_the_home(self, operator: Operator, up: subprocess.Popen[str]) -> None:
-        for name in ("mlflow.db", "prefect/prefect.db", "logs/prefect.log", "logs/mlflow.log", "logs/schedules.log"):
+        for name in (
+            "mlflow.db",
+            "prefect-server/prefect.db",
+            "logs/prefect.log",
+            "logs/mlflow.log",
+            "logs/schedules.log",
+        ):
             assert (operator.home / name).is_file(), name
         assert list(operator.folder.iterdir()) == [operator.folder / "up.txt"]
 

@@ -130,6 +130,14 @@ class Home:
         return self.root / "runs"
 
     @property
+    def prefect(self) -> Path:
+        """Prefect's database, and its pages, under `textclf up`.
+
+        Not called `prefect`: in a checkout, tools would take a folder of that name for the package.
+        """
+        return self.root / "prefect-server"
+
+    @property
     def predictions(self) -> Path:
         """The state of batch predictions: finished shards, and the record of finished files."""
         return self.root / "predictions"

@@ -181,9 +181,12 @@ def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: 
 
 
 def _predicted_lines(file: PredictedFile) -> Iterable[str]:
-    yield _("{file}: {predicted:,} of {read:,} rows predicted, in {output}").format(
-        file=file.input.name, predicted=file.rows_predicted, read=file.rows_read, output=file.output
+    text = ngettext(
+        "{file}: {predicted:,} of {read:,} row predicted, in {output}",
+        "{file}: {predicted:,} of {read:,} rows predicted, in {output}",
+        file.rows_read,
     )
+    yield text.format(file=file.input.name, predicted=file.rows_predicted, read=file.rows_read, output=file.output)
     if file.quarantine:
         text = ngettext(
             "{count:,} row could not be predicted; the reason is in {file}",

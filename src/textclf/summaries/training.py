@@ -175,7 +175,7 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
         _("Look at its data:"): f"{program('textclf')} data show {registered.name}@{role}",
         _("Predict a file:"): f"{python} {script('flows/predict_flow.py')} --model {registered.name}{text_column} "
         "--input FILE --output FILE",
-        _("Run on schedules:"): f"{python} {script('deployments/serve.py')}",
+        _("Run on schedules:"): f"{program('textclf')} up",
     }
     lines += [f"{what}{' ' * max(21 - display_width(what), 1)}{command}" for what, command in commands.items()]
     return "\n".join(lines)
