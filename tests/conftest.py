@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,15 @@ class Server:
                     raise
                 error.close()
                 time.sleep(0.5)
+
+    def cancel_unfinished(self) -> None:
+        """Cancels what the tests of other files have left, so that no run waits for it."""
+        wanted = {
+            "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING"]}},
+            "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
+        }
+        for run in self.api("/flow_runs/filter", {"flow_runs": wanted}):
+            self.api(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
 
     def command(self, name: str, *arguments: str) -> str:
         """Runs a program of the virtual environment to completion, outside the repository."""

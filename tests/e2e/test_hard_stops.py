@@ -21,6 +21,7 @@ from schedule_support import ROOT, SERVE, Served, cut_power, working
 def served(prefect_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Served:
     home = tmp_path_factory.mktemp("hard-stops") / "home"
     (home / "inbox").mkdir(parents=True)
+    prefect_server.cancel_unfinished()
     return Served(prefect_server, home)
 
 

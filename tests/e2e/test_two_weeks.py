@@ -277,7 +277,7 @@ def test_two_weeks(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None
         seconds=400,
     )
     missed = [run for run in machine.runs("predict") if away < run.expected_start_time < back]
-    did_run = [run for run in missed if run.start_time and run.state.is_completed()]
+    did_run = [run for run in missed if run.state.name.startswith("Completed")]
     happened(12, "the server was away for three nights", f"{len(missed)} missed, {len(did_run)} of them run")
     assert len(did_run) <= 1
 
