@@ -75,11 +75,12 @@ class Machine:
 
     def power_failure(self) -> None:
         """Kills `serve.py` and everything that it started; the server is on another machine."""
-        serve = psutil.Process(self.processes.pop("serve").pid)
-        doomed = [*serve.children(recursive=True), serve]
-        for process in doomed:
+        serve = self.processes.pop("serve")
+        children = psutil.Process(serve.pid).children(recursive=True)
+        for process in (*children, serve):
             process.kill()
-        psutil.wait_procs(doomed, timeout=30)
+        serve.wait(30)
+        psutil.wait_procs(children, timeout=30)
 
     def kill_all(self) -> None:
         for process in self.processes.values():
