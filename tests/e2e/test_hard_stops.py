@@ -133,6 +133,8 @@ class TestOneKilledProcess:
         [(trainings,)] = served.query("select count(*) from runs")
         deployment = served.server.deployment("train")["id"]
         config = yaml.safe_load(long_training.read_text(encoding="utf-8"))
+        # The first process must still train when the second, which takes seconds to start, asks for the lock.
+        config["training"]["num_train_epochs"] = 150
         run = served.server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
         with working(served):
             served.wait(lambda: sealed(served) and served.state(run)["name"] == "Running")
