@@ -193,9 +193,9 @@ class Server:
             time.sleep(0.5)
 
     def artifacts(self, run: str) -> dict[str, dict[str, Any]]:
-        """Reads the artifacts of a run, by key."""
-        wanted = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"exists_": True}}}
-        return {found["key"]: found for found in self.api("/artifacts/filter", wanted)}
+        """Reads the artifacts of a run, by key; of a run that was started again, the newest ones."""
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"exists_": True}}, "sort": "CREATED_DESC"}
+        return {found["key"]: found for found in reversed(self.api("/artifacts/filter", wanted))}
 
 
 @contextmanager
