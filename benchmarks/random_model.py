@@ -48,8 +48,10 @@ def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: S
     from transformers import AutoModelForSequenceClassification
 
     from textclf.config.data import CleaningConfig
-    from textclf.model.classifier import Classifier, ClassifierSettings, save_classifier
+    from textclf.model.encoder import EncoderClassifier, save_classifier
     from textclf.model.engine import TorchEngine
+    from textclf.model.settings import ClassifierSettings
+    from textclf.model.tokenizer import TextTokenizer
     from textclf.model.tokens import load_tokenizer
 
     check_folder(source)
@@ -57,9 +59,11 @@ def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: S
     labels = tuple(model.config.id2label[index] for index in range(model.config.num_labels))
     tokenizer = load_tokenizer(source)
     settings = ClassifierSettings(labels=labels, max_length=max_length, cleaning=CleaningConfig())
-    if spread_over:
-        _spread(model, Classifier(TorchEngine(model), tokenizer, settings), spread_over)
     save_classifier(target, model, tokenizer, settings)
+    if spread_over:
+        words = TextTokenizer.load(target, max_length=max_length)
+        _spread(model, EncoderClassifier(TorchEngine(model), words, settings), spread_over)
+        model.save_pretrained(target)
     return target
 
 

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, *, folder: Path, max_steps: int | None) -
     from textclf.config import Home, TrainConfig
     from textclf.data.prepare import prepare
     from textclf.fetching import fetch_data, fetch_model
-    from textclf.model.classifier import ClassifierSettings
+    from textclf.model.settings import ClassifierSettings
     from textclf.model.tokens import encode
     from textclf.training.train import train
 

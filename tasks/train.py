@@ -9,7 +9,7 @@ from tasks.policies import TASK_POLICY
 from tasks.steps import step
 from textclf.config import Home, TrainConfig
 from textclf.language import _
-from textclf.model.classifier import ClassifierSettings
+from textclf.model.settings import ClassifierSettings
 from textclf.records import EncodedData, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries.training import training_summary
 from textclf.tracking.metric_log import MetricLog

@@ -26,7 +26,8 @@ from textclf.config.data import CleaningConfig
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import StorageError
-from textclf.heads.single_label import SingleLabel
+from textclf.model.classifier import Answers, Classifier
+from textclf.model.settings import ClassifierSettings
 from textclf.prediction.batch import predict_files
 from textclf.reading.data_file import DataFile
 from textclf.records import PredictedFile, PredictionSummary
@@ -40,7 +41,7 @@ def model(version: int = 3) -> ChosenModel:
     return ChosenModel(name, version, run_id="", source=f"models:/{name}/{version}", model_id=f"m-{version}")
 
 
-class WordClassifier:
+class WordClassifier(Classifier):
     """Predicts "positive" if a text, or one of a pair, contains 好; shorter texts get higher scores.
 
     Args:
@@ -49,9 +50,8 @@ class WordClassifier:
         pairs: Whether it classifies pairs of texts.
     """
 
-    labels = ("负面", "正面")
-    head = SingleLabel(labels)
-    max_length = 128
+    engine_name = "words"
+    rungs = ("words",)
 
     def __init__(
         self,
@@ -61,20 +61,18 @@ class WordClassifier:
         cleaning: CleaningConfig | None = None,
         pairs: bool = False,
     ) -> None:
-        self.pairs = pairs
-        self.cleaning = cleaning or CleaningConfig()
+        super().__init__(
+            ClassifierSettings(
+                labels=("负面", "正面"), max_length=128, cleaning=cleaning or CleaningConfig(), pairs=pairs
+            )
+        )
         self.log = log
         self.calls_left = kill_at_call
         self.texts: list[str] = []
 
-    def predict(
-        self,
-        texts: Sequence[str],
-        text_pairs: Sequence[str] | None = None,
-        *,
-        batch_size: int = 64,
-        progress: Any = None,
-    ) -> Any:
+    def _answer(
+        self, texts: Sequence[str], text_pairs: Sequence[str] | None, *, batch_size: int, progress: Any
+    ) -> Answers:
         assert (text_pairs is not None) == self.pairs
         if text_pairs is not None:
             texts = [f"{text}|{pair}" for text, pair in zip(texts, text_pairs, strict=True)]
@@ -89,7 +87,7 @@ class WordClassifier:
         positive = np.array([0.5 + (0.4 if "好" in text else -0.4) / len(text) for text in texts], dtype=np.float32)
         if progress is not None:
             progress.update(len(texts))
-        return np.stack([1 - positive, positive], axis=1)
+        return Answers(np.stack([1 - positive, positive], axis=1), np.zeros(len(texts), dtype=np.int8))
 
 
 def main() -> None:

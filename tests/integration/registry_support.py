@@ -14,7 +14,9 @@ from training_support import connect
 from textclf.config import Home, TrainConfig
 from textclf.evaluation.measure import ENGINE_TAG, comparison_tags, evaluate
 from textclf.model.build import build_classifier
-from textclf.model.classifier import Classifier, ClassifierSettings, save_classifier
+from textclf.model.classifier import Classifier
+from textclf.model.encoder import save_classifier
+from textclf.model.settings import ClassifierSettings
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.registry.gate import register
 from textclf.registry.versions import choose_model, load_classifier

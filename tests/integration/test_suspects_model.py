@@ -12,7 +12,7 @@ from textclf.config import TrainConfig
 from textclf.correction.cross_fitting import model_probabilities
 from textclf.correction.suspects import Estimate, find_suspects
 from textclf.errors import StorageError
-from textclf.model.classifier import ClassifierSettings
+from textclf.model.settings import ClassifierSettings
 from textclf.records import FetchedModel, PreparedData
 
 SHORT = {"num_train_epochs": 2, "evaluations_per_epoch": 1, "per_device_train_batch_size": 8}

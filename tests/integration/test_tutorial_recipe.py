@@ -18,7 +18,7 @@ import torch
 import training_support as support
 
 from textclf.config import Home, TrainConfig
-from textclf.model.classifier import Classifier
+from textclf.model.encoder import EncoderClassifier
 from textclf.training.train import train
 
 REFERENCE = Path(__file__).resolve().parents[2] / "benchmarks" / "reference"
@@ -119,9 +119,9 @@ def test_every_label_is_that_of_the_plain_pipeline(
     from transformers import AutoModelForSequenceClassification
 
     from textclf.config import CleaningConfig
-    from textclf.model.classifier import ClassifierSettings
     from textclf.model.engine import TorchEngine
-    from textclf.model.tokens import load_tokenizer
+    from textclf.model.settings import ClassifierSettings
+    from textclf.model.tokenizer import TextTokenizer
 
     lines = data.joinpath("test.tsv").read_text(encoding="utf-8").splitlines()[1:]
     texts = [line.split("\t")[0] for line in lines]
@@ -137,6 +137,8 @@ def test_every_label_is_that_of_the_plain_pipeline(
         labels=("LABEL_0", "LABEL_1"), max_length=128, cleaning=CleaningConfig(rule="tutorial")
     )
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    probabilities = Classifier(TorchEngine(model), load_tokenizer(folder), settings).predict(texts)
+    probabilities = EncoderClassifier(TorchEngine(model), TextTokenizer.load(folder, max_length=128), settings).predict(
+        texts
+    )
     assert rows["label"] == [settings.labels[index] for index in probabilities.argmax(axis=1)]
     np.testing.assert_allclose(rows["score"], probabilities.max(axis=1), atol=1e-5)

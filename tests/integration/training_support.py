@@ -159,7 +159,7 @@ def make_encoded(config: TrainConfig, home: Home) -> tuple[PreparedData, Encoded
 
 def train_arguments(config: TrainConfig, labels: tuple[str, ...]) -> dict[str, Any]:
     """What `train` needs of a configuration."""
-    from textclf.model.classifier import ClassifierSettings
+    from textclf.model.settings import ClassifierSettings
 
     settings = ClassifierSettings.of(config, labels)
     return {"settings": settings, "model": config.model, "encoding": config.encoding, "training": config.training}

@@ -148,7 +148,7 @@ def suspects(arguments: Sequence[str]) -> int:
     estimate: Estimate = partial(tfidf_probabilities, seed=config.training.seed)
     if given.estimator == "model":
         from textclf.fetching.fetch import fetch_model
-        from textclf.model.classifier import ClassifierSettings
+        from textclf.model.settings import ClassifierSettings
 
         sources = config.model.sources
         estimate = partial(

@@ -22,7 +22,7 @@ from textclf.store import digest_of, temporary_folder
 
 if TYPE_CHECKING:
     from textclf.evaluation.baselines import Baseline
-    from textclf.model.classifier import ClassifierSettings
+    from textclf.model.settings import ClassifierSettings
 
 logger = logging.getLogger(__name__)
 

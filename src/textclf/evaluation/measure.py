@@ -20,10 +20,12 @@ from textclf.evaluation.report import FINE_TUNED, Predictions, write_report
 from textclf.heads.single_label import SingleLabel
 from textclf.language import _
 from textclf.model.build import build_classifier
-from textclf.model.classifier import Classifier, read_settings
+from textclf.model.classifier import Classifier
 from textclf.model.devices import resolve_precision
+from textclf.model.encoder import EncoderClassifier
 from textclf.model.engine import TorchEngine
-from textclf.model.tokens import load_tokenizer
+from textclf.model.settings import read_settings
+from textclf.model.tokenizer import TextTokenizer
 from textclf.progress import progress_bar
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.store import digest_of, write_output
@@ -149,8 +151,9 @@ def _measure(
     models = [("after fine-tuning", classifier)]
     if evaluation.untrained:
         network = build_classifier(fetched, encoded, model=model, labels=prepared.labels, seed=training.seed)
-        tokenizer = load_tokenizer(encoded.tokenizer_folder)
-        untrained = Classifier(TorchEngine(network, precision), tokenizer, read_settings(trained.folder))
+        settings = read_settings(trained.folder)
+        tokenizer = TextTokenizer.load(encoded.tokenizer_folder, max_length=settings.max_length)
+        untrained = EncoderClassifier(TorchEngine(network, precision), tokenizer, settings)
         before = _predict(untrained, test, batch_size, "test, untrained")
         found = untrained.head.metrics(test.labels, before)
         metrics |= {f"untrained/test/{name}": value for name, value in found.items() if "/" not in name}
@@ -168,7 +171,7 @@ def _measure(
         metrics=metrics,
         baselines=baselines,
         report_folder=report,
-        engine=classifier.engine.name,
+        engine=classifier.engine_name,
         precision=precision,
         measured_ms=int(time.time() * 1000),
     )

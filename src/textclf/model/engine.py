@@ -19,9 +19,13 @@ class Engine(Protocol):
 
     Attributes:
         name: Runtime and precision, e.g. `torch-bf16`. Only engines of the same name agree to the last digit.
+        streams: How many calls of `logits` should run at once, from threads.
+        tokens_per_batch: How many tokens, padding included, a batch should have at most.
     """
 
     name: str
+    streams: int
+    tokens_per_batch: int
 
     def logits(
         self,
@@ -41,6 +45,9 @@ class Engine(Protocol):
 
 class TorchEngine:
     """A PyTorch model, moved to the GPU if there is one, else to the CPU."""
+
+    streams = 1
+    tokens_per_batch = 16_384
 
     def __init__(self, model: PreTrainedModel, precision: Precision = "no") -> None:
         import torch

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
 from textclf.evaluation.measure import log_metrics
-from textclf.model.classifier import Classifier, read_settings
+from textclf.model.classifier import Classifier
 from textclf.model.devices import AskedPrecision
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
+from textclf.model.settings import read_settings
 from textclf.quiet import quiet_mlflow
 from textclf.records import EvaluatedModel, PreparedData, TrainedModel
 from textclf.store import digest_of

@@ -14,8 +14,9 @@ from textclf.config.schema import EncodingConfig, ModelConfig, TrainingConfig
 from textclf.errors import StorageError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.build import build_classifier
-from textclf.model.classifier import ClassifierSettings, save_classifier
 from textclf.model.devices import resolve_precision
+from textclf.model.encoder import save_classifier
+from textclf.model.settings import ClassifierSettings
 from textclf.model.tokens import load_tokenizer
 from textclf.records import EncodedData, FetchedModel, TrainedModel
 from textclf.store import storage_error, write_text

@@ -1,0 +1,132 @@
+"""A fine-tuned encoder as a classifier.
+
+Its folder is a plain Hugging Face model folder (for `from_pretrained`) plus `textclf.json`, which says how texts are
+cleaned and truncated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textclf.errors import ModelError
+from textclf.model.classifier import Answers, Classifier
+from textclf.model.devices import AskedPrecision, resolve_precision
+from textclf.model.engine import Engine, TorchEngine
+from textclf.model.settings import SETTINGS_FILE, ClassifierSettings
+from textclf.model.tokenizer import TextTokenizer, TokenIds
+from textclf.quiet import quiet_transformers
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Enough texts to keep all cores busy, few enough that their token ids fit into memory.
+TEXTS_PER_TOKENIZER_CALL = 8192
+
+
+def save_classifier(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: ClassifierSettings
+) -> None:
+    """Writes a model folder for `Classifier.load`: safetensors weights, tokenizer and settings."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    settings.write(folder)
+
+
+class EncoderClassifier(Classifier):
+    """An engine that computes the logits of token ids.
+
+    Attributes:
+        engine: The engine.
+    """
+
+    rungs = ("encoder",)
+
+    def __init__(self, engine: Engine, tokenizer: TextTokenizer, settings: ClassifierSettings) -> None:
+        super().__init__(settings)
+        self.engine = engine
+        self.engine_name = engine.name
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def open(
+        cls, folder: Path, settings: ClassifierSettings, *, mixed_precision: AskedPrecision = "auto"
+    ) -> EncoderClassifier:
+        """Loads a folder that `save_classifier` wrote.
+
+        Raises:
+            ModelError: A file is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from transformers import AutoModelForSequenceClassification
+
+        quiet_transformers()
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ModelError(
+                f"The classifier in {folder} cannot be loaded: {error}\n"
+                f"Expected config.json, model.safetensors, a tokenizer and {SETTINGS_FILE}, as training writes them."
+            ) from error
+        engine = TorchEngine(model, resolve_precision(mixed_precision))
+        return cls(engine, TextTokenizer.load(folder, max_length=settings.max_length), settings)
+
+    def _answer(
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None,
+        *,
+        batch_size: int,
+        progress: tqdm[Any] | None,
+    ) -> Answers:
+        """Computes batches of similar length, as many at once as the engine gains from."""
+        logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        with _mapping(self.engine.streams) as over:
+            for start in range(0, len(texts), TEXTS_PER_TOKENIZER_CALL):
+                chunk = slice(start, start + TEXTS_PER_TOKENIZER_CALL)
+                tokens = self._tokenizer.encode(texts[chunk], None if text_pairs is None else text_pairs[chunk])
+                batches = list(_batches(tokens.lengths, batch_size, self.engine.tokens_per_batch))
+                for batch, found in zip(batches, over(partial(self._logits, tokens), batches), strict=True):
+                    logits[start + batch] = found
+                    if progress is not None:
+                        progress.update(len(batch))
+        return Answers(self.head.probabilities(logits), np.zeros(len(texts), dtype=np.int8))
+
+    def _logits(self, tokens: TokenIds, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.engine.logits(*tokens.padded(rows))
+
+
+def _batches(lengths: NDArray[np.int64], batch_size: int, tokens_per_batch: int) -> Iterator[NDArray[np.int64]]:
+    """Cuts rows into batches of similar length: at most `batch_size` rows and `tokens_per_batch` tokens with padding.
+
+    Longest first, so that a batch that does not fit into memory fails immediately, not after an hour.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    first = 0
+    while first < len(order):
+        rows = min(batch_size, max(tokens_per_batch // int(lengths[order[first]]), 1))
+        yield order[first : first + rows]
+        first += rows
+
+
+@contextmanager
+def _mapping(streams: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yields a function like `map` that makes so many calls at once; results come in order."""
+    if streams == 1:
+        yield map
+        return
+    pool = ThreadPoolExecutor(streams, thread_name_prefix="engine")
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
