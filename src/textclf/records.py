@@ -165,6 +165,67 @@ class EvaluatedModel(Record):
     precision: Literal["no", "bf16", "fp16"]
     measured_ms: int
     """Time in milliseconds since 1970: MLflow accepts one value per metric, step and time."""
+    probabilities: dict[Split, Path] = {}
+    """NumPy files with the probabilities of the validation and test rows: float32[rows, labels]."""
+
+
+Kind = Literal["encoder", "student", "linear", "ladder"]
+
+
+class Candidate(Record):
+    """A model of a training that could become champion."""
+
+    kind: Kind
+    run_id: str
+    """The MLflow run that holds its metrics, and makes its version."""
+    folder: Path
+    """Its model folder."""
+    engine: str
+    """What computed its metrics, e.g. `torch-bf16`."""
+    metrics: dict[str, float]
+    """By MLflow name, e.g. `test/f1_macro`."""
+    steps: int
+    """Training steps behind it, as MLflow's step of its metrics; 0 without such."""
+    measured_ms: int
+    texts_per_second: float
+    """How fast it predicts validation texts on this machine."""
+    fastest_engine: str
+    """What it was that fast with, e.g. `openvino-int8`."""
+    behind_best: tuple[float, float] | None = None
+    """95 % interval of its metric minus that of the best candidate, over the same rows; None for the best."""
+
+
+class Candidates(Record):
+    """What a training has to offer, and which of it goes on to be compared with the champion."""
+
+    found: tuple[Candidate, ...]
+    """The cheapest first."""
+    left_out: dict[Kind, str]
+    """Why a kind that was asked for is not among them."""
+    chosen: Kind
+    margin: float | None
+    """How much worse than the best the chosen one may be; None: not at all."""
+    picture: Path | None
+    """Quality against cost, drawn; None for a single candidate."""
+
+    def of(self, kind: Kind) -> Candidate:
+        """Returns the candidate of a kind.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return {candidate.kind: candidate for candidate in self.found}[kind]
+
+
+class CandidateScore(Record):
+    """A candidate as a decision remembers it."""
+
+    kind: Kind
+    version: int
+    score: float | None
+    behind_best: tuple[float, float] | None
+    texts_per_second: float
+    fastest_engine: str
 
 
 class Decision(Record):
@@ -183,7 +244,7 @@ class Decision(Record):
     row_count: int
     rows_digest: str
     engine: str
-    """Runtime and precision of both models."""
+    """What computed the new version's score, e.g. `torch-bf16`; the champion's too, if both are encoders."""
     ours: float | None
     """The new version's score; None if it is undefined."""
     champion_version: int | None
@@ -192,6 +253,14 @@ class Decision(Record):
     baselines: dict[str, float]
     """Scores of the baselines over the same rows."""
     decided_at: datetime
+    kind: Kind = "encoder"
+    """What the version is."""
+    margin: float | None = None
+    """How much worse than the best candidate the chosen one may be."""
+    candidates: tuple[CandidateScore, ...] = ()
+    """What the version was chosen from, the cheapest first; empty in records of textclf 0.3.0 and older."""
+    left_out: dict[Kind, str] = {}
+    """Why a kind was no candidate."""
 
 
 class RegisteredModel(Record):

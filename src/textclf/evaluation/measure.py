@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import time
 from collections.abc import Mapping
@@ -147,7 +148,7 @@ def _measure(
     precision = resolve_precision(training.mixed_precision)
     classifier = Classifier.load(trained.folder, mixed_precision=precision)
     probabilities = {split: _predict(classifier, rows[split], batch_size, split) for split in rows}
-    metrics = _all_metrics(rows, probabilities, classifier.head)
+    metrics = all_metrics(rows, probabilities, classifier.head)
     models = [("after fine-tuning", classifier)]
     if evaluation.untrained:
         network = build_classifier(fetched, encoded, model=model, labels=prepared.labels, seed=training.seed)
@@ -174,12 +175,27 @@ def _measure(
         engine=classifier.engine_name,
         precision=precision,
         measured_ms=int(time.time() * 1000),
+        probabilities=write_probabilities(report.parent / "probabilities", probabilities),
     )
 
 
-def _all_metrics(
+def write_probabilities(folder: Path, probabilities: dict[Split, NDArray[np.float32]]) -> dict[Split, Path]:
+    """Writes the probabilities of each split to a NumPy file, for the steps that follow, and returns the files.
+
+    Raises:
+        StorageError: The disk is full or not writable.
+    """
+    files: dict[Split, Path] = {split: folder / f"{split}.npy" for split in probabilities}
+    for split, file in files.items():
+        np.save(content := io.BytesIO(), probabilities[split], allow_pickle=False)
+        write_output(file, content.getvalue())
+    return files
+
+
+def all_metrics(
     rows: dict[Split, SplitRows], probabilities: dict[Split, NDArray[np.float32]], head: SingleLabel
 ) -> dict[str, float]:
+    """Measures the probabilities of validation and test rows: `validation/…`, `test/…` and `test_leakfree/…`."""
     metrics: dict[str, float] = {}
     for split, split_rows in rows.items():
         found = head.metrics(split_rows.labels, probabilities[split])
@@ -259,7 +275,7 @@ def _baselines(
     )
     for baseline, estimator in fitted.items():
         probabilities = {split: estimator.predict_proba(rows[split].texts, rows[split].pairs) for split in rows}
-        measured[baseline] = _all_metrics(rows, probabilities, SingleLabel(prepared.labels))
+        measured[baseline] = all_metrics(rows, probabilities, SingleLabel(prepared.labels))
         with store.reporting(f"logging the baseline {baseline}"):
             tags = {
                 "textclf.kind": "baseline",
