@@ -12,7 +12,8 @@ import training_support as data_support
 from training_support import connect
 
 from textclf.config import Home, TrainConfig
-from textclf.evaluation.measure import ENGINE_TAG, comparison_tags, evaluate
+from textclf.evaluation.measure import evaluate
+from textclf.evaluation.scores import ENGINE_TAG, comparison_tags
 from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier
 from textclf.model.encoder import save_classifier

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from textclf.config.home import Home
 from textclf.data.prepared import read_split
-from textclf.evaluation.measure import ENGINE_TAG, comparison_tags
+from textclf.evaluation.scores import ENGINE_TAG, comparison_tags
 from textclf.records import Decision, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
 from textclf.registry.descriptions import describe
 from textclf.registry.versions import ChosenModel, add_version, find_version, load_classifier

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
-from textclf.evaluation.measure import log_metrics
+from textclf.evaluation.scores import log_metrics
 from textclf.model.classifier import Classifier
 from textclf.model.devices import AskedPrecision
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
