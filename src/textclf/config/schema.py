@@ -204,7 +204,9 @@ class RegistrationConfig(StrictModel):
     @model_validator(mode="after")
     def _check_margin(self) -> RegistrationConfig:
         if self.margin is not None and self.metric not in ("accuracy", "f1_macro", "f1_weighted"):
-            raise ValueError(f"margin needs a metric of decisions: accuracy, f1_macro or f1_weighted, not {self.metric}")
+            raise ValueError(
+                f"margin needs a metric of decisions: accuracy, f1_macro or f1_weighted, not {self.metric}"
+            )
         return self
 
 

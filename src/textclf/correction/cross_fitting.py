@@ -21,15 +21,10 @@ from textclf.records import FetchedModel, PreparedData
 from textclf.store import digest_of, temporary_folder
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-    from textclf.evaluation.baselines import Baseline
-    from textclf.model.settings import ClassifierSettings
-=======
     from scipy.sparse import csr_matrix
 
-    from textclf.model.classifier import ClassifierSettings
     from textclf.model.linear import LinearModel
->>>>>>> linear
+    from textclf.model.settings import ClassifierSettings
 
 logger = logging.getLogger(__name__)
 
