@@ -191,8 +191,8 @@ class Candidate(Record):
     """How fast it predicts validation texts on this machine."""
     fastest_engine: str
     """What it was that fast with, e.g. `openvino-int8`."""
-    behind_best: tuple[float, float] | None = None
-    """95 % interval of its metric minus that of the best candidate, over the same rows; None for the best."""
+    behind_best: PairedDifference | None = None
+    """Its metric (first) and that of the best candidate (second) over the same rows; None for the best."""
 
 
 class Candidates(Record):
@@ -203,8 +203,15 @@ class Candidates(Record):
     left_out: dict[Kind, str]
     """Why a kind that was asked for is not among them."""
     chosen: Kind
+    metric: str
+    rows: Literal["test", "test_leakfree"]
+    """The rows over which they are compared."""
     margin: float | None
     """How much worse than the best the chosen one may be; None: not at all."""
+    calibration: LadderCalibration | None
+    """How the thresholds of the ladder were set; None without cheaper models."""
+    verification: LadderVerification | None
+    """The ladder on the test rows; None without a ladder."""
     picture: Path | None
     """Quality against cost, drawn; None for a single candidate."""
 
@@ -223,7 +230,7 @@ class CandidateScore(Record):
     kind: Kind
     version: int
     score: float | None
-    behind_best: tuple[float, float] | None
+    behind_best: PairedDifference | None
     texts_per_second: float
     fastest_engine: str
 

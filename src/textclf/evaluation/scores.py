@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MEASURED: tuple[Split, ...] = ("validation", "test")
 # A run's tag: the runtime and precision with which its metrics were measured.
 ENGINE_TAG = "textclf.engine"
+LOWER_IS_BETTER = frozenset({"log_loss"})
 
 
 def all_metrics(
@@ -40,6 +41,14 @@ def all_metrics(
         metrics["test_leakfree/rows"] = float(leakfree.sum())
     metrics["test/rows"] = float(len(rows["test"]))
     return metrics
+
+
+def deciding_rows(metrics: Mapping[str, float]) -> Literal["test", "test_leakfree"]:
+    """Returns the rows over which models are compared: leak-free ones if there are any.
+
+    Over rows that are also in the training data, a model that has memorised them would win.
+    """
+    return "test_leakfree" if any(name.startswith("test_leakfree/") for name in metrics) else "test"
 
 
 def write_probabilities(folder: Path, probabilities: dict[Split, NDArray[np.float32]]) -> dict[Split, Path]:
