@@ -258,7 +258,7 @@ def _baselines(
         names=missing,
     )
     for baseline, estimator in fitted.items():
-        probabilities = {split: estimator.predict_proba(rows[split].texts, rows[split].pairs) for split in rows}
+        probabilities = {split: estimator.probabilities(rows[split].texts, rows[split].pairs) for split in rows}
         measured[baseline] = _all_metrics(rows, probabilities, SingleLabel(prepared.labels))
         with store.reporting(f"logging the baseline {baseline}"):
             tags = {
