@@ -49,7 +49,7 @@ def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: S
 
     from textclf.config.data import CleaningConfig
     from textclf.model.classifier import Classifier, ClassifierSettings, save_classifier
-    from textclf.model.engine import TorchEngine
+    from textclf.model.engines.torch_engine import TorchEngine
     from textclf.model.tokens import load_tokenizer
 
     check_folder(source)

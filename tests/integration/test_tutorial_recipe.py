@@ -120,7 +120,7 @@ def test_every_label_is_that_of_the_plain_pipeline(
 
     from textclf.config import CleaningConfig
     from textclf.model.classifier import ClassifierSettings
-    from textclf.model.engine import TorchEngine
+    from textclf.model.engines.torch_engine import TorchEngine
     from textclf.model.tokens import load_tokenizer
 
     lines = data.joinpath("test.tsv").read_text(encoding="utf-8").splitlines()[1:]

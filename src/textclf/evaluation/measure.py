@@ -22,7 +22,7 @@ from textclf.language import _
 from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier, read_settings
 from textclf.model.devices import resolve_precision
-from textclf.model.engine import TorchEngine
+from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.tokens import load_tokenizer
 from textclf.progress import progress_bar
 from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel

@@ -22,7 +22,8 @@ from textclf.data.cleaning import clean_text
 from textclf.errors import DataError, ModelError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.devices import AskedPrecision, resolve_precision
-from textclf.model.engine import Engine, TorchEngine
+from textclf.model.engines.engine import Engine
+from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.tokens import load_tokenizer, token_ids
 from textclf.quiet import quiet_transformers
 from textclf.records import Record
