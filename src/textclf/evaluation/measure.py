@@ -26,7 +26,7 @@ from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier
 from textclf.model.devices import resolve_precision
 from textclf.model.encoder import EncoderClassifier
-from textclf.model.engine import TorchEngine
+from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.settings import read_settings
 from textclf.model.tokenizer import TextTokenizer
 from textclf.progress import progress_bar

@@ -47,10 +47,12 @@ class Classifier(ABC):
         head: Turns logits into probabilities, and probabilities into decisions.
         engine_name: What computes, e.g. `torch-bf16`. Only engines of the same name agree to the last digit.
         rungs: The models that may answer a text, the cheapest first; only a ladder has more than one.
+        expected_shares: Share of the validation rows that each rung answered; None unless it is a ladder.
     """
 
     engine_name: str
     rungs: tuple[str, ...]
+    expected_shares: dict[str, float] | None = None
 
     def __init__(self, settings: ClassifierSettings) -> None:
         self.head = SingleLabel(settings.labels)
@@ -67,6 +69,7 @@ class Classifier(ABC):
             ModelError: A file is missing or damaged.
         """
         from textclf.model.encoder import EncoderClassifier
+        from textclf.model.ladder import LadderClassifier
 
         try:
             settings = read_settings(folder)
@@ -75,6 +78,8 @@ class Classifier(ABC):
                 f"The classifier in {folder} cannot be loaded: {error}\n"
                 f"Expected {SETTINGS_FILE}, as training writes it."
             ) from error
+        if settings.kind == "ladder":
+            return LadderClassifier.open(folder, settings, mixed_precision=mixed_precision)
         return EncoderClassifier.open(folder, settings, mixed_precision=mixed_precision)
 
     @abstractmethod
