@@ -142,7 +142,8 @@ def _log_odds(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
 def _grid(labels: int) -> NDArray[np.float64]:
     """Returns thresholds from the strictest to the one that every row reaches."""
     lowest = -math.log(max(labels - 1, 1)) - 2 * ROUNDING
-    return _STRICTEST - _STEP * np.arange(math.ceil((_STRICTEST - lowest) / _STEP) + 1)
+    steps = np.arange(math.ceil((_STRICTEST - lowest) / _STEP) + 1, dtype=np.float64)
+    return _STRICTEST - _STEP * steps
 
 
 def _may_differ(scores: Sequence[NDArray[np.float64]], wrong: Sequence[NDArray[np.bool_]], threshold: float) -> int:
