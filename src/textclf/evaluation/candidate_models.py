@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,7 @@ from textclf.records import (
 )
 from textclf.store import writing
 from textclf.tracking.datasets import dataset_inputs
-from textclf.tracking.runs import VERSION_TAG, run_folder
+from textclf.tracking.runs import VERSION_TAG
 from textclf.tracking.store import TrackingStore
 
 FOLDER = "candidates"
@@ -103,7 +102,9 @@ class CandidateModels:
         try:
             self._baseline = measure_baselines(self.store, self.prepared, **named)[TFIDF]
             # An earlier run on the same data may have measured it.
-            model = LinearModel.load(kept) if kept.is_dir() else fit(self.prepared, seed=self.seed, names=[TFIDF])[TFIDF]
+            model = (
+                LinearModel.load(kept) if kept.is_dir() else fit(self.prepared, seed=self.seed, names=[TFIDF])[TFIDF]
+            )
         except DataError as error:
             self.left_out["linear"] = str(error)
             return
@@ -141,7 +142,9 @@ class CandidateModels:
             data_version=self.prepared.version,
         )
         found = {
-            split: ladder_answers(ladder, {kind: self.probabilities[kind][split] for kind in ladder.names}).probabilities
+            split: ladder_answers(
+                ladder, {kind: self.probabilities[kind][split] for kind in ladder.names}
+            ).probabilities
             for split in self.rows
         }
         self._add("ladder", target, found, f"ladder: {', '.join(self._engines[kind] for kind in ladder.names)}")

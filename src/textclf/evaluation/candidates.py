@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from textclf.config.schema import LadderConfig, RegistrationConfig
 from textclf.evaluation.candidate_models import CandidateModels
@@ -69,9 +68,7 @@ def compare(
             each
             if each.kind == best.kind
             else each.model_copy(
-                update={
-                    "behind_best": paired_interval(labels, decided[each.kind], decided[best.kind], **differences)
-                }
+                update={"behind_best": paired_interval(labels, decided[each.kind], decided[best.kind], **differences)}
             )
             for each in found
         ]

@@ -298,7 +298,9 @@ def cost_quality(points: Sequence[Point], *, metric: str, subject: str, rows: in
         caption = f"{typeface.drawable(point.name)}\n{point.score:.4f}, {_speed(point.texts_per_second)}/s"
         if point.chosen:
             caption += f"\n{_('chosen')}"
-        axes.annotate(caption, (point.texts_per_second, point.score), xytext=(8, 6), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            caption, (point.texts_per_second, point.score), xytext=(8, 6), textcoords="offset points", fontsize=8
+        )
     axes.set_xscale("log")
     speeds = [point.texts_per_second for point in points]
     axes.set_xlim(min(speeds) / 2, max(speeds) * 6)

@@ -64,9 +64,7 @@ def describe(
     return str(experiment)
 
 
-def _story(
-    decision: Decision, chosen: Candidate, evaluated: EvaluatedModel, prepared: PreparedData, run: Run
-) -> str:
+def _story(decision: Decision, chosen: Candidate, evaluated: EvaluatedModel, prepared: PreparedData, run: Run) -> str:
     experiment, run_id = run.info.experiment_id, run.info.run_id
     links = {
         _("MLflow run {name}").format(name=run.info.run_name): run_page(experiment, run_id),

@@ -202,9 +202,7 @@ def _champion_score(
         recorded = run.data.metrics.get(f"{rows}/{metric}")
         if recorded is not None:
             return float(recorded)
-    classifier = load_classifier(
-        store, ChosenModel.of(champion), engine="torch", mixed_precision=evaluated.precision
-    )
+    classifier = load_classifier(store, ChosenModel.of(champion), engine="torch", mixed_precision=evaluated.precision)
     test = read_split(prepared, "test")
     if classifier.labels != prepared.labels or classifier.pairs != (test.pairs is not None):
         return None
@@ -216,7 +214,7 @@ def _champion_score(
 
 def _same_precision(engine: str, ours: str) -> bool:
     """Other precisions of an encoder give other figures; a linear model has no precision, a ladder its encoder's."""
-    return engine in (ours, LINEAR_ENGINE) or engine.startswith("ladder") and ours in engine
+    return engine in (ours, LINEAR_ENGINE) or (engine.startswith("ladder") and ours in engine)
 
 
 def _alternatives(

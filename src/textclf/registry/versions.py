@@ -178,9 +178,7 @@ def add_version(
         return version
 
 
-def _log_and_register(
-    store: TrackingStore, candidate: Candidate, prepared: PreparedData, name: str
-) -> ModelVersion:
+def _log_and_register(store: TrackingStore, candidate: Candidate, prepared: PreparedData, name: str) -> ModelVersion:
     import mlflow
 
     run = store.client.get_run(candidate.run_id)
