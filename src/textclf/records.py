@@ -297,6 +297,22 @@ class PairedDifference(Record):
         return self.first - self.second
 
 
+class EngineChoice(Record):
+    """Which engine computes, and why."""
+
+    name: str
+    reason: str
+
+
+class ParityReport(Record):
+    """How well an exported engine agrees with the model it was made from."""
+
+    engine: str
+    passed: bool
+    reason: str
+    """Why it may be used, or not."""
+
+
 class LadderRung(Record):
     """One model of a ladder."""
 

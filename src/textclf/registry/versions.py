@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
@@ -15,6 +16,7 @@ from textclf.errors import ModelError, ModelNotFoundError, redacted
 from textclf.evaluation.measure import log_metrics
 from textclf.model.classifier import Classifier
 from textclf.model.devices import AskedPrecision
+from textclf.model.engines.choice import AskedEngine
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
 from textclf.model.settings import read_settings
 from textclf.quiet import quiet_mlflow
@@ -117,9 +119,13 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
 
 
 def load_classifier(
-    store: TrackingStore, chosen: ChosenModel, *, mixed_precision: AskedPrecision = "auto"
+    store: TrackingStore,
+    chosen: ChosenModel,
+    *,
+    engine: AskedEngine = "auto",
+    mixed_precision: AskedPrecision = "auto",
 ) -> Classifier:
-    """Loads a registered classifier.
+    """Loads a registered classifier, with the engine that was asked for (`Classifier.load`).
 
     Raises:
         TrackingError: Its files cannot be fetched.
@@ -128,12 +134,13 @@ def load_classifier(
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    with tempfile.TemporaryDirectory() as temporary:
+    temporary = tempfile.TemporaryDirectory()
+    try:
         found: list[Path] = []
         with store.reporting(f"fetching {chosen.name} version {chosen.version}"), suppress(FileNotFoundError):
             try:
                 # A local store returns the folder itself, a server a copy.
-                folder = Path(mlflow.artifacts.download_artifacts(chosen.source, dst_path=temporary))
+                folder = Path(mlflow.artifacts.download_artifacts(chosen.source, dst_path=temporary.name))
                 found = list(folder.glob("data/*/"))
             except MlflowException as error:
                 # Somebody deleted the logged model.
@@ -145,7 +152,13 @@ def load_classifier(
                 f"data/ in the artifacts of {chosen.source} (run {chosen.run_id}), found none.\n"
                 f"Restore them from a backup, or move the alias to another version in `mlflow ui` under Models."
             )
-        return Classifier.load(found[0], mixed_precision=mixed_precision)
+        classifier = Classifier.load(found[0], engine=engine, mixed_precision=mixed_precision)
+    except BaseException:
+        temporary.cleanup()
+        raise
+    # A ladder opens its rungs when it needs them.
+    weakref.finalize(classifier, temporary.cleanup)
+    return classifier
 
 
 def add_version(
