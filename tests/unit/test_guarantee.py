@@ -59,7 +59,7 @@ def risk(ladder: GuaranteedLadder, population: Mapping[str, NDArray[np.float32]]
 
 
 def rounded_elsewhere(population: Probabilities) -> Probabilities:
-    """The same answers from a machine whose rounding is as unlucky as can be: wrong answers are surer, right ones not."""
+    """The same answers from a machine with unlucky rounding: wrong answers are surer, right ones less sure."""
     truth = population["encoder"].argmax(axis=1)
     moved = {"encoder": population["encoder"]}
     for name in ("linear", "student"):
