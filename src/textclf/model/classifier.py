@@ -70,6 +70,7 @@ class Classifier(ABC):
         """
         from textclf.model.encoder import EncoderClassifier
         from textclf.model.ladder import LadderClassifier
+        from textclf.model.linear_classifier import LinearClassifier
 
         try:
             settings = read_settings(folder)
@@ -78,6 +79,8 @@ class Classifier(ABC):
                 f"The classifier in {folder} cannot be loaded: {error}\n"
                 f"Expected {SETTINGS_FILE}, as training writes it."
             ) from error
+        if settings.kind == "linear":
+            return LinearClassifier.open(folder, settings)
         if settings.kind == "ladder":
             return LadderClassifier.open(folder, settings, mixed_precision=mixed_precision)
         return EncoderClassifier.open(folder, settings, mixed_precision=mixed_precision)

@@ -16,7 +16,7 @@ from textclf.evaluation.measure import log_metrics
 from textclf.model.classifier import Classifier
 from textclf.model.devices import AskedPrecision
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
-from textclf.model.settings import read_settings
+from textclf.model.settings import Kind, read_settings
 from textclf.quiet import quiet_mlflow
 from textclf.records import EvaluatedModel, PreparedData, TrainedModel
 from textclf.store import digest_of
@@ -27,20 +27,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-# The logged model needs these packages; it contains textclf's own code.
-REQUIREMENTS = (
-    "mlflow",
-    "numpy",
-    "pandas",
-    "pydantic",
-    "pydantic-settings",
-    "PyYAML",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "tqdm",
-    "transformers",
-)
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "pydantic-settings", "PyYAML", "safetensors", "tqdm")
+_ENCODER_REQUIREMENTS = ("tokenizers", "torch", "transformers")
+
+
+def requirements(kind: Kind) -> tuple[str, ...]:
+    """Returns the packages that a logged model needs, which contains textclf's own code."""
+    # The last rung of a ladder is an encoder.
+    return _REQUIREMENTS if kind == "linear" else (*_REQUIREMENTS, *_ENCODER_REQUIREMENTS)
 
 
 def find_version(store: TrackingStore, name: str, alias: str) -> ModelVersion | None:
@@ -205,7 +199,8 @@ def _log_model(store: TrackingStore, run: Run, trained: TrainedModel, name: str)
 
     run_id = run.info.run_id
     model = store.client.create_logged_model(run.info.experiment_id, name, run_id, params=run.data.params)
-    signature, example = signature_and_example(pairs=read_settings(trained.folder).pairs)
+    settings = read_settings(trained.folder)
+    signature, example = signature_and_example(pairs=settings.pairs)
     # Not within `mlflow.start_run`, as `pyfunc.log_model` would need: it ends by marking the run finished, and after a
     # kill a finished run is not continued.
     Model.log(
@@ -220,7 +215,9 @@ def _log_model(store: TrackingStore, run: Run, trained: TrainedModel, name: str)
         code_paths=[str(Path(textclf.__file__).parent)],
         signature=signature,
         input_example=example,
-        pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in REQUIREMENTS],
+        pip_requirements=[
+            f"{package}=={package_version(package).split('+')[0]}" for package in requirements(settings.kind)
+        ],
         metadata={NAME_KEY: name},
     )
     return str(model.model_id)
