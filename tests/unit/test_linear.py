@@ -33,8 +33,10 @@ TEXTS = [
 LABELS = np.array([1, 1, 1, 0, 0, 0])
 # Characters whose handling could differ: several white spaces, upper case that grows or depends on its place in the
 # word, combining marks, emoji of several code points, astral characters, NUL, the separator of pairs, surrogates.
-STRANGE = "好吃的房间 \t\n\u3000\u00a0\x1c\u2028AaİΣσßÅe\u0301\u20dd"
-STRANGE += "😀👍🏽\u200d\U0001f1e8𠮷𝔄\U0010ffff\x00\x01␟\ud83d\udc4d0，"
+STRANGE = (
+    "好吃的房间 \t\n\u3000\u00a0\x1c\u2028AaİΣσßÅe\u0301\u20dd"
+    "😀👍🏽\u200d\U0001f1e8𠮷𝔄\U0010ffff\x00\x01␟\ud83d\udc4d0，"
+)
 PIECES = st.sampled_from(["  ", " \n", "ΑΣ", "Σ", "İ", "👨\u200d👩\u200d👧", "e\u0301", "\x00", "好好好"])
 SOME_TEXT = st.one_of(
     st.text(st.sampled_from(STRANGE), max_size=12),
