@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from flows.missed_runs import skip_missed_runs
 from flows.names import tag_run
 from flows.run_logs import SAID_AT_THE_END, RunFailed, debugging, send_library_logs
-from flows.running import running
+from flows.running import note_end, running
 from flows.threads import wait_passively
 from tasks.steps import UnexpectedError, journal, leave_page
 from textclf.config import Home, PredictConfig, TrainConfig, anchor, choose_language
@@ -98,8 +98,11 @@ def conclude(
             tag_run(config)
             with running(home) as ended:
                 if final := ended or skip_missed_runs(config.missed_runs):
+                    note_end(home, final)
                     return final
                 conclusion = work(run)
+                final = Completed(name=conclusion.name, message=conclusion.message, data=conclusion.result)
+                note_end(home, final)
         except Exception as error:
             return _failed(error, run, steps)
         except BaseException:
@@ -107,7 +110,7 @@ def conclude(
             raise
     if conclusion.page:
         create_markdown_artifact(conclusion.page, key=PAGE, description=conclusion.message)
-    return Completed(name=conclusion.name, message=conclusion.message, data=conclusion.result)
+    return final
 
 
 def _validated(model: type[Config], given: Config | Mapping[str, Any]) -> Config:

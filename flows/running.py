@@ -53,6 +53,10 @@ class RunRecord(Record):
     """Address of the Prefect server's API."""
     done: bool = False
     """Whether the work is done: only the server may not know yet."""
+    state_name: str | None = None
+    """The final state of a run that is done."""
+    message: str | None = None
+    """Of that state."""
 
 
 class CrashedTooOften(TextclfError):
@@ -76,9 +80,8 @@ def running(home: Home) -> Iterator[State[Any] | None]:
         CrashedTooOften: The process of this run has died more than `MOST_RESTARTS` times.
         StorageError: The record cannot be written.
     """
-    context = FlowRunContext.get()
-    flow_run = context.flow_run if context else None
-    if context is None or flow_run is None or not get_current_settings().api.url:
+    flow_run = _current()
+    if flow_run is None:
         yield None
         return
     ended = None
@@ -96,11 +99,20 @@ def running(home: Home) -> Iterator[State[Any] | None]:
         if ended is None and flow_run.deployment_id:
             _refuse_to_loop(flow_run)
         yield ended
-        write_record(home, flow_run, done=True)
     finally:
         if not begun_by_serve:
             forget(home, flow_run.id)
         lock.release()
+
+
+def note_end(home: Home, final: State[Any]) -> None:
+    """Records within `running` how the run ends well, should the server not hear of it.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    if flow_run := _current():
+        write_record(home, flow_run, final)
 
 
 def crashes(client: SyncPrefectClient, flow_run: UUID) -> int:
@@ -109,8 +121,8 @@ def crashes(client: SyncPrefectClient, flow_run: UUID) -> int:
     return sum(state.type == StateType.CRASHED and state.message not in STOPPED for state in states)
 
 
-def write_record(home: Home, flow_run: FlowRun, *, done: bool = False) -> None:
-    """Records that this process executes a run, is about to start it, or has done its work.
+def write_record(home: Home, flow_run: FlowRun, final: State[Any] | None = None) -> None:
+    """Records that this process executes a run or is about to start it, or how it ends.
 
     Raises:
         StorageError: It cannot be written.
@@ -122,7 +134,9 @@ def write_record(home: Home, flow_run: FlowRun, *, done: bool = False) -> None:
         process_started=datetime.fromtimestamp(psutil.Process().create_time(), UTC),
         host=socket.gethostname(),
         server=server_address(),
-        done=done,
+        done=final is not None,
+        state_name=final.name if final else None,
+        message=final.message if final else None,
     )
     file = _record_file(home, flow_run.id)
     with writing(file):
@@ -170,6 +184,12 @@ def is_dead(home: Home, flow_run: UUID) -> bool:
 def server_address() -> str:
     """Returns the address of the current Prefect server, without a password."""
     return redacted(str(get_current_settings().api.url))
+
+
+def _current() -> FlowRun | None:
+    """Returns the run that this process executes; None if its server is a temporary one."""
+    context = FlowRunContext.get()
+    return context.flow_run if context and get_current_settings().api.url else None
 
 
 def _executes(process: psutil.Process, flow_run: UUID) -> bool:

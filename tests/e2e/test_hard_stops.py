@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -94,6 +95,41 @@ def test_a_prediction_goes_on_after_a_power_failure(served: Served, options: lis
         assert "Crashed" in served.states(run)
     lines = (served.home / "outbox" / "reviews.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == texts
+
+
+DYING = """
+import os, signal
+from prefect import flow
+from prefect.context import FlowRunContext
+from flows.conclusion import Conclusion, conclude
+from flows.running import write_record
+from textclf.config import Home, PredictConfig
+
+@flow
+def dying(config: PredictConfig):
+    # As `serve.py` does before it starts a run.
+    write_record(Home.from_environment(), FlowRunContext.get().flow_run)
+    end = Conclusion(None, "2 files predicted, 1 file refused", name="Completed with 1 file refused")
+    conclude(lambda run: end, PredictConfig, config)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+dying({"input": "inbox", "output": "outbox"})
+"""
+
+
+def test_a_run_that_was_done_when_its_process_was_killed_ends_as_it_would_have(
+    served: Served, options: list[object], tmp_path: Path
+) -> None:
+    script = tmp_path / "dying.py"
+    script.write_text(DYING, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=served.environment, timeout=300)
+    assert done.returncode == -signal.SIGKILL
+    (run,) = served.server.api("/flow_runs/filter", {"flows": {"name": {"any_": ["dying"]}}})
+    assert run["state"]["type"] == "RUNNING"
+    with served.running(*options):
+        state = served.wait_for(run["id"], "COMPLETED")
+        assert state["name"] == "Completed with 1 file refused"
+        assert state["message"] == "2 files predicted, 1 file refused"
 
 
 class TestOneKilledProcess:
