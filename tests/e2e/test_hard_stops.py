@@ -108,7 +108,7 @@ from textclf.config import Home, PredictConfig
 @flow
 def dying(config: PredictConfig):
     # As `serve.py` does before it starts a run.
-    write_record(Home.from_environment(), FlowRunContext.get().flow_run)
+    write_record(Home.from_environment(), FlowRunContext.get().flow_run, served=True)
     end = Conclusion(None, "2 files predicted, 1 file refused", name="Completed with 1 file refused")
     conclude(lambda run: end, PredictConfig, config)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -181,6 +181,37 @@ class TestOneKilledProcess:
             served.wait(lambda: not list((served.home / "runs").glob(f"{run}.json")))
         assert served.state(run)["type"] == "COMPLETED"
         assert served.query("select count(*) from runs") == [(trainings + 1,)]
+
+    def test_in_a_work_pool_leaves_no_record_when_it_was_resumed(self, served: Served, tiny_config: Path) -> None:
+        served.server.command("python", str(ROOT / "deployments" / "deploy.py"))
+        deployment = served.server.deployment("train")["id"]
+        config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
+        run = served.server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
+        record = served.home / "runs" / f"{run}.json"
+
+        def execute() -> subprocess.Popen[bytes]:
+            """Does what a worker of the pool does with a run."""
+            program = str(Path(sys.executable).with_name("prefect"))
+            with served.log.open("ab") as log:
+                return subprocess.Popen(
+                    [program, "flow-run", "execute", run],
+                    cwd=served.home.parent,
+                    env=served.environment,
+                    stdout=log,
+                    stderr=log,
+                )
+
+        worker = execute()
+        served.wait(record.is_file)
+        psutil.Process(json.loads(record.read_text(encoding="utf-8"))["process"]).kill()
+        worker.wait(300)
+        assert served.state(run)["type"] == "CRASHED", served.output()[-5000:]
+        assert record.is_file()
+        again = {"type": "SCHEDULED", "name": "AwaitingRetry"}
+        served.server.api(f"/flow_runs/{run}/set_state", {"state": again, "force": True})
+        execute().wait(300)
+        assert served.state(run)["type"] == "COMPLETED", served.output()[-5000:]
+        assert not record.exists()
 
 
 def test_a_second_serve_on_one_home_refuses(served: Served, options: list[object]) -> None:
