@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
-from pathlib import Path
 from uuid import UUID
 
 from httpx import HTTPError
@@ -195,8 +194,7 @@ def _servers_and_schedules(home: Home, findings: list[Finding]) -> tuple[Servers
 
 def _models(home: Home, findings: list[Finding]) -> tuple[Champion, ...]:
     # Opening a store that does not exist would create it.
-    local = home.tracking_uri.removeprefix("sqlite:///")
-    if local != home.tracking_uri and not Path(local).exists():
+    if home.store_file and not home.store_file.exists():
         return ()
     try:
         models = champions(TrackingStore.open(home))

@@ -116,6 +116,10 @@ class TestUp:
         assert re.search(r"predict/local +\d{4}-\d\d-\d\d 06:15 \(UTC\+0[12]:00\)", printed)
         assert re.search(r"train/local +\d{4}-\d\d-\d\d 02:00 \(UTC\+0[12]:00\)", printed)
 
+    def test_says_that_predictions_have_no_model_yet(self, operator: Operator, up: subprocess.Popen[str]) -> None:
+        wait_until(lambda: "no champion of textclf-quickstart yet" in operator.sees(), "it is said")
+        assert f"PREFECT_API_URL={operator.record['api']} prefect deployment run train/local" in operator.sees()
+
     def test_listens_on_this_machine_only_and_calls_nobody(self, operator: Operator, up: subprocess.Popen[str]) -> None:
         processes = operator.processes(operator.record["id"])
         listening = {

@@ -95,6 +95,12 @@ class Home:
         return cls(root=root, tracking_uri=uri, mlflow_page=page)
 
     @property
+    def store_file(self) -> Path | None:
+        """MLflow's store if it is a local file, which need not exist yet."""
+        path = self.tracking_uri.removeprefix("sqlite:///")
+        return None if path == self.tracking_uri else Path(path)
+
+    @property
     def raw(self) -> Path:
         """Fetched data sets and models, one folder per digest."""
         return self.root / "data" / "raw"
