@@ -254,6 +254,9 @@ class TestUp:
         assert not operator.record_file.exists()
         assert not is_answering(old["prefect"])
 
+        seen = " ".join(shown.stdout.split())
+        assert f"killed `textclf up`, was {old['api']}" in seen
+        assert f"Start it again with `textclf up {' '.join(old['arguments'])[:20]}" in seen
     def test_in_the_background_until_down(self, operator: Operator, up: subprocess.Popen[str]) -> None:
         started = operator.types(TEXTCLF, "up", "--detach", *operator.ports)
         assert started.returncode == 0, started.stdout + started.stderr
