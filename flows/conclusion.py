@@ -24,7 +24,7 @@ from flows.run_logs import SAID_AT_THE_END, RunFailed, debugging, send_library_l
 from flows.running import note_end, running
 from flows.threads import wait_passively
 from tasks.steps import UnexpectedError, journal, leave_page
-from textclf.config import Home, PredictConfig, TrainConfig, anchor, choose_language
+from textclf.config import Environment, Home, PredictConfig, TrainConfig, anchor, choose_language
 from textclf.config.load import describe
 from textclf.errors import ConfigError, TextclfError, first_lines, redacted
 from textclf.language import _
@@ -172,8 +172,12 @@ def next_commands() -> tuple[list[str], str]:
         return [f"cd {shlex.quote(os.fspath(Path.cwd()))}", command], again
     address = get_current_settings().api.url
     server = f"PREFECT_API_URL={shlex.quote(redacted(str(address)))} " if address else ""
+    if Environment().textclf_up:
+        needed = _("`textclf up` must be running.")
+    else:
+        needed = _("A `serve.py` or a worker must be running.")
     again = _(
-        "Remove the cause, then start this run again: it resumes where it stopped. A `serve.py` or a worker must be "
-        "running. To change a value, use “Copy to new run” on the page of this run."
-    )
+        "Remove the cause, then press Retry on the page of this run (in the new interface: menu ⋮), or type the "
+        "command: it resumes where it stopped. {needed} To change a value, use “Copy to new run” on that page."
+    ).format(needed=needed)
     return [f"{server}prefect flow-run retry {context.flow_run.id}"], again

@@ -225,6 +225,18 @@ class TestUp:
         assert schedules["predict/local"]["crons"] == ["15 6 * * 1-5"]
         assert all(one["served"] and one["next"] for one in schedules.values())
 
+    def test_the_page_of_a_failed_run_says_how_to_go_on(self, operator: Operator, up: subprocess.Popen[str]) -> None:
+        # There is no champion yet.
+        api = operator.record["api"]
+        prefect = [str(Path(sys.executable).with_name("prefect"))]
+        begun = operator.types(prefect, "deployment", "run", "predict/local", "--watch", PREFECT_API_URL=api)
+        assert begun.returncode == 1, begun.stdout + begun.stderr
+        with urlopen(f"{api}/artifacts/run-summary/latest", timeout=60) as answer:
+            page = json.load(answer)["data"]
+        assert "press Retry on the page of this run" in page
+        assert "`textclf up` must be running." in page
+        assert "No version of the model textclf-quickstart has the alias champion" in page
+
     def test_starts_a_program_again_that_ended(self, operator: Operator, up: subprocess.Popen[str]) -> None:
         killed = operator.record["programs"]["mlflow"]
         for process in operator.processes(f"{operator.record['id']}/mlflow"):
@@ -242,6 +254,9 @@ class TestUp:
         shown = operator.types(TEXTCLF, "status")
         assert shown.returncode == 1
         assert "`textclf up` was killed" in shown.stdout
+        seen = " ".join(shown.stdout.split())
+        assert f"killed `textclf up`, was {old['api']}" in seen
+        assert f"Start it again with `textclf up {' '.join(old['arguments'])[:20]}" in seen
         ports = (word for name in ("prefect", "mlflow") for word in (f"--{name}-port", old[name].rpartition(":")[2]))
         new = operator.starts(*ports)
         assert operator.processes(old["id"]) == []
@@ -254,9 +269,6 @@ class TestUp:
         assert not operator.record_file.exists()
         assert not is_answering(old["prefect"])
 
-        seen = " ".join(shown.stdout.split())
-        assert f"killed `textclf up`, was {old['api']}" in seen
-        assert f"Start it again with `textclf up {' '.join(old['arguments'])[:20]}" in seen
     def test_in_the_background_until_down(self, operator: Operator, up: subprocess.Popen[str]) -> None:
         started = operator.types(TEXTCLF, "up", "--detach", *operator.ports)
         assert started.returncode == 0, started.stdout + started.stderr

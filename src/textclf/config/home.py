@@ -42,6 +42,7 @@ class Environment(BaseSettings):
     )
     prefect_api_url: str | None = Field(default=None, description="The Prefect server; by default, a temporary one.")
     prefect_ui_url: str | None = Field(default=None, description="Where people open the Prefect UI, for links.")
+    textclf_up: str | None = Field(default=None, description="Set by `textclf up` for the programs that it starts.")
     textclf_language: str | None = Field(default=None, description="Language of what people read: `en` or `zh`.")
 
     @property
