@@ -203,7 +203,9 @@ class TrainConfig(StrictModel):
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
     registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Which model is the champion.")
     distillation: DistillationConfig = Field(
-        default=DistillationConfig(), title="Student", description="A smaller model that learns from the fine-tuned one."
+        default=DistillationConfig(),
+        title="Student",
+        description="A smaller model that learns from the fine-tuned one.",
     )
     offline: bool = Field(default=False, description="Never connect to a hub; use only the cache and local files.")
     missed_runs: MissedRuns = Field(default="latest", description=_MISSED_RUNS)

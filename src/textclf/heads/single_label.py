@@ -84,9 +84,7 @@ class SingleLabel:
             torch.nn.functional.log_softmax(found.float() / temperature, dim=-1) for found in (logits, teacher)
         )
         divergence = torch.nn.functional.kl_div(given, wanted, reduction="none", log_target=True).sum(dim=-1)
-        entropy = torch.nn.functional.cross_entropy(
-            logits.float(), targets, reduction="none", ignore_index=UNLABELLED
-        )
+        entropy = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none", ignore_index=UNLABELLED)
         share = label_weight * (targets != UNLABELLED)
         return (weights * ((1 - share) * temperature**2 * divergence + share * entropy)).sum()
 

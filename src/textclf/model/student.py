@@ -89,7 +89,9 @@ def kept_layers(count: int, of: int) -> tuple[int, ...]:
 def _layers_of(teacher: Any, count: int) -> str:
     from torch.nn import ModuleList
 
-    found = [name for name, part in teacher.named_modules() if isinstance(part, ModuleList) and len(part) == count]
+    found: list[str] = [
+        name for name, part in teacher.named_modules() if isinstance(part, ModuleList) and len(part) == count
+    ]
     if len(found) != 1:
         raise ModelError(
             f"The layers of a {type(teacher).__name__} cannot be told apart: expected one list of {count} layers, as "

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from textclf.config.data import DataConfig
 from textclf.config.distillation import DistillationConfig
 from textclf.config.schema import EncodingConfig, TrainingConfig
+from textclf.errors import TextclfError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.classifier import Classifier
 from textclf.model.devices import resolve_precision
@@ -25,6 +26,7 @@ from textclf.model.student import build_student, kept_layers, layer_count
 from textclf.model.tokens import encode_file, load_tokenizer
 from textclf.records import DistilledModel, EncodedData, PreparedData, TrainedModel, UnlabelledTexts
 from textclf.store import appearing, digest_of, write_text
+from textclf.tracking.store import TrackingStore
 from textclf.training.teacher import Teacher
 from textclf.training.train import (
     MODEL_FOLDER,
@@ -47,6 +49,10 @@ logger = logging.getLogger(__name__)
 RECORD_FILE, KEY_FILE = "distilled.json", "key.txt"
 STUDENT = "student"
 """The folder in that of a run, and the first part of the metrics' names."""
+NO_STUDENT_TAG = "textclf.no_student"
+"""A run's tag: why it has no student, though one was asked for."""
+# MLflow refuses longer tags.
+LONGEST_REASON = 5000
 TEACHER = "teacher"
 """The column with the teacher's answers: float32[labels]."""
 
@@ -157,13 +163,26 @@ def distill(
     return record
 
 
+def leave_out(store: TrackingStore, run_id: str, error: TextclfError) -> None:
+    """Records in the log and in a run's tag why it has no student.
+
+    Raises:
+        TrackingError: The store failed.
+    """
+    logger.warning("Distil: this run has no student, and goes on without it: %s", error)
+    with store.reporting("saying why there is no student"):
+        store.client.set_tag(run_id, NO_STUDENT_TAG, str(error)[:LONGEST_REASON])
+
+
 def _begin(folder: Path, key: str) -> None:
     """Empties the folder unless what it holds belongs to the same work."""
     file = folder / KEY_FILE
     if file.is_file() and file.read_text(encoding="utf-8") == key:
         return
     if folder.exists():
-        logger.warning("Distil: the unlabelled texts or the machine changed since the run was interrupted; starting anew.")
+        logger.warning(
+            "Distil: the unlabelled texts or the machine changed since the run was interrupted; starting anew."
+        )
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     write_text(file, key)
@@ -182,7 +201,10 @@ def _report(found: UnlabelledTexts) -> None:
 
 
 def _rows(
-    encoded: EncodedData, encoding: EncodingConfig, texts: Mapping[str, Path], answers: Mapping[str, NDArray[np.float32]]
+    encoded: EncodedData,
+    encoding: EncodingConfig,
+    texts: Mapping[str, Path],
+    answers: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, Dataset]:
     """Returns the token ids with the teacher's answers, `train` with the unlabelled texts at its end."""
     from datasets import concatenate_datasets

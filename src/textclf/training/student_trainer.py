@@ -36,7 +36,8 @@ class StudentTrainer(ClassifierTrainer):
         )
 
     def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        labels, teacher = prediction.label_ids
         logits: Any = prediction.predictions
+        targets: Any = prediction.label_ids
+        labels, teacher = targets
         agreement = float((logits.argmax(axis=1) == teacher.argmax(axis=1)).mean())
         return {**super()._validation_metrics(EvalPrediction(logits, labels)), "agreement": agreement}
