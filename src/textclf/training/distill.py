@@ -121,13 +121,14 @@ def distill(
                 limit=distillation.unlabelled_rows,
             )
             _report(unlabelled)
-        teacher = Teacher(
+        # It is not named, so that the teacher's memory is free when the student trains.
+        answers = Teacher(
             lambda: Classifier.load(trained.folder, mixed_precision=precision),
             len(settings.labels),
             folder / "teacher",
             batch_size=training.per_device_eval_batch_size,
-        )
-        rows = _rows(encoded, encoding, texts, teacher.answers(texts))
+        ).answers(texts)
+        rows = _rows(encoded, encoding, texts, answers)
         parts = (rows, trained, encoded, settings, distillation, encoding, training, folder, log_metrics)
         trainer, step = run_trainer(lambda: _make_trainer(*parts), folder)
         state, best_model = trainer.state, cast("PreTrainedModel", trainer.model)
@@ -213,8 +214,9 @@ def _rows(
     rows = {split: _with_answers(files[split], answers[split]) for split in files}
     if "unlabelled" in texts:
         arrow = texts["unlabelled"].with_suffix(".arrow")
-        with appearing(arrow) as temporary:
-            encode_file(texts["unlabelled"], temporary, load_tokenizer(encoded.tokenizer_folder), encoding)
+        if not arrow.is_file():
+            with appearing(arrow) as temporary:
+                encode_file(texts["unlabelled"], temporary, load_tokenizer(encoded.tokenizer_folder), encoding)
         rows["train"] = concatenate_datasets([rows["train"], _with_answers(arrow, answers["unlabelled"])])
     return rows
 

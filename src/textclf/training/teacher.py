@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,6 +16,9 @@ from textclf.language import _
 from textclf.model.classifier import Classifier
 from textclf.progress import progress_bar
 from textclf.store import write_bytes
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # What a kill loses: about two minutes of bert-base on two cores.
 TEXTS_PER_PART = 2048
@@ -63,15 +67,16 @@ class Teacher:
                     part = self._folder / f"{name}-{number:05d}.npy"
                     answers = self._read(part, batch.num_rows)
                     if answers is None:
-                        answers = self._ask(*(batch.column(column).to_pylist() for column in columns))
+                        answers = self._ask(*(batch.column(column).to_pylist() for column in columns), progress=bar)
                         _write(part, answers)
+                    else:
+                        bar.update(batch.num_rows)
                     parts.append(answers)
-                    bar.update(batch.num_rows)
                 found[name] = np.concatenate(parts)
         return found
 
-    def _ask(self, texts: list[str], text_pairs: list[str] | None = None) -> NDArray[np.float32]:
-        probabilities = self._classifier.predict(texts, text_pairs, batch_size=self._batch_size)
+    def _ask(self, texts: list[str], pairs: list[str] | None = None, *, progress: tqdm[Any]) -> NDArray[np.float32]:
+        probabilities = self._classifier.predict(texts, pairs, batch_size=self._batch_size, progress=progress)
         logits: NDArray[np.float32] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
         return logits
 
