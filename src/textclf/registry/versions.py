@@ -117,13 +117,13 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
 
 
 def load_classifier(
-    store: TrackingStore, chosen: ChosenModel, *, mixed_precision: AskedPrecision = "auto"
+    store: TrackingStore, chosen: ChosenModel, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto"
 ) -> Classifier:
-    """Loads a registered classifier.
+    """Loads a registered classifier; `engine` and `mixed_precision` as in `Classifier.load`.
 
     Raises:
         TrackingError: Its files cannot be fetched.
-        ModelError: Its files are missing or damaged.
+        ModelError: Its files are missing or damaged, or it does not have the engine here.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -145,7 +145,7 @@ def load_classifier(
                 f"data/ in the artifacts of {chosen.source} (run {chosen.run_id}), found none.\n"
                 f"Restore them from a backup, or move the alias to another version in `mlflow ui` under Models."
             )
-        return Classifier.load(found[0], mixed_precision=mixed_precision)
+        return Classifier.load(found[0], engine=engine, mixed_precision=mixed_precision)
 
 
 def add_version(
