@@ -278,6 +278,21 @@ class PredictedFile(Record):
     """True if the file was predicted before with the same settings, and its output is kept."""
     version: int | None = None
     """Version of the model that predicted it."""
+    engine: str | None = None
+    """What computed its rows, e.g. `torch-bf16`; None in records of textclf 0.2.0."""
+    rows_repeated: int = 0
+    """Rows that were not computed, because the run knew the answer to an equal text."""
+    rung_counts: dict[str, int] = {}
+    """Rows that each model of a ladder answered; other classifiers have one entry."""
+
+
+class EngineChoice(Record):
+    """What computes the predictions of a run."""
+
+    name: str
+    """Runtime and precision, e.g. `openvino-int8`; of a classifier without an engine, its kind."""
+    reason: str
+    """Why, in a sentence for people."""
 
 
 class RefusedFile(Record):
@@ -311,6 +326,10 @@ class PredictionSummary(Record):
     """Number of files that were not reached; 0 if the run finished."""
     ignored: tuple[str, ...] = ()
     """Names in the input folder that are not read: other endings, and folders (with a slash); not hidden files."""
+    engine: EngineChoice | None = None
+    """None if no model was loaded."""
+    expected_shares: dict[str, float] | None = None
+    """Share of the validation rows that each model of a ladder answered; None without a ladder."""
 
 
 class Interval(Record):
@@ -334,13 +353,6 @@ class PairedDifference(Record):
     def difference(self) -> float:
         """How much higher the first score is."""
         return self.first - self.second
-
-
-class EngineChoice(Record):
-    """Which engine computes, and why."""
-
-    name: str
-    reason: str
 
 
 class ParityReport(Record):

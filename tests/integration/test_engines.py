@@ -226,7 +226,7 @@ def test_an_export_replaces_an_earlier_one(tmp_path: Path) -> None:
 def test_an_export_that_fails_says_why_and_keeps_what_was_there(model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(model, folder)
-    with pytest.raises(ExportError, match="no training text|there is none"):
+    with pytest.raises(ExportError, match=r"no training text|there is none"):
         export_engine(folder, [])
     (folder / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ExportError, match="SafetensorError"):

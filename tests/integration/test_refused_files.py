@@ -138,7 +138,7 @@ def test_a_file_without_permission_is_named_as_known_until_it_can_be_read(
 
 
 def test_a_run_that_is_killed_hides_no_refusal(inbox: Path, tmp_path: Path, home: Home) -> None:
-    settings = {"config": {"refused_files": "move"}, "kill_at_call": 1}
+    settings = {"config": {"refused_files": "move"}, "kill_at_commit": 1}
     killed = start(home, inbox, tmp_path / "out", tmp_path / "log", **settings)
     assert killed.returncode == -signal.SIGKILL
     assert f"Refused: {inbox / 'a.csv'}" in killed.stdout

@@ -19,12 +19,13 @@ from textclf.data.cleaning import clean_text
 from textclf.errors import DataError, ModelError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.devices import AskedPrecision
-from textclf.model.engines.choice import AskedEngine
 from textclf.model.settings import SETTINGS_FILE, ClassifierSettings, read_settings
-from textclf.records import EngineChoice
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+_PRECISIONS: dict[str, AskedPrecision] = {"torch-fp32": "no", "torch-bf16": "bf16", "torch-fp16": "fp16"}
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class Classifier(ABC):
     Attributes:
         head: Turns logits into probabilities, and probabilities into decisions.
         engine_name: What computes, e.g. `torch-bf16`. Only engines of the same name agree to the last digit.
+        engine_reason: Why that engine, in a sentence for people; None if there was no choice.
         rungs: The models that may answer a text, the cheapest first; only a ladder has more than one.
-        engine_choice: Why it computes with that.
         expected_shares: Share of the validation rows that each rung answered; None unless it is a ladder.
     """
 
     engine_name: str
-    engine_choice: EngineChoice
+    engine_reason: str | None = None
     rungs: tuple[str, ...]
     expected_shares: dict[str, float] | None = None
 
@@ -66,16 +67,17 @@ class Classifier(ABC):
         self.pairs = settings.pairs
 
     @staticmethod
-    def load(folder: Path, *, engine: AskedEngine = "auto", mixed_precision: AskedPrecision = "auto") -> Classifier:
+    def load(folder: Path, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto") -> Classifier:
         """Loads a model folder, without network access, pickle or remote code.
 
         Args:
-            folder: Of an encoder, a linear model or a ladder.
-            engine: What computes an encoder's logits; a linear model has only one engine.
-            mixed_precision: Of the engine torch.
+            folder: As training writes it.
+            engine: `auto`, an engine or a runtime (`torch`), or exactly the `engine_name` of another classifier. A
+                linear model has only one engine.
+            mixed_precision: The precision of torch, unless the engine names it.
 
         Raises:
-            ModelError: A file is missing or damaged, or the engine cannot be used.
+            ModelError: A file is missing or damaged, or the folder does not have the engine.
         """
         from textclf.model.encoder import EncoderClassifier
         from textclf.model.ladder import LadderClassifier

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from textclf.model.classifier import Answers, Classifier
 from textclf.model.devices import AskedPrecision
-from textclf.model.engines.choice import ONLY, AskedEngine, open_engine
+from textclf.model.engines.choice import open_engine
 from textclf.model.engines.engine import Engine
 from textclf.model.settings import ClassifierSettings
 from textclf.model.tokenizer import TextTokenizer, TokenIds
-from textclf.records import EngineChoice
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -50,17 +49,10 @@ class EncoderClassifier(Classifier):
 
     rungs = ("encoder",)
 
-    def __init__(
-        self,
-        engine: Engine,
-        tokenizer: TextTokenizer,
-        settings: ClassifierSettings,
-        choice: EngineChoice | None = None,
-    ) -> None:
+    def __init__(self, engine: Engine, tokenizer: TextTokenizer, settings: ClassifierSettings) -> None:
         super().__init__(settings)
         self.engine = engine
         self.engine_name = engine.name
-        self.engine_choice = choice or EngineChoice(name=engine.name, reason=ONLY)
         self._tokenizer = tokenizer
 
     @classmethod
@@ -69,7 +61,7 @@ class EncoderClassifier(Classifier):
         folder: Path,
         settings: ClassifierSettings,
         *,
-        engine: AskedEngine = "auto",
+        engine: str = "auto",
         mixed_precision: AskedPrecision = "auto",
     ) -> EncoderClassifier:
         """Loads a folder that `save_classifier` wrote; see `open_engine`.
@@ -78,8 +70,10 @@ class EncoderClassifier(Classifier):
             ModelError: A file is missing or damaged, or the engine cannot be used.
         """
         tokenizer = TextTokenizer.load(folder, max_length=settings.max_length)
-        opened, choice = open_engine(folder, engine, mixed_precision)
-        return cls(opened, tokenizer, settings, choice)
+        opened, reason = open_engine(folder, engine, mixed_precision)
+        classifier = cls(opened, tokenizer, settings)
+        classifier.engine_reason = reason
+        return classifier
 
     def _answer(
         self,

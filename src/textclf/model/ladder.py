@@ -21,9 +21,8 @@ from textclf import __version__
 from textclf.errors import ModelError
 from textclf.model.classifier import Answers, Classifier
 from textclf.model.devices import AskedPrecision
-from textclf.model.engines.choice import AskedEngine
 from textclf.model.settings import ClassifierSettings, read_settings
-from textclf.records import EngineChoice, GuaranteedLadder, LadderCalibration, LadderRung, Record
+from textclf.records import GuaranteedLadder, LadderCalibration, LadderRung, Record
 from textclf.store import sync, temporary_folder, write_text
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NAME = "ladder: "
 LADDER_FILE, RUNGS_FOLDER = "ladder.json", "rungs"
 
 
@@ -109,7 +109,7 @@ class LadderClassifier(Classifier):
         settings: ClassifierSettings,
         ladder: StoredLadder,
         *,
-        engine: AskedEngine,
+        engine: str,
         mixed_precision: AskedPrecision,
     ) -> None:
         super().__init__(settings)
@@ -117,7 +117,7 @@ class LadderClassifier(Classifier):
         self.rungs = tuple(rung.name for rung in ladder.rungs)
         self.expected_shares = {rung.name: rung.share for rung in ladder.rungs}
         self._folder = folder
-        self._engine: AskedEngine = engine
+        self._asked = _by_rung(engine, self.rungs)
         self._mixed_precision: AskedPrecision = mixed_precision
         self._engines = {rung.name: rung.engine for rung in ladder.rungs}
         self._loaded: dict[str, Classifier] = {}
@@ -131,7 +131,7 @@ class LadderClassifier(Classifier):
         folder: Path,
         settings: ClassifierSettings,
         *,
-        engine: AskedEngine = "auto",
+        engine: str = "auto",
         mixed_precision: AskedPrecision = "auto",
     ) -> LadderClassifier:
         """Opens a folder that `save_ladder` wrote, and loads none of its rungs yet.
@@ -185,7 +185,7 @@ class LadderClassifier(Classifier):
             if rung.name not in self._loaded:
                 try:
                     loaded = Classifier.load(
-                        self._folder / rung.folder, engine=self._engine, mixed_precision=self._mixed_precision
+                        self._folder / rung.folder, engine=self._asked[rung.name], mixed_precision=self._mixed_precision
                     )
                 except ModelError as error:
                     raise ModelError(
@@ -205,8 +205,14 @@ class LadderClassifier(Classifier):
             return self._loaded[rung.name]
 
     def _name_engines(self) -> None:
-        self.engine_name = f"ladder: {', '.join(self._engines.values())}"
-        self.engine_choice = EngineChoice(name=self.engine_name, reason="each rung has its own")
+        self.engine_name = f"{_NAME}{', '.join(self._engines.values())}"
+
+
+def _by_rung(engine: str, rungs: Sequence[str]) -> dict[str, str]:
+    """Returns the engine that is asked of each rung; the name of a ladder's engine names those of its rungs."""
+    if not engine.startswith(_NAME):
+        return dict.fromkeys(rungs, engine)
+    return dict(zip(rungs, engine.removeprefix(_NAME).split(", "), strict=True))
 
 
 def save_ladder(

@@ -16,7 +16,6 @@ from textclf.errors import ModelError, ModelNotFoundError, redacted
 from textclf.evaluation.measure import log_metrics
 from textclf.model.classifier import Classifier
 from textclf.model.devices import AskedPrecision
-from textclf.model.engines.choice import AskedEngine
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
 from textclf.model.settings import Kind, read_settings
 from textclf.quiet import quiet_mlflow
@@ -113,17 +112,13 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
 
 
 def load_classifier(
-    store: TrackingStore,
-    chosen: ChosenModel,
-    *,
-    engine: AskedEngine = "auto",
-    mixed_precision: AskedPrecision = "auto",
+    store: TrackingStore, chosen: ChosenModel, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto"
 ) -> Classifier:
-    """Loads a registered classifier, with the engine that was asked for (`Classifier.load`).
+    """Loads a registered classifier; `engine` and `mixed_precision` as in `Classifier.load`.
 
     Raises:
         TrackingError: Its files cannot be fetched.
-        ModelError: Its files are missing or damaged.
+        ModelError: Its files are missing or damaged, or it does not have the engine here.
     """
     import mlflow
     from mlflow.exceptions import MlflowException

@@ -4,53 +4,55 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 from textclf.errors import EngineUnavailable, ModelError
-from textclf.model.devices import AskedPrecision
-from textclf.model.engines.engine import ENGINES_FOLDER, Engine, engine_folder, exported_engines
+from textclf.language import _
+from textclf.model.devices import AskedPrecision, Precision
+from textclf.model.engines.engine import ENGINES_FOLDER, EXPORTED_ENGINES, Engine, engine_folder, exported_engines
 from textclf.model.engines.openvino_engine import OpenVinoEngine
-from textclf.records import EngineChoice, ParityReport
+from textclf.records import ParityReport
 
 logger = logging.getLogger(__name__)
 
-AskedEngine = Literal["auto", "torch", "openvino-int8"]
 PARITY_FILE = "parity.json"
-ONLY = "no other engine was exported with the model"
+_PRECISIONS: dict[str, Precision] = {"torch-fp32": "no", "torch-bf16": "bf16", "torch-fp16": "fp16"}
 
 
-def open_engine(folder: Path, asked: AskedEngine, mixed_precision: AskedPrecision) -> tuple[Engine, EngineChoice]:
-    """Loads the engine of a model folder that was asked for.
+def open_engine(folder: Path, asked: str, mixed_precision: AskedPrecision) -> tuple[Engine, str | None]:
+    """Loads the engine of a model folder that was asked for, and says why that one.
 
-    `auto` takes an exported engine that passed its parity report, else torch. An exported engine that cannot be used is
-    named in the log.
+    Args:
+        folder: Of an encoder.
+        asked: `torch`, the name of an engine, or `auto`: an exported engine that passed its parity report, else torch.
+        mixed_precision: Of torch, unless the engine names it.
+
+    Returns:
+        The engine, and the reason for people; None if there was no choice.
 
     Raises:
         ModelError: The engine that was asked for cannot be used, or the weights are missing or damaged.
     """
-    # In front of everything else: importing torch takes seconds.
-    if asked == "torch":
-        return _torch(folder, mixed_precision, "engine: torch")
+    if asked == "torch" or asked in _PRECISIONS:
+        return _torch(folder, _PRECISIONS.get(asked, mixed_precision)), _("as configured")
     if asked != "auto":
+        if asked not in EXPORTED_ENGINES:
+            raise ModelError(f"There is no engine {asked!r}: expected torch, {', '.join(EXPORTED_ENGINES)} or auto.")
         try:
-            return OpenVinoEngine.load(engine_folder(folder, asked)), EngineChoice(
-                name=asked, reason=f"engine: {asked}"
-            )
+            return OpenVinoEngine.load(engine_folder(folder, asked)), _("as configured")
         except EngineUnavailable as error:
             raise ModelError(f"The engine {asked} cannot be used: {error}\nChoose engine auto or torch.") from error
     refused = []
     for name in exported_engines(folder):
         try:
             report = read_parity(engine_folder(folder, name))
-            if not report.passed:
-                refused.append(f"{name} did not pass its parity report ({report.reason})")
-                continue
-            return OpenVinoEngine.load(engine_folder(folder, name)), EngineChoice(name=name, reason="passed its parity")
+            if report.passed:
+                return OpenVinoEngine.load(engine_folder(folder, name)), _("it passed its parity report")
+            refused.append(report.reason)
         except EngineUnavailable as error:
             refused.append(str(error))
     for reason in refused:
-        logger.warning("Engine: torch predicts, because %s", reason)
-    return _torch(folder, mixed_precision, "; ".join(refused) or ONLY)
+        logger.warning("Engine: torch computes, because the exported engine cannot be used. %s", reason)
+    return _torch(folder, mixed_precision), " ".join(refused) or None
 
 
 def read_parity(folder: Path) -> ParityReport:
@@ -67,8 +69,8 @@ def read_parity(folder: Path) -> ParityReport:
         ) from error
 
 
-def _torch(folder: Path, mixed_precision: AskedPrecision, reason: str) -> tuple[Engine, EngineChoice]:
+def _torch(folder: Path, mixed_precision: AskedPrecision) -> Engine:
+    # Importing torch takes seconds.
     from textclf.model.engines.torch_engine import TorchEngine
 
-    engine = TorchEngine.load(folder, mixed_precision=mixed_precision)
-    return engine, EngineChoice(name=engine.name, reason=reason)
+    return TorchEngine.load(folder, mixed_precision=mixed_precision)
