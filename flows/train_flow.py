@@ -22,6 +22,7 @@ from tasks.train import train as train_model
 from textclf import __version__
 from textclf.config import CONFIGS, TrainConfig
 from textclf.data.contract import check_local_sources
+from textclf.extras import TRAINING, require
 from textclf.records import RegisteredModel
 from textclf.registry.gate import warn_of_undefined_metric
 from textclf.summaries.success import training_message, training_page
@@ -57,6 +58,7 @@ def train(config: TrainConfig) -> State[RegisteredModel]:
 
 
 def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
+    require(*TRAINING, purpose="Training")
     config, home = run.config, run.home
     data, model = download(config, home)
     prepared = audit(clean(data, config, home), model, config, home)
@@ -74,6 +76,11 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
     return Conclusion(registered, training_message(registered), page=page)
 
 
+def _check(config: TrainConfig) -> None:
+    require(*TRAINING, purpose="Training")
+    check_local_sources(config.data)
+
+
 def main() -> int:
     """Runs the flow with the command-line arguments."""
     return launch(
@@ -82,7 +89,7 @@ def main() -> int:
         program="python flows/train_flow.py",
         default_file=CONFIGS / "quickstart.yaml",
         examples=EXAMPLES,
-        check=lambda config: check_local_sources(config.data),
+        check=_check,
         closing=training_closing,
     )
 

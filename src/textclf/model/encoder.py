@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textclf.errors import ModelError
+from textclf.extras import require
 from textclf.model.classifier import Answers, Classifier
 from textclf.model.devices import AskedPrecision, resolve_precision
 from textclf.model.engine import Engine, TorchEngine
@@ -64,7 +65,9 @@ class EncoderClassifier(Classifier):
 
         Raises:
             ModelError: A file is missing or damaged.
+            MissingPackageError: torch or transformers is not installed.
         """
+        require("torch", "transformers", purpose=f"The encoder in {folder}, without an exported engine,")
         from safetensors import SafetensorError
         from transformers import AutoModelForSequenceClassification
 

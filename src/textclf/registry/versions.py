@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
-from textclf.evaluation.measure import log_metrics
 from textclf.model.classifier import Classifier
 from textclf.model.devices import AskedPrecision
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
@@ -170,6 +169,9 @@ def _log_and_register(
     store: TrackingStore, trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, name: str
 ) -> ModelVersion:
     import mlflow
+
+    # Predicting needs only the other half of this module.
+    from textclf.evaluation.measure import log_metrics
 
     run = store.client.get_run(trained.run_id)
     model_id = _logged_earlier(store, run) or _log_model(store, run, trained, name)
