@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Literal
 
 from textclf.config.home import CONFIGS
@@ -18,32 +18,32 @@ TRAINING = (
     "transformers",
     "datasets",
     "accelerate",
-    "sklearn",
+    "scikit-learn",
     "scipy",
     "matplotlib",
-    "fontTools",
+    "fonttools",
     "jinja2",
-    "mlflow.server",
+    "mlflow",
 )
-"""Modules without which a training would fail, perhaps hours after its start."""
+"""Packages without which a training would fail, perhaps hours after its start."""
 
 
-def require(*modules: str, purpose: str, extra: Extra = "train") -> None:
-    """Makes sure that modules of an extra are installed, without importing them.
+def require(*packages: str, purpose: str, extra: Extra = "train") -> None:
+    """Makes sure that packages of an extra are installed, without importing them.
 
     Args:
-        modules: Their names, as they are imported.
+        packages: Their names, as in `pyproject.toml`.
         purpose: What needs them, to begin a sentence: `Training`.
-        extra: Where they are in `pyproject.toml`.
+        extra: Which extra has them.
 
     Raises:
         MissingPackageError: Some are not installed.
     """
-    missing = [name for name in modules if not _is_installed(name)]
+    missing = [name for name in packages if not _is_installed(name)]
     if missing:
         raise MissingPackageError(
-            f"{purpose} needs {', '.join(missing)}, not installed here: this installation lacks the extra "
-            f"textclf[{extra}].\nInstall it with\n  {install_command(extra)}\nor work where it is installed."
+            f"{purpose} needs {', '.join(missing)}, which this installation of textclf does without.\n"
+            f"Install the extra textclf[{extra}]: {install_command(extra)}"
         )
 
 
@@ -56,9 +56,9 @@ def install_command(extra: Extra) -> str:
     return f"{pip} --constraint {shlex.quote(str(CONSTRAINTS))} --editable {place}"
 
 
-def _is_installed(module: str) -> bool:
+def _is_installed(package: str) -> bool:
     try:
-        return find_spec(module) is not None
-    # Of a submodule whose parent is missing, or of a module that was made unimportable.
-    except (ImportError, ValueError):
+        distribution(package)
+    except PackageNotFoundError:
         return False
+    return True

@@ -106,7 +106,7 @@ def audit(arguments: Sequence[str]) -> int:
 
     config, given, home = _start("audit", arguments)
     tokens = ("transformers",) if config.model.sources else ()
-    require("scipy", "fontTools", "jinja2", *tokens, purpose="The audit")
+    require("scipy", "fonttools", "jinja2", *tokens, purpose="The audit")
     fetched = _fetch(given.paths, config, home)
     _keep_inputs("--output", given.output, fetched)
     prepared = _prepare(fetched, config, home)
@@ -145,7 +145,7 @@ def suspects(arguments: Sequence[str]) -> int:
 
     config, given, home = _start("suspects", arguments)
     judges = ("torch", "transformers", "datasets", "accelerate") if given.estimator == "model" else ()
-    require("sklearn", "cleanlab", "xlsxwriter", *judges, purpose="Finding doubtful labels")
+    require("scikit-learn", "cleanlab", "XlsxWriter", *judges, purpose="Finding doubtful labels")
     check_target(given.output)
     fetched = _fetch(given.paths, config, home)
     _keep_inputs("--output", given.output, fetched)

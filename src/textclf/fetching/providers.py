@@ -145,7 +145,7 @@ def _huggingface_failure(error: HfHubHTTPError, source: Source, access: Access) 
 
 
 def _ask_modelscope(source: Source, kind: RepositoryKind, access: Access, limit: float) -> Listing:
-    require("modelscope_hub", purpose="Fetching from ModelScope")
+    require("modelscope-hub", purpose="Fetching from ModelScope")
     # The hub client of modelscope on its own: modelscope itself imports torch.
     from modelscope_hub import HubApi, HubConfig
     from modelscope_hub.errors import (

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+_PRECISIONS: dict[str, AskedPrecision] = {"torch-fp32": "no", "torch-bf16": "bf16", "torch-fp16": "fp16"}
+
+
 @dataclass(frozen=True)
 class Answers:
     """What a classifier says of some texts, in their order.
@@ -60,11 +63,16 @@ class Classifier(ABC):
         self.pairs = settings.pairs
 
     @staticmethod
-    def load(folder: Path, *, mixed_precision: AskedPrecision = "auto") -> Classifier:
+    def load(folder: Path, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto") -> Classifier:
         """Loads a model folder, without network access, pickle or remote code.
 
+        Args:
+            folder: As training writes it.
+            engine: `auto`, the name of a runtime (`torch`), or exactly the `engine_name` of another classifier.
+            mixed_precision: The precision of torch, unless the engine names it.
+
         Raises:
-            ModelError: A file is missing or damaged.
+            ModelError: A file is missing or damaged, or the folder does not have the engine.
         """
         from textclf.model.encoder import EncoderClassifier
 
@@ -75,6 +83,10 @@ class Classifier(ABC):
                 f"The classifier in {folder} cannot be loaded: {error}\n"
                 f"Expected {SETTINGS_FILE}, as training writes it."
             ) from error
+        if engine.startswith("torch-"):
+            mixed_precision = _PRECISIONS.get(engine, mixed_precision)
+        elif engine not in ("auto", "torch"):
+            raise ModelError(f"The classifier in {folder} does not have the engine {engine!r}: expected 'torch'.")
         return EncoderClassifier.open(folder, settings, mixed_precision=mixed_precision)
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +70,7 @@ class ChosenModel:
         source: Its model URI: of the logged model if there is one, because a version number can be used again.
         model_id: MLflow's id of the logged model, unique over stores, names and versions; without a logged model, a
             digest of the version's origin and time.
+        folder: Its model folder, if it is known to be on this machine.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ChosenModel:
     run_id: str
     source: str
     model_id: str
+    folder: Path | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, version: ModelVersion) -> ChosenModel:
@@ -116,13 +118,13 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
 
 
 def load_classifier(
-    store: TrackingStore, chosen: ChosenModel, *, mixed_precision: AskedPrecision = "auto"
+    store: TrackingStore, chosen: ChosenModel, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto"
 ) -> Classifier:
-    """Loads a registered classifier.
+    """Loads a registered classifier; `engine` and `mixed_precision` as in `Classifier.load`.
 
     Raises:
         TrackingError: Its files cannot be fetched.
-        ModelError: Its files are missing or damaged.
+        ModelError: Its files are missing or damaged, or it does not have the engine here.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -144,7 +146,7 @@ def load_classifier(
                 f"data/ in the artifacts of {chosen.source} (run {chosen.run_id}), found none.\n"
                 f"Restore them from a backup, or move the alias to another version in `mlflow ui` under Models."
             )
-        return Classifier.load(found[0], mixed_precision=mixed_precision)
+        return Classifier.load(found[0], engine=engine, mixed_precision=mixed_precision)
 
 
 def add_version(

@@ -65,7 +65,8 @@ def _needed(extra: Extra) -> list[Requirement]:
         one
         for one in map(Requirement, requires("textclf") or [])
         # An extra that includes another names textclf itself.
-        if one.name != "textclf" and (one.marker is None or any(one.marker.evaluate({"extra": name}) for name in chosen))
+        if one.name != "textclf"
+        and (one.marker is None or any(one.marker.evaluate({"extra": name}) for name in chosen))
     ]
 
 
@@ -105,7 +106,9 @@ def _pins() -> list[Finding]:
             key="pins",
             level="warning",
             text=text.format(count=len(other), names=_first(other)),
-            advice=_("textclf is not tested with them. To go back: {command}").format(command=install_command(_extra())),
+            advice=_("textclf is not tested with them. To go back: {command}").format(
+                command=install_command(_extra())
+            ),
         )
     ]
 
