@@ -29,8 +29,8 @@ from textclf.correction.suspects import find_suspects, judge
 from textclf.data.prepare import prepare
 from textclf.data.prepared import SplitRows
 from textclf.data.splits import fingerprint
-from textclf.evaluation.baselines import tfidf_baseline
 from textclf.fetching import fetch_data
+from textclf.model.linear import LinearModel
 from textclf.tables import markdown_table
 
 if TYPE_CHECKING:
@@ -203,8 +203,8 @@ def tfidf_alone(rows: SplitRows, *, seed: int) -> Shares:
     probabilities = np.zeros((len(rows.texts), len(rows.label_names)))
     for train, held_out in folds(rows, seed):
         train_texts, texts = ([rows.texts[index] for index in indices] for indices in (train, held_out))
-        baseline = tfidf_baseline(train_texts, rows.labels[train], len(rows.label_names), seed=seed)
-        probabilities[held_out] = baseline.predict_proba(texts)
+        baseline = LinearModel.fit(train_texts, rows.labels[train], num_labels=len(rows.label_names), seed=seed)
+        probabilities[held_out] = baseline.probabilities(texts)
     return probabilities
 
 

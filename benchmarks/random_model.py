@@ -49,7 +49,7 @@ def as_classifier(target: Path, source: Path, *, max_length: int, spread_over: S
 
     from textclf.config.data import CleaningConfig
     from textclf.model.encoder import EncoderClassifier, save_classifier
-    from textclf.model.engine import TorchEngine
+    from textclf.model.engines.torch_engine import TorchEngine
     from textclf.model.settings import ClassifierSettings
     from textclf.model.tokenizer import TextTokenizer
     from textclf.model.tokens import load_tokenizer

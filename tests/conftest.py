@@ -92,6 +92,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
+def chnsenticorp() -> Path:
+    """The folder of real reviews, which lies outside the repository."""
+    folder = ROOT.parent / "shared" / "data" / "chnsenticorp"
+    if not folder.is_dir():
+        pytest.skip("ChnSentiCorp is not beside the repository (../shared/data/chnsenticorp)")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training configuration with its own data that runs through the complete flow in seconds."""
     folder = tmp_path_factory.mktemp("tiny")

@@ -49,6 +49,17 @@ class ModelError(TextclfError):
     """A model folder or its weights cannot be used."""
 
 
+class EngineUnavailable(ModelError):
+    """An exported engine cannot be used on this machine: not installed, damaged, or made for another version.
+
+    The model itself may be intact: with torch, it still predicts.
+    """
+
+
+class ExportError(ModelError):
+    """An engine could not be exported."""
+
+
 class ModelNotFoundError(TextclfError):
     """No registered model version has the requested name and alias."""
 

@@ -119,7 +119,7 @@ def test_every_label_is_that_of_the_plain_pipeline(
     from transformers import AutoModelForSequenceClassification
 
     from textclf.config import CleaningConfig
-    from textclf.model.engine import TorchEngine
+    from textclf.model.engines.torch_engine import TorchEngine
     from textclf.model.settings import ClassifierSettings
     from textclf.model.tokenizer import TextTokenizer
 

@@ -188,6 +188,30 @@ class RegistrationConfig(StrictModel):
     )
 
 
+class LadderConfig(StrictModel):
+    """A ladder: cheap models answer the texts they are sure of, the full model the rest."""
+
+    enabled: bool = Field(
+        default=True, description="Calibrate a ladder; it is left out if no thresholds keep the limits below."
+    )
+    max_disagreement: float = Field(
+        default=0.005,
+        gt=0,
+        le=0.2,
+        title="Other labels at most",
+        description="Maximum share of texts whose label may differ from the full model's. The smaller it is, the more "
+        "validation rows are needed and the fewer texts the cheap models answer.",
+    )
+    error_probability: float = Field(
+        default=0.05,
+        gt=0,
+        le=0.5,
+        title="Probability of error",
+        description="Probability that max_disagreement is exceeded all the same, because the validation rows happened "
+        "to be easy.",
+    )
+
+
 class TrainConfig(StrictModel):
     """Everything a training run does."""
 
@@ -201,6 +225,9 @@ class TrainConfig(StrictModel):
     audit: AuditConfig = Field(default=AuditConfig(), description="What the audit looks for, and does about it.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
     registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Which model is the champion.")
+    ladder: LadderConfig = Field(
+        default=LadderConfig(), description="Cheap models answer the texts they are sure of, the full model the rest."
+    )
     offline: bool = Field(default=False, description="Never connect to a hub; use only the cache and local files.")
     missed_runs: MissedRuns = Field(default="latest", description=_MISSED_RUNS)
     language: Language | None = Field(default=None, description=_LANGUAGE)

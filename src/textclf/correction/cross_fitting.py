@@ -21,7 +21,9 @@ from textclf.records import FetchedModel, PreparedData
 from textclf.store import digest_of, temporary_folder
 
 if TYPE_CHECKING:
-    from textclf.evaluation.baselines import Baseline
+    from scipy.sparse import csr_matrix
+
+    from textclf.model.linear import LinearModel
     from textclf.model.settings import ClassifierSettings
 
 logger = logging.getLogger(__name__)
@@ -48,15 +50,15 @@ def tfidf_probabilities(rows: SplitRows, *, seed: int) -> NDArray[np.float64]:
     Raises:
         DataError: There are too few rows, or all texts are empty.
     """
-    from textclf.evaluation.baselines import join_pairs, tfidf_baseline
+    from textclf.model.linear import LinearModel, join_pairs
 
     texts = np.array(join_pairs(rows.texts, rows.pairs), dtype=object)
     probabilities = np.zeros((len(texts), len(rows.label_names)))
     for train, held_out in folds(rows, seed):
-        baseline = tfidf_baseline(list(texts[train]), rows.labels[train], len(rows.label_names), seed=seed)
-        held_out_texts = list(texts[held_out])
-        first = baseline.predict_proba(held_out_texts)
-        second = _ratio_probabilities(baseline, list(texts[train]), rows.labels[train], held_out_texts, seed)
+        train_texts, held_out_texts = list(texts[train]), list(texts[held_out])
+        linear = LinearModel.fit(train_texts, rows.labels[train], num_labels=len(rows.label_names), seed=seed)
+        first = linear.probabilities(held_out_texts)
+        second = _ratio_probabilities(linear, train_texts, rows.labels[train], held_out_texts, seed)
         probabilities[held_out] = (first + second) / 2
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return probabilities
@@ -159,18 +161,17 @@ def deal(labels: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.int64]:
 
 
 def _ratio_probabilities(
-    baseline: Baseline, train_texts: list[str], train_labels: NDArray[np.int64], texts: list[str], seed: int
+    linear: LinearModel, train_texts: list[str], train_labels: NDArray[np.int64], texts: list[str], seed: int
 ) -> NDArray[np.float64]:
-    """Fits one regression per label on the baseline's n-grams, weighted by the log-count ratios of naive Bayes.
+    """Fits one regression per label on the n-grams of `linear`, weighted by the log-count ratios of naive Bayes.
 
-    See Wang and Manning (2012). `baseline` was fitted on the same texts.
+    See Wang and Manning (2012). `linear` was fitted on the same texts.
     """
     from sklearn.linear_model import LogisticRegression
 
-    vectorizer = baseline.estimator[0]
-    present, asked = (vectorizer.transform(batch).sign() for batch in (train_texts, texts))
+    present, asked = (_ngrams_in(batch, linear) for batch in (train_texts, texts))
     classes = np.unique(train_labels)
-    probabilities = np.zeros((len(texts), baseline.num_labels))
+    probabilities = np.zeros((len(texts), linear.num_labels))
     # Two labels need only one regression.
     for label in classes[1:] if len(classes) == 2 else classes:
         is_label = train_labels == label
@@ -187,6 +188,16 @@ def _ratio_probabilities(
         probabilities[:, classes[0]] = 1 - probabilities[:, classes[1]]
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def _ngrams_in(texts: list[str], linear: LinearModel) -> csr_matrix:
+    """Returns which of the model's n-grams are in which text: 1 or absent, float32[texts, n-grams]."""
+    from scipy.sparse import csr_matrix
+
+    batches = [(first + found.texts, found.features) for first, found in linear.ngrams.count(texts)]
+    in_text, features = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    ones = np.ones(len(features), dtype=np.float32)
+    return csr_matrix((ones, (in_text, features)), shape=(len(texts), len(linear.keys)))
 
 
 def _prepare_fold(

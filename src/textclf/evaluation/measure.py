@@ -23,7 +23,7 @@ from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier
 from textclf.model.devices import resolve_precision
 from textclf.model.encoder import EncoderClassifier
-from textclf.model.engine import TorchEngine
+from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.settings import read_settings
 from textclf.model.tokenizer import TextTokenizer
 from textclf.progress import progress_bar
@@ -258,7 +258,7 @@ def _baselines(
         names=missing,
     )
     for baseline, estimator in fitted.items():
-        probabilities = {split: estimator.predict_proba(rows[split].texts, rows[split].pairs) for split in rows}
+        probabilities = {split: estimator.probabilities(rows[split].texts, rows[split].pairs) for split in rows}
         measured[baseline] = _all_metrics(rows, probabilities, SingleLabel(prepared.labels))
         with store.reporting(f"logging the baseline {baseline}"):
             tags = {

@@ -50,10 +50,12 @@ class Classifier(ABC):
         head: Turns logits into probabilities, and probabilities into decisions.
         engine_name: What computes, e.g. `torch-bf16`. Only engines of the same name agree to the last digit.
         rungs: The models that may answer a text, the cheapest first; only a ladder has more than one.
+        expected_shares: Share of the validation rows that each rung answered; None unless it is a ladder.
     """
 
     engine_name: str
     rungs: tuple[str, ...]
+    expected_shares: dict[str, float] | None = None
 
     def __init__(self, settings: ClassifierSettings) -> None:
         self.head = SingleLabel(settings.labels)
@@ -75,6 +77,7 @@ class Classifier(ABC):
             ModelError: A file is missing or damaged, or the folder does not have the engine.
         """
         from textclf.model.encoder import EncoderClassifier
+        from textclf.model.ladder import LadderClassifier
 
         try:
             settings = read_settings(folder)
@@ -87,6 +90,8 @@ class Classifier(ABC):
             mixed_precision = _PRECISIONS.get(engine, mixed_precision)
         elif engine not in ("auto", "torch"):
             raise ModelError(f"The classifier in {folder} does not have the engine {engine!r}: expected 'torch'.")
+        if settings.kind == "ladder":
+            return LadderClassifier.open(folder, settings, mixed_precision=mixed_precision)
         return EncoderClassifier.open(folder, settings, mixed_precision=mixed_precision)
 
     @abstractmethod

@@ -20,7 +20,8 @@ from textclf.errors import ModelError
 from textclf.extras import require
 from textclf.model.classifier import Answers, Classifier
 from textclf.model.devices import AskedPrecision, resolve_precision
-from textclf.model.engine import Engine, TorchEngine
+from textclf.model.engines.engine import Engine
+from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.settings import SETTINGS_FILE, ClassifierSettings
 from textclf.model.tokenizer import TextTokenizer, TokenIds
 from textclf.quiet import quiet_transformers

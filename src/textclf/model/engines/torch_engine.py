@@ -1,9 +1,9 @@
-"""Engines compute logits; another runtime can replace torch here."""
+"""The engine that torch runs, on a GPU or on CPUs."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,47 +13,21 @@ from textclf.model.devices import Precision
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-
-class Engine(Protocol):
-    """A loaded model that computes logits.
-
-    Attributes:
-        name: Runtime and precision, e.g. `torch-bf16`. Only engines of the same name agree to the last digit.
-        streams: How many calls of `logits` should run at once, from threads.
-        tokens_per_batch: How many tokens, padding included, a batch should have at most.
-    """
-
-    name: str
-    streams: int
-    tokens_per_batch: int
-
-    def logits(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64] | None,
-        token_type_ids: NDArray[np.int64] | None,
-    ) -> NDArray[np.float32]:
-        """Computes logits[batch, labels] of one padded batch.
-
-        Args:
-            input_ids: Shape [batch, tokens], like the other two.
-            attention_mask: 0 for padding; None without padding.
-            token_type_ids: 0 or 1 for the first or second text of a pair; None for single texts.
-        """
-        ...
+# A GPU needs many tokens to be busy. A CPU is busy with few, and fewer stay in its caches.
+TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 32768}
 
 
 class TorchEngine:
     """A PyTorch model, moved to the GPU if there is one, else to the CPU."""
 
     streams = 1
-    tokens_per_batch = 16_384
 
     def __init__(self, model: PreTrainedModel, precision: Precision = "no") -> None:
         import torch
 
         self.name = f"torch-{'fp32' if precision == 'no' else precision}"
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokens_per_batch = TOKENS_PER_BATCH[self._device.type]
         self._model: Any = model.to(device=self._device).eval()  # type: ignore[call-arg]
         self._autocast: dict[str, Any] = {
             "device_type": self._device.type,
