@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def test_predicting_needs_none_of_what_trains() -> None:
 
 def test_everything_is_pinned() -> None:
     pinned = {re.match(r"[\w.-]+", line)[0] for line in CONSTRAINTS.read_text().splitlines() if line[:1].isalnum()}  # type: ignore[index]
-    named = names([*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])])
+    named = names([*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())])
     assert {name.lower().replace("_", "-") for name in named - {"textclf"}} <= pinned
 
 
