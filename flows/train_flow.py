@@ -14,6 +14,7 @@ from flows.names import flow_run_tags, run_name
 from flows.promotion import announce
 from tasks.audit import audit
 from tasks.clean import clean
+from tasks.distill import distill
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.register import register
@@ -29,6 +30,7 @@ from textclf.summaries.success import training_message, training_page
 from textclf.summaries.training import training_closing
 from textclf.tracking.runs import training_run
 from textclf.tracking.store import TrackingStore
+from textclf.training.unlabelled import check_unlabelled
 
 EXAMPLES = """\
   python flows/train_flow.py
@@ -60,6 +62,7 @@ def train(config: TrainConfig) -> State[RegisteredModel]:
 def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
     require(*TRAINING, purpose="Training")
     config, home = run.config, run.home
+    check_unlabelled(config)
     data, model = download(config, home)
     prepared = audit(clean(data, config, home), model, config, home)
     warn_of_undefined_metric(prepared, config.registration.metric)
@@ -68,7 +71,8 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
         home, config=config, prepared=prepared, encoded=encoded, fetched=model, tags=flow_run_tags()
     ) as run.mlflow_run:
         trained = train_model(encoded, prepared, model, run.mlflow_run, config, home)
-        evaluated = evaluate(trained, prepared, encoded, model, config, home)
+        student = distill(trained, prepared, encoded, config, home) if config.distillation.enabled else None
+        evaluated = evaluate(trained, prepared, encoded, model, config, home, student)
         registered = register(trained, evaluated, prepared, config, home)
     announce(registered)
     link = TrackingStore.open(home).run_link(registered.run_id)
@@ -79,6 +83,7 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
 def _check(config: TrainConfig) -> None:
     require(*TRAINING, purpose="Training")
     check_local_sources(config.data)
+    check_unlabelled(config)
 
 
 def main() -> int:

@@ -151,6 +151,43 @@ class TrainedModel(Record):
     resumed_from_step: int | None
 
 
+class UnlabelledTexts(Record):
+    """The unlabelled texts that a student learns from, and what was left out of their files."""
+
+    files: int
+    read: int
+    """Rows that were read."""
+    kept: int
+    held_out: int
+    """Rows left out because validation or test has the same text."""
+    copies: int
+    """Rows left out because the training rows or earlier rows have the same text."""
+    broken: dict[str, int]
+    """Rows left out because they cannot be used, by reason."""
+
+
+class DistilledModel(Record):
+    """The folder of a student, and how well it learned from its teacher, the fine-tuned model."""
+
+    run_id: str
+    folder: Path
+    layers: tuple[int, ...]
+    """The layers of the teacher, from 0, that its layers began as."""
+    teacher_layers: int
+    agreement: float
+    """Share of the validation rows to which it gives the teacher's label."""
+    metrics: dict[str, float]
+    """Validation metrics of the kept checkpoint, by name, e.g. `f1_macro`."""
+    labelled_rows: int
+    """Training rows."""
+    unlabelled: UnlabelledTexts | None
+    """None if no unlabelled texts were given."""
+    epochs: float
+    steps: int
+    seconds: float
+    resumed_from_step: int | None
+
+
 class EvaluatedModel(Record):
     """The measurements of a trained model."""
 
@@ -159,6 +196,8 @@ class EvaluatedModel(Record):
     """By MLflow name, e.g. `test/f1_macro`."""
     baselines: dict[str, dict[str, float]]
     """Metrics by baseline."""
+    student: dict[str, float] = {}
+    """The student's metrics, by the same names, with `agreement` with its teacher; empty if there is no student."""
     report_folder: Path
     """Contains plots, predictions and tables, as logged to MLflow."""
     engine: str
@@ -295,6 +334,22 @@ class PairedDifference(Record):
     def difference(self) -> float:
         """How much higher the first score is."""
         return self.first - self.second
+
+
+class EngineChoice(Record):
+    """Which engine computes, and why."""
+
+    name: str
+    reason: str
+
+
+class ParityReport(Record):
+    """How well an exported engine agrees with the model it was made from."""
+
+    engine: str
+    passed: bool
+    reason: str
+    """Why it may be used, or not."""
 
 
 class LadderRung(Record):

@@ -7,10 +7,9 @@ import unicodedata
 from collections.abc import Sequence
 
 _MARKS = re.compile(r"[\\`*_\[\]#|<>&~]")
-# What a line of text may be broken after: a Chinese character with its punctuation, or a word.
-_PIECE = re.compile(
-    "[（《“「]?[\u2e80-\u9fff][，。；：、！？）》”」…]*\\s*|[^\\s\u2e80-\u9fff（《“「]+\\s*|.", re.DOTALL
-)
+_OPENING, _CLOSING = "（《〈“‘「『【", "，。；：、！？）》〉”’」』】…"
+# What a line of text may be broken after: a Chinese character or a word, with the punctuation around it.
+_PIECE = re.compile(rf"[{_OPENING}]*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff{_OPENING}]+)[{_CLOSING}]*\s*|.", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
 

@@ -30,7 +30,7 @@ from textclf.model.classifier import Answers, Classifier
 from textclf.model.settings import ClassifierSettings
 from textclf.prediction.batch import predict_files
 from textclf.reading.data_file import DataFile
-from textclf.records import PredictedFile, PredictionSummary
+from textclf.records import EngineChoice, PredictedFile, PredictionSummary
 from textclf.registry.versions import ChosenModel
 
 SCRIPT = __file__
@@ -51,6 +51,7 @@ class WordClassifier(Classifier):
     """
 
     engine_name = "words"
+    engine_choice = EngineChoice(name="words", reason="a test")
     rungs = ("words",)
 
     def __init__(

@@ -303,5 +303,5 @@ def test_a_redo_with_an_unusable_file_is_finished(tmp_path: Path, home: Home) ->
     (folder / "b.csv").write_text("<html>", encoding="utf-8")
     for run_id in ("first", "second"):
         done = start(home, folder, output, log, config={"redo": True}, run_id=run_id)
-        assert done.returncode == 0 and "b.csv was refused" in done.stdout
+        assert done.returncode == 0 and f"Refused: {folder / 'b.csv'}" in done.stdout
         assert {row["run_id"] for row in read_rows(output / "a.csv")} == {run_id}

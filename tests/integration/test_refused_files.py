@@ -61,7 +61,11 @@ def test_a_file_is_new_once_and_the_others_are_predicted(
     assert "text_column 'text'; its columns are '评论'" in first.refused[0].reason
     assert "looks like a PDF document" in first.refused[1].reason
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.csv"]
-    assert f"{inbox / 'c.csv'} was refused: " in caplog.text
+    logged = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    for name, text in (("a.csv", "text_column 'text'"), ("c.csv", "looks like a PDF document")):
+        (line,) = (line for line in logged if text in line)
+        assert line.startswith("Refused: ")
+        assert line.count(str(inbox / name)) == 1
 
     caplog.clear()
     config = PredictConfig(input=inbox, output=tmp_path / "out")
@@ -72,7 +76,7 @@ def test_a_file_is_new_once_and_the_others_are_predicted(
     assert [refused.reason for refused in second.refused] == [refused.reason for refused in first.refused]
     assert [file.skipped for file in second.files] == [True]
     assert "Refused by an earlier run and not tried again (2): a.csv, c.csv." in caplog.text
-    assert "was refused: " not in caplog.text
+    assert "Refused: " not in caplog.text
 
 
 def test_a_refused_file_is_tried_again_when_something_changes(inbox: Path, tmp_path: Path, home: Home) -> None:
@@ -137,7 +141,7 @@ def test_a_run_that_is_killed_hides_no_refusal(inbox: Path, tmp_path: Path, home
     settings = {"config": {"refused_files": "move"}, "kill_at_call": 1}
     killed = start(home, inbox, tmp_path / "out", tmp_path / "log", **settings)
     assert killed.returncode == -signal.SIGKILL
-    assert "a.csv was refused" in killed.stdout
+    assert f"Refused: {inbox / 'a.csv'}" in killed.stdout
     summary = run(home, inbox, tmp_path / "out")
     assert refusals(summary) == {"a.csv": False, "c.csv": False}
     assert [file.rows_predicted for file in summary.files] == [3]

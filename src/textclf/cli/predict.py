@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, get_args
 
 from textclf.config import Home, Parser, PredictConfig
 from textclf.errors import ConfigError
@@ -77,6 +77,8 @@ def predict(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    from textclf.model.engines.choice import AskedEngine
+
     width = shutil.get_terminal_size().columns
     description = _(
         "Answers texts at once with a registered model: those that are given as arguments, else the lines of standard "
@@ -105,8 +107,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--engine",
+        choices=get_args(AskedEngine),
         default="auto",
-        help=_("what computes, such as torch or openvino-int8 (default: auto, the fastest that agrees with the model)"),
+        help=_("what computes (default: auto, an exported engine that agrees with the model, else torch)"),
     )
     parser.add_argument("--json", action="store_true", help=_("print one JSON object for each text, on a line"))
     parser.add_argument("--debug", action="store_true", help=_("Show a traceback when something fails."))

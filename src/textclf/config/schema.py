@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataConfig, Delimiter, Encoding
+from textclf.config.distillation import DistillationConfig
 from textclf.config.form import leave_empty, unwrapped
 from textclf.config.sources import ModelSource, StrictModel
 from textclf.language import Language
@@ -228,6 +229,11 @@ class TrainConfig(StrictModel):
     ladder: LadderConfig = Field(
         default=LadderConfig(), description="Cheap models answer the texts they are sure of, the full model the rest."
     )
+    distillation: DistillationConfig = Field(
+        default=DistillationConfig(),
+        title="Student",
+        description="A smaller model that learns from the fine-tuned one.",
+    )
     offline: bool = Field(default=False, description="Never connect to a hub; use only the cache and local files.")
     missed_runs: MissedRuns = Field(default="latest", description=_MISSED_RUNS)
     language: Language | None = Field(default=None, description=_LANGUAGE)
@@ -272,6 +278,12 @@ class TrainConfig(StrictModel):
             problems.append("audit.leaks drop_near needs audit.near_duplicates")
         if not self.model.sources and self.encoding.max_length > 512:
             problems.append(f"encoding.max_length {self.encoding.max_length} exceeds the 512 positions of a new BERT")
+        layers = self.model.architecture.num_hidden_layers
+        if self.distillation.enabled and not self.model.sources and self.distillation.num_hidden_layers >= layers:
+            problems.append(
+                f"distillation.num_hidden_layers {self.distillation.num_hidden_layers} must be less than the {layers} "
+                "of model.architecture.num_hidden_layers"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

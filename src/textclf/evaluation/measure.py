@@ -16,7 +16,7 @@ from textclf.config.schema import EvaluationConfig, ModelConfig, TrainingConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows, read_split
 from textclf.evaluation.baselines import BASELINES, TFIDF, Baseline, fit_baselines
-from textclf.evaluation.report import FINE_TUNED, Predictions, write_report
+from textclf.evaluation.report import FINE_TUNED, STUDENT, Predictions, write_report
 from textclf.heads.single_label import SingleLabel
 from textclf.language import _
 from textclf.model.build import build_classifier
@@ -27,7 +27,7 @@ from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.settings import read_settings
 from textclf.model.tokenizer import TextTokenizer
 from textclf.progress import progress_bar
-from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
+from textclf.records import DistilledModel, EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.store import digest_of, write_output
 from textclf.tracking.datasets import dataset_inputs
 from textclf.tracking.descriptions import comparison_link, data_text, describe_run
@@ -59,6 +59,7 @@ def evaluate(
     training: TrainingConfig,
     name: str,
     store: TrackingStore,
+    student: DistilledModel | None = None,
 ) -> EvaluatedModel:
     """Measures the trained model and logs metrics, plots and tables to its MLflow run.
 
@@ -66,6 +67,9 @@ def evaluate(
     `untrained/test/…` for the model before fine-tuning, which is rebuilt from `fetched`, `encoded` and `model`. Each
     baseline gets a run of its own, in the experiment `name`, with the same metric names. Example sentences are left
     out where pairs are classified. Of `training`, precision, batch size and seed are used.
+
+    A student's metrics have the same names after `student/`, and `student/<split>/agreement` is the share of the rows
+    to which it gives the label that the trained model gives them.
 
     Called again after a kill, it measures only what is missing, and MLflow keeps each value once.
 
@@ -81,12 +85,25 @@ def evaluate(
         evaluated = EvaluatedModel.model_validate_json(record.read_text(encoding="utf-8"))
     else:
         evaluated = _measure(
-            trained, prepared, encoded, fetched, evaluation, model, training, name, store, folder / REPORT_FOLDER
+            trained,
+            student,
+            prepared,
+            encoded,
+            fetched,
+            evaluation,
+            model,
+            training,
+            name,
+            store,
+            folder / REPORT_FOLDER,
         )
         # Before anything is logged: after a kill, the same values are logged again with the same time.
         write_output(record, evaluated.model_dump_json(indent=1).encode())
     with store.reporting("logging the evaluation"):
         log_metrics(store, trained.run_id, evaluated.metrics, steps=trained.steps, timestamp_ms=evaluated.measured_ms)
+        if student:
+            metrics = {f"{STUDENT}/{name}": value for name, value in evaluated.student.items()}
+            log_metrics(store, trained.run_id, metrics, steps=student.steps, timestamp_ms=evaluated.measured_ms)
         for tag, value in (comparison_tags(prepared) | {ENGINE_TAG: evaluated.engine}).items():
             store.client.set_tag(trained.run_id, tag, value)
         store.client.log_artifacts(trained.run_id, str(evaluated.report_folder), "evaluation")
@@ -131,6 +148,7 @@ def _shown(rows: SplitRows) -> list[str]:
 
 def _measure(
     trained: TrainedModel,
+    student: DistilledModel | None,
     prepared: PreparedData,
     encoded: EncodedData,
     fetched: FetchedModel | None,
@@ -148,6 +166,7 @@ def _measure(
     classifier = Classifier.load(trained.folder, mixed_precision=precision)
     probabilities = {split: _predict(classifier, rows[split], batch_size, split) for split in rows}
     metrics = _all_metrics(rows, probabilities, classifier.head)
+    learned = _student_metrics(student, rows, probabilities, training) if student else {}
     models = [("after fine-tuning", classifier)]
     if evaluation.untrained:
         network = build_classifier(fetched, encoded, model=model, labels=prepared.labels, seed=training.seed)
@@ -163,18 +182,36 @@ def _measure(
     write_report(
         report,
         Predictions(test.sources, test.numbers, _shown(test), test.labels, probabilities["test"], prepared.labels),
-        metrics={FINE_TUNED: metrics, **baselines},
+        metrics={FINE_TUNED: metrics, **({STUDENT: learned} if learned else {}), **baselines},
         examples=[(when, text, *_best(classifier, text)) for when, classifier in models for text in sentences],
     )
     return EvaluatedModel(
         run_id=trained.run_id,
         metrics=metrics,
         baselines=baselines,
+        student=learned,
         report_folder=report,
         engine=classifier.engine_name,
         precision=precision,
         measured_ms=int(time.time() * 1000),
     )
+
+
+def _student_metrics(
+    student: DistilledModel,
+    rows: dict[Split, SplitRows],
+    answers: dict[Split, NDArray[np.float32]],
+    training: TrainingConfig,
+) -> dict[str, float]:
+    """Measures a student against the labels, and against the answers of its teacher."""
+    classifier = Classifier.load(student.folder, mixed_precision=training.mixed_precision)
+    batch_size = training.per_device_eval_batch_size
+    found = {split: _predict(classifier, rows[split], batch_size, f"{split}, student") for split in rows}
+    agreement = {split: found[split].argmax(axis=1) == answers[split].argmax(axis=1) for split in rows}
+    return {
+        **_all_metrics(rows, found, classifier.head),
+        **{f"{split}/agreement": float(same.mean()) for split, same in agreement.items()},
+    }
 
 
 def _all_metrics(
@@ -213,7 +250,7 @@ def log_metrics(
 
     values = []
     for name, value in metrics.items():
-        split = "validation" if name.startswith("validation/") else "test"
+        split = "validation" if name.removeprefix(f"{STUDENT}/").startswith("validation/") else "test"
         data = datasets[split].dataset if datasets else None
         step = steps if split == "validation" else 0
         values.append(

@@ -19,13 +19,12 @@ from textclf.data.cleaning import clean_text
 from textclf.errors import DataError, ModelError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.devices import AskedPrecision
+from textclf.model.engines.choice import AskedEngine
 from textclf.model.settings import SETTINGS_FILE, ClassifierSettings, read_settings
+from textclf.records import EngineChoice
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-
-_PRECISIONS: dict[str, AskedPrecision] = {"torch-fp32": "no", "torch-bf16": "bf16", "torch-fp16": "fp16"}
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,12 @@ class Classifier(ABC):
         head: Turns logits into probabilities, and probabilities into decisions.
         engine_name: What computes, e.g. `torch-bf16`. Only engines of the same name agree to the last digit.
         rungs: The models that may answer a text, the cheapest first; only a ladder has more than one.
+        engine_choice: Why it computes with that.
         expected_shares: Share of the validation rows that each rung answered; None unless it is a ladder.
     """
 
     engine_name: str
+    engine_choice: EngineChoice
     rungs: tuple[str, ...]
     expected_shares: dict[str, float] | None = None
 
@@ -65,19 +66,20 @@ class Classifier(ABC):
         self.pairs = settings.pairs
 
     @staticmethod
-    def load(folder: Path, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto") -> Classifier:
+    def load(folder: Path, *, engine: AskedEngine = "auto", mixed_precision: AskedPrecision = "auto") -> Classifier:
         """Loads a model folder, without network access, pickle or remote code.
 
         Args:
-            folder: As training writes it.
-            engine: `auto`, the name of a runtime (`torch`), or exactly the `engine_name` of another classifier.
-            mixed_precision: The precision of torch, unless the engine names it.
+            folder: Of an encoder, a linear model or a ladder.
+            engine: What computes an encoder's logits; a linear model has only one engine.
+            mixed_precision: Of the engine torch.
 
         Raises:
-            ModelError: A file is missing or damaged, or the folder does not have the engine.
+            ModelError: A file is missing or damaged, or the engine cannot be used.
         """
         from textclf.model.encoder import EncoderClassifier
         from textclf.model.ladder import LadderClassifier
+        from textclf.model.linear_classifier import LinearClassifier
 
         try:
             settings = read_settings(folder)
@@ -86,13 +88,11 @@ class Classifier(ABC):
                 f"The classifier in {folder} cannot be loaded: {error}\n"
                 f"Expected {SETTINGS_FILE}, as training writes it."
             ) from error
-        if engine.startswith("torch-"):
-            mixed_precision = _PRECISIONS.get(engine, mixed_precision)
-        elif engine not in ("auto", "torch"):
-            raise ModelError(f"The classifier in {folder} does not have the engine {engine!r}: expected 'torch'.")
+        if settings.kind == "linear":
+            return LinearClassifier.open(folder, settings)
         if settings.kind == "ladder":
-            return LadderClassifier.open(folder, settings, mixed_precision=mixed_precision)
-        return EncoderClassifier.open(folder, settings, mixed_precision=mixed_precision)
+            return LadderClassifier.open(folder, settings, engine=engine, mixed_precision=mixed_precision)
+        return EncoderClassifier.open(folder, settings, engine=engine, mixed_precision=mixed_precision)
 
     @abstractmethod
     def _answer(

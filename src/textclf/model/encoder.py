@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textclf.errors import ModelError
-from textclf.extras import require
 from textclf.model.classifier import Answers, Classifier
-from textclf.model.devices import AskedPrecision, resolve_precision
+from textclf.model.devices import AskedPrecision
+from textclf.model.engines.choice import ONLY, AskedEngine, open_engine
 from textclf.model.engines.engine import Engine
-from textclf.model.engines.torch_engine import TorchEngine
-from textclf.model.settings import SETTINGS_FILE, ClassifierSettings
+from textclf.model.settings import ClassifierSettings
 from textclf.model.tokenizer import TextTokenizer, TokenIds
-from textclf.quiet import quiet_transformers
+from textclf.records import EngineChoice
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -52,38 +50,36 @@ class EncoderClassifier(Classifier):
 
     rungs = ("encoder",)
 
-    def __init__(self, engine: Engine, tokenizer: TextTokenizer, settings: ClassifierSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: TextTokenizer,
+        settings: ClassifierSettings,
+        choice: EngineChoice | None = None,
+    ) -> None:
         super().__init__(settings)
         self.engine = engine
         self.engine_name = engine.name
+        self.engine_choice = choice or EngineChoice(name=engine.name, reason=ONLY)
         self._tokenizer = tokenizer
 
     @classmethod
     def open(
-        cls, folder: Path, settings: ClassifierSettings, *, mixed_precision: AskedPrecision = "auto"
+        cls,
+        folder: Path,
+        settings: ClassifierSettings,
+        *,
+        engine: AskedEngine = "auto",
+        mixed_precision: AskedPrecision = "auto",
     ) -> EncoderClassifier:
-        """Loads a folder that `save_classifier` wrote.
+        """Loads a folder that `save_classifier` wrote; see `open_engine`.
 
         Raises:
-            ModelError: A file is missing or damaged.
-            MissingPackageError: torch or transformers is not installed.
+            ModelError: A file is missing or damaged, or the engine cannot be used.
         """
-        require("torch", "transformers", purpose=f"The encoder in {folder}, without an exported engine,")
-        from safetensors import SafetensorError
-        from transformers import AutoModelForSequenceClassification
-
-        quiet_transformers()
-        try:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ModelError(
-                f"The classifier in {folder} cannot be loaded: {error}\n"
-                f"Expected config.json, model.safetensors, a tokenizer and {SETTINGS_FILE}, as training writes them."
-            ) from error
-        engine = TorchEngine(model, resolve_precision(mixed_precision))
-        return cls(engine, TextTokenizer.load(folder, max_length=settings.max_length), settings)
+        tokenizer = TextTokenizer.load(folder, max_length=settings.max_length)
+        opened, choice = open_engine(folder, engine, mixed_precision)
+        return cls(opened, tokenizer, settings, choice)
 
     def _answer(
         self,

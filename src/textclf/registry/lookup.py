@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 from textclf.config.home import Home
 from textclf.model.classifier import Classifier
 from textclf.model.devices import AskedPrecision
+from textclf.model.engines.choice import AskedEngine
 from textclf.registry.versions import ChosenModel, choose_model, load_classifier
 from textclf.tracking.store import TrackingStore
 
@@ -52,7 +53,7 @@ def resolve_model(home: Home, name: str, alias: str) -> ChosenModel:
 
 
 def load_resolved(
-    home: Home, chosen: ChosenModel, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto"
+    home: Home, chosen: ChosenModel, *, engine: AskedEngine = "auto", mixed_precision: AskedPrecision = "auto"
 ) -> Classifier:
     """Loads a registered classifier; `engine` and `mixed_precision` as in `Classifier.load`.
 
