@@ -23,6 +23,7 @@ from tasks.train import train as train_model
 from textclf import __version__
 from textclf.config import CONFIGS, TrainConfig
 from textclf.data.contract import check_local_sources
+from textclf.extras import TRAINING, require
 from textclf.records import RegisteredModel
 from textclf.registry.gate import warn_of_undefined_metric
 from textclf.summaries.success import training_message, training_page
@@ -59,6 +60,7 @@ def train(config: TrainConfig) -> State[RegisteredModel]:
 
 
 def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
+    require(*TRAINING, purpose="Training")
     config, home = run.config, run.home
     check_unlabelled(config)
     data, model = download(config, home)
@@ -79,6 +81,7 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
 
 
 def _check(config: TrainConfig) -> None:
+    require(*TRAINING, purpose="Training")
     check_local_sources(config.data)
     check_unlabelled(config)
 

@@ -102,16 +102,19 @@ def markdown_table(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> s
 def align(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
     """Aligns the columns of a table for a terminal; the arguments are those of `markdown_table`."""
     widths = [max(display_width(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        padded = [
-            cell + space if column < text_columns else space + cell
-            for column, cell in enumerate(row)
-            for space in [" " * (widths[column] - display_width(cell))]
-        ]
-        lines.append("  ".join(padded).rstrip())
+    lines = [pad(row, widths, text_columns=text_columns) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def pad(row: Sequence[str], widths: Sequence[int], *, text_columns: int = 1) -> str:
+    """Aligns the cells of one line to given widths, in terminal columns; a wider cell moves what follows it."""
+    padded = [
+        cell + space if column < text_columns else space + cell
+        for column, cell in enumerate(row)
+        for space in [" " * (widths[column] - display_width(cell))]
+    ]
+    return "  ".join(padded).rstrip()
 
 
 def _columns(character: str) -> int:

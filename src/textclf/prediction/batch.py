@@ -36,8 +36,8 @@ from textclf.reading.compression import reading
 from textclf.reading.data_file import DataFile
 from textclf.reading.detection import TRAINING_FORMATS
 from textclf.records import EngineChoice, PredictedFile, PredictionSummary, RefusedFile
-from textclf.registry.versions import ChosenModel, choose_model, load_classifier
-from textclf.tracking.store import TrackingStore
+from textclf.registry.lookup import load_resolved, resolve_model
+from textclf.registry.versions import ChosenModel
 
 if TYPE_CHECKING:
     from textclf.model.classifier import Classifier
@@ -74,15 +74,14 @@ def predict_batch(
         TextclfError: As for `predict_files`.
     """
     try:
-        store = TrackingStore.open(home)
-        model = choose_model(store, config.model, config.alias)
+        model = resolve_model(home, config.model, config.alias)
     except BaseException:
         report(PredictionSummary(model=config.model, version=None, files=(), seconds=0))
         raise
     logger.info("Predict: %s@%s is version %d.", model.name, config.alias, model.version)
 
     def load(engine: str | None) -> Classifier:
-        return load_classifier(store, model, engine=engine or config.engine, mixed_precision=config.mixed_precision)
+        return load_resolved(home, model, engine=engine or config.engine, mixed_precision=config.mixed_precision)
 
     return predict_files(config, model, load, run_id=run_id, folder=home.predictions, report=report)
 

@@ -6,14 +6,13 @@ import re
 import tempfile
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
-from textclf.evaluation.measure import log_metrics
 from textclf.model.classifier import Classifier
 from textclf.model.devices import AskedPrecision
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
@@ -66,6 +65,7 @@ class ChosenModel:
         source: Its model URI: of the logged model if there is one, because a version number can be used again.
         model_id: MLflow's id of the logged model, unique over stores, names and versions; without a logged model, a
             digest of the version's origin and time.
+        folder: Its model folder, if it is known to be on this machine.
     """
 
     name: str
@@ -73,6 +73,7 @@ class ChosenModel:
     run_id: str
     source: str
     model_id: str
+    folder: Path | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, version: ModelVersion) -> ChosenModel:
@@ -172,6 +173,9 @@ def _log_and_register(
     store: TrackingStore, trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, name: str
 ) -> ModelVersion:
     import mlflow
+
+    # Predicting needs only the other half of this module.
+    from textclf.evaluation.measure import log_metrics
 
     run = store.client.get_run(trained.run_id)
     model_id = _logged_earlier(store, run) or _log_model(store, run, trained, name)
