@@ -19,7 +19,12 @@ from training_support import connect
 
 from textclf.cli import predict as command
 from textclf.cli.predict import MAX_LINE_BYTES, predict
+from textclf.data.prepared import read_split
 from textclf.errors import ConfigError, ModelError, ModelNotFoundError
+from textclf.model.linear import LinearModel
+from textclf.model.linear_classifier import save_linear_classifier
+from textclf.model.settings import ClassifierSettings
+from textclf.records import ParityReport
 from textclf.tables import display_width
 
 ROOT = Path(__file__).parents[2]
@@ -222,6 +227,47 @@ class TestPredictionOnly:
         done = self.run(lean, *(one.format(root=ROOT, reviews=reviews) for one in arguments))
         assert done.returncode == (1 if "predict" in arguments else 2), done.stderr
         assert missing in done.stderr and "textclf[train]" in done.stderr and "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize("kind", ["linear", "exported"])
+    def test_models_that_need_no_torch_answer(
+        self, lean: dict[str, str], place: Any, tmp_path: Path, kind: str
+    ) -> None:
+        place = place.in_home(tmp_path / "home")
+        metrics = {"test/accuracy": 0.6}
+        trained = support.make_trained(place, metrics)
+        if kind == "linear":
+            train = read_split(place.prepared, "train")
+            model = LinearModel.fit(train.texts, train.labels, num_labels=len(train.label_names), seed=0)
+            folder = trained.folder.with_name("linear") / "model"
+            save_linear_classifier(folder, model, ClassifierSettings.of(place.config, place.prepared.labels))
+            trained = trained.model_copy(update={"folder": folder})
+        else:
+            export = f"export_engine(Path({str(trained.folder)!r}), [[2, 7, 8, 3], [2, 9, 3]])"
+            program = f"from pathlib import Path; from textclf.model.engines.export import export_engine; {export}"
+            subprocess.run([sys.executable, "-c", program], check=True, timeout=300, env=environment(place.home))
+            report = ParityReport(engine="openvino-int8", passed=True, reason="equal labels")
+            (trained.folder / "engines" / "openvino-int8" / "parity.json").write_text(report.model_dump_json())
+        support.register_again(place, trained, metrics)
+        lean = {**lean, "TEXTCLF_HOME": str(place.home.root)}
+        done = self.run(lean, "-m", "textclf_operations.program", "predict", "--json", "房间很干净", "太差了")
+        assert done.returncode == 0, done.stderr
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {answer["engine"] for answer in answers} == {"linear" if kind == "linear" else "openvino-int8"}
+        # Batch prediction, whose flow does the same, needs none of the packages either.
+        (tmp_path / "in.csv").write_text("text\n房间很干净\n太差了\n", encoding="utf-8")
+        program = (
+            "import sys; from pathlib import Path; from textclf.config import Home, PredictConfig\n"
+            "from textclf.prediction.batch import predict_batch\n"
+            f"config = PredictConfig(input=Path('in.csv').absolute(), output=Path('out.csv').absolute(), model={NAME!r})\n"
+            "predict_batch(config, home=Home.from_environment(), run_id='run', report=print)\n"
+            "print('mlflow' in sys.modules)"
+        )
+        done = self.run(lean, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{program}")
+        assert done.returncode == 0 and done.stdout.endswith("False\n"), done.stdout + done.stderr
+        rows = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()[1:]
+        assert [row.split(",")[0] for row in rows] == ["房间很干净", "太差了"]
+        for row, answer in zip(rows, answers, strict=True):
+            assert answer["label"] in row
 
     def test_data_can_be_checked(self, lean: dict[str, str], reviews: str) -> None:
         done = self.run(lean, "-m", "textclf_operations.program", "data", "check", reviews)
