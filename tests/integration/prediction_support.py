@@ -121,7 +121,7 @@ def _kill_at_commit(commits: int) -> None:
     seen = itertools.count(1)
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        is_commit = event == "os.rename" and re.fullmatch(r"\d{5}", os.path.basename(arguments[1]))
+        is_commit = event == "os.rename" and re.fullmatch(r"\d{5}", Path(arguments[1]).name)
         if is_commit and next(seen) == commits:
             os.kill(os.getpid(), signal.SIGKILL)
 
