@@ -53,7 +53,10 @@ class Words(WordClassifier):
 
 class Ladder(Words):
     rungs = ("linear", "encoder")
-    expected_shares = {"linear": 0.8, "encoder": 0.2}
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(engine)
+        self.expected_shares = {"linear": 0.8, "encoder": 0.2}
 
 
 class Machine:

@@ -119,8 +119,8 @@ def _rungs(summary: PredictionSummary) -> list[tuple[str, int, str, str]]:
 
 def _caution() -> str:
     return _(
-        "The ladder's guarantee was measured on the validation rows and does not hold for texts unlike them; shares far "
-        "from the expected ones are a sign of such texts."
+        "The ladder's guarantee was measured on the validation rows and does not hold for texts unlike them; shares "
+        "far from the expected ones are a sign of such texts."
     )
 
 
