@@ -524,8 +524,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, home: H
 
     class Growing(WordClassifier):
         def answer(self, *texts: Any, **settings: Any) -> Any:
-            with source.open("a", encoding="utf-8") as file:
-                file.write("r31,很好\n")
+            if not self.texts:
+                with source.open("a", encoding="utf-8") as file:
+                    file.write("r31,很好\n")
             return super().answer(*texts, **settings)
 
     with pytest.raises(DataError, match="was changed while it was being read"):

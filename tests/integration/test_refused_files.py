@@ -284,10 +284,10 @@ def test_files_that_are_not_read_are_named(
 
 def test_a_file_that_grows_while_it_is_read_is_tried_next_time(inbox: Path, tmp_path: Path, home: Home) -> None:
     class Growing(WordClassifier):
-        def predict(self, *texts: Any, **settings: Any) -> Any:
+        def answer(self, *texts: Any, **settings: Any) -> Any:
             with (inbox / "b.csv").open("a", encoding="utf-8") as file:
                 file.write("r9,很好\n")
-            return super().predict(*texts, **settings)
+            return super().answer(*texts, **settings)
 
     run(home, inbox, tmp_path / "out")
     write_rows(inbox / "b.csv", reviews(4))
@@ -302,13 +302,13 @@ def test_a_file_that_grows_while_it_is_read_is_tried_next_time(inbox: Path, tmp_
 
 
 def test_each_file_is_reported_and_a_failure_leaves_the_last_report(inbox: Path, tmp_path: Path, home: Home) -> None:
-    write_rows(inbox / "d.csv", reviews(2))
+    write_rows(inbox / "d.csv", [{"text": "别的"}, {"text": "其他"}])
 
     class Failing(WordClassifier):
-        def predict(self, texts: Any, *others: Any, **settings: Any) -> Any:
+        def answer(self, texts: Any, *others: Any, **settings: Any) -> Any:
             if len(texts) == 2:
                 raise RuntimeError("out of memory")
-            return super().predict(texts, *others, **settings)
+            return super().answer(texts, *others, **settings)
 
     reports: list[PredictionSummary] = []
     with pytest.raises(RuntimeError, match="out of memory"):

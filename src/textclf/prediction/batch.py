@@ -127,10 +127,8 @@ def predict_files(
             logger.info("Nothing to predict: %s has no file that can be read.", config.input)
         if inputs.ignored:
             logger.info("%s", _named(f"Not read in {inputs.folder}", inputs.ignored))
-        with (
-            redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo,
-            Pipeline() as pipeline,
-        ):
+        redo_id = redoing(folder, config.input, config.output) if config.redo else nullcontext()
+        with redo_id as redo, Pipeline() as pipeline:
             _Batch(config, model, load, run_id, folder, inputs, redo, progress, pipeline).predict()
     finally:
         progress.report()
