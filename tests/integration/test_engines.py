@@ -161,8 +161,8 @@ def test_a_missing_exporter_is_named_with_what_installs_it(tmp_path: Path) -> No
             print(error)
         """,
     )
-    assert "nncf" in done.stdout, done.stderr
-    assert exported_engines(folder) == () and not any((folder / "engines").iterdir())
+    assert "nncf: pip install textclf" in done.stdout, done.stderr
+    assert exported_engines(folder) == ()
 
 
 def test_nothing_is_sent_and_nothing_is_written_to_the_users_home(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_nothing_is_sent_and_nothing_is_written_to_the_users_home(tmp_path: Path
     assert list(home.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["changed", "cut", "removed", "record", "version"])
+@pytest.mark.parametrize("damage", ["changed", "cut", "removed", "record", "version", "processor"])
 def test_an_unusable_engine_says_why(model: Path, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "engine"
     shutil.copytree(engine_folder(model, "openvino-int8"), folder)
@@ -205,8 +205,14 @@ def test_an_unusable_engine_says_why(model: Path, tmp_path: Path, damage: str) -
         (folder / ENGINE_FILE).write_text("{}", encoding="utf-8")
     else:
         record = json.loads((folder / ENGINE_FILE).read_text(encoding="utf-8"))
-        (folder / ENGINE_FILE).write_text(json.dumps({**record, "runtime_version": "2024.1.0"}), encoding="utf-8")
-    expected = {"removed": "model.bin is missing", "record": "cannot be read", "version": "OpenVINO 2024.1.0"}
+        other = {"runtime_version": "2024.1.0"} if damage == "version" else {"instructions": "better"}
+        (folder / ENGINE_FILE).write_text(json.dumps({**record, **other}), encoding="utf-8")
+    expected = {
+        "removed": "model.bin is missing",
+        "record": "cannot be read",
+        "version": "made by OpenVINO 2024.1.0",
+        "processor": "with better instructions",
+    }
     with pytest.raises(EngineUnavailable, match=expected.get(damage, "damaged: model.bin")):
         OpenVinoEngine.load(folder)
 
@@ -226,7 +232,7 @@ def test_an_export_replaces_an_earlier_one(tmp_path: Path) -> None:
 def test_an_export_that_fails_says_why_and_keeps_what_was_there(model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(model, folder)
-    with pytest.raises(ExportError, match=r"no training text|there is none"):
+    with pytest.raises(ExportError, match="at least one training text"):
         export_engine(folder, [])
     (folder / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ExportError, match="SafetensorError"):
