@@ -21,10 +21,10 @@ from pydantic import ValidationError
 from flows.missed_runs import skip_missed_runs
 from flows.names import tag_run
 from flows.run_logs import SAID_AT_THE_END, RunFailed, debugging, send_library_logs
-from flows.running import running
+from flows.running import note_end, running
 from flows.threads import wait_passively
 from tasks.steps import UnexpectedError, journal, leave_page
-from textclf.config import Home, PredictConfig, TrainConfig, anchor, choose_language
+from textclf.config import Environment, Home, PredictConfig, TrainConfig, anchor, choose_language
 from textclf.config.load import describe
 from textclf.errors import ConfigError, TextclfError, first_lines, redacted
 from textclf.language import _
@@ -98,8 +98,11 @@ def conclude(
             tag_run(config)
             with running(home) as ended:
                 if final := ended or skip_missed_runs(config.missed_runs):
+                    note_end(home, final)
                     return final
                 conclusion = work(run)
+                final = Completed(name=conclusion.name, message=conclusion.message, data=conclusion.result)
+                note_end(home, final)
         except Exception as error:
             return _failed(error, run, steps)
         except BaseException:
@@ -107,7 +110,7 @@ def conclude(
             raise
     if conclusion.page:
         create_markdown_artifact(conclusion.page, key=PAGE, description=conclusion.message)
-    return Completed(name=conclusion.name, message=conclusion.message, data=conclusion.result)
+    return final
 
 
 def _validated(model: type[Config], given: Config | Mapping[str, Any]) -> Config:
@@ -169,8 +172,12 @@ def next_commands() -> tuple[list[str], str]:
         return [f"cd {shlex.quote(os.fspath(Path.cwd()))}", command], again
     address = get_current_settings().api.url
     server = f"PREFECT_API_URL={shlex.quote(redacted(str(address)))} " if address else ""
+    if Environment().textclf_up:
+        needed = _("`textclf up` must be running.")
+    else:
+        needed = _("A `serve.py` or a worker must be running.")
     again = _(
-        "Remove the cause, then start this run again: it resumes where it stopped. A `serve.py` or a worker must be "
-        "running. To change a value, use “Copy to new run” on the page of this run."
-    )
+        "Remove the cause, then press Retry on the page of this run (in the new interface: menu ⋮), or type the "
+        "command: it resumes where it stopped. {needed} To change a value, use “Copy to new run” on that page."
+    ).format(needed=needed)
     return [f"{server}prefect flow-run retry {context.flow_run.id}"], again

@@ -51,8 +51,14 @@ class RunRecord(Record):
     host: str
     server: str
     """Address of the Prefect server's API."""
+    served: bool = False
+    """Whether `serve.py` looks after the run and removes this record when the server knows how the run ended."""
     done: bool = False
     """Whether the work is done: only the server may not know yet."""
+    state_name: str | None = None
+    """The final state of a run that is done."""
+    message: str | None = None
+    """Of that state."""
 
 
 class CrashedTooOften(TextclfError):
@@ -63,8 +69,8 @@ class CrashedTooOften(TextclfError):
 def running(home: Home) -> Iterator[State[Any] | None]:
     """Holds the lock and the record of the current flow run.
 
-    A record that `serve.py` made before stays: it is removed when the server knows how the run ended. Does nothing for
-    a run on a temporary server, which ends with the process.
+    The record of a run that `serve.py` looks after stays at the end. Does nothing for a run on a temporary server,
+    which ends with the process.
 
     If another process still executes the same run, which happens if the run was taken for dead while the server was
     away, this one waits until that has ended.
@@ -76,15 +82,13 @@ def running(home: Home) -> Iterator[State[Any] | None]:
         CrashedTooOften: The process of this run has died more than `MOST_RESTARTS` times.
         StorageError: The record cannot be written.
     """
-    context = FlowRunContext.get()
-    flow_run = context.flow_run if context else None
-    if context is None or flow_run is None or not get_current_settings().api.url:
+    flow_run = _current()
+    if flow_run is None:
         yield None
         return
     ended = None
-    record = _record_file(home, flow_run.id)
-    begun_by_serve = record.is_file()
-    write_record(home, flow_run)
+    served = _is_served(home, flow_run.id)
+    write_record(home, flow_run, served=served)
     lock = FileLock(_lock_file(home, flow_run.id))
     try:
         lock.acquire(timeout=0)
@@ -96,11 +100,20 @@ def running(home: Home) -> Iterator[State[Any] | None]:
         if ended is None and flow_run.deployment_id:
             _refuse_to_loop(flow_run)
         yield ended
-        write_record(home, flow_run, done=True)
     finally:
-        if not begun_by_serve:
+        if not served:
             forget(home, flow_run.id)
         lock.release()
+
+
+def note_end(home: Home, final: State[Any]) -> None:
+    """Records within `running` how the run ends well, should the server not hear of it.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    if flow_run := _current():
+        write_record(home, flow_run, served=_is_served(home, flow_run.id), final=final)
 
 
 def crashes(client: SyncPrefectClient, flow_run: UUID) -> int:
@@ -109,8 +122,14 @@ def crashes(client: SyncPrefectClient, flow_run: UUID) -> int:
     return sum(state.type == StateType.CRASHED and state.message not in STOPPED for state in states)
 
 
-def write_record(home: Home, flow_run: FlowRun, *, done: bool = False) -> None:
-    """Records that this process executes a run, is about to start it, or has done its work.
+def write_record(home: Home, flow_run: FlowRun, *, served: bool, final: State[Any] | None = None) -> None:
+    """Records that this process executes a run or is about to start it, or how it ends.
+
+    Args:
+        home: The home directory.
+        flow_run: The run.
+        served: Whether `serve.py` looks after it.
+        final: How it ends, once its work is done.
 
     Raises:
         StorageError: It cannot be written.
@@ -122,7 +141,10 @@ def write_record(home: Home, flow_run: FlowRun, *, done: bool = False) -> None:
         process_started=datetime.fromtimestamp(psutil.Process().create_time(), UTC),
         host=socket.gethostname(),
         server=server_address(),
-        done=done,
+        served=served,
+        done=final is not None,
+        state_name=final.name if final else None,
+        message=final.message if final else None,
     )
     file = _record_file(home, flow_run.id)
     with writing(file):
@@ -170,6 +192,19 @@ def is_dead(home: Home, flow_run: UUID) -> bool:
 def server_address() -> str:
     """Returns the address of the current Prefect server, without a password."""
     return redacted(str(get_current_settings().api.url))
+
+
+def _is_served(home: Home, flow_run: UUID) -> bool:
+    # A record alone does not tell: a run in a work pool leaves one if it is killed.
+    with suppress(OSError, ValueError):
+        return RunRecord.model_validate_json(_record_file(home, flow_run).read_text(encoding="utf-8")).served
+    return False
+
+
+def _current() -> FlowRun | None:
+    """Returns the run that this process executes; None if its server is a temporary one."""
+    context = FlowRunContext.get()
+    return context.flow_run if context and get_current_settings().api.url else None
 
 
 def _executes(process: psutil.Process, flow_run: UUID) -> bool:

@@ -13,7 +13,9 @@ from flows.launch import launch
 from flows.names import flow_run_tags, run_name
 from flows.promotion import announce
 from tasks.audit import audit
+from tasks.candidates import candidates
 from tasks.clean import clean
+from tasks.distill import distill
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.register import register
@@ -22,12 +24,14 @@ from tasks.train import train as train_model
 from textclf import __version__
 from textclf.config import CONFIGS, TrainConfig
 from textclf.data.contract import check_local_sources
+from textclf.extras import TRAINING, require
 from textclf.records import RegisteredModel
 from textclf.registry.gate import warn_of_undefined_metric
 from textclf.summaries.success import training_message, training_page
 from textclf.summaries.training import training_closing
 from textclf.tracking.runs import training_run
 from textclf.tracking.store import TrackingStore
+from textclf.training.unlabelled import check_unlabelled
 
 EXAMPLES = """\
   python flows/train_flow.py
@@ -57,7 +61,9 @@ def train(config: TrainConfig) -> State[RegisteredModel]:
 
 
 def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
+    require(*TRAINING, purpose="Training")
     config, home = run.config, run.home
+    check_unlabelled(config)
     data, model = download(config, home)
     prepared = audit(clean(data, config, home), model, config, home)
     warn_of_undefined_metric(prepared, config.registration.metric)
@@ -66,12 +72,20 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
         home, config=config, prepared=prepared, encoded=encoded, fetched=model, tags=flow_run_tags()
     ) as run.mlflow_run:
         trained = train_model(encoded, prepared, model, run.mlflow_run, config, home)
-        evaluated = evaluate(trained, prepared, encoded, model, config, home)
-        registered = register(trained, evaluated, prepared, config, home)
+        student = distill(trained, prepared, encoded, config, home) if config.distillation.enabled else None
+        evaluated = evaluate(trained, prepared, encoded, model, config, home, student)
+        compared = candidates(trained, student, evaluated, prepared, config, home)
+        registered = register(compared, evaluated, prepared, config, home)
     announce(registered)
     link = TrackingStore.open(home).run_link(registered.run_id)
     page = training_page(config, prepared, trained, evaluated, registered, link)
     return Conclusion(registered, training_message(registered), page=page)
+
+
+def _check(config: TrainConfig) -> None:
+    require(*TRAINING, purpose="Training")
+    check_local_sources(config.data)
+    check_unlabelled(config)
 
 
 def main() -> int:
@@ -82,7 +96,7 @@ def main() -> int:
         program="python flows/train_flow.py",
         default_file=CONFIGS / "quickstart.yaml",
         examples=EXAMPLES,
-        check=lambda config: check_local_sources(config.data),
+        check=_check,
         closing=training_closing,
     )
 

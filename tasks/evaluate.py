@@ -10,7 +10,7 @@ from tasks.steps import step
 from textclf.config import Home, TrainConfig
 from textclf.evaluation.measure import evaluate as measure
 from textclf.language import _
-from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
+from textclf.records import DistilledModel, EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.summaries.training import metrics_summary
 from textclf.tracking.store import TrackingStore
 
@@ -23,8 +23,9 @@ def evaluate(
     model: FetchedModel | None,
     config: TrainConfig,
     home: Home,
+    student: DistilledModel | None = None,
 ) -> EvaluatedModel:
-    """Evaluates the model and the baselines, and logs metrics, plots and tables."""
+    """Evaluates the model, its student and the baselines, and logs metrics, plots and tables."""
     with step("evaluate"):
         store = TrackingStore.open(home)
         evaluated = measure(
@@ -37,6 +38,7 @@ def evaluate(
             training=config.training,
             name=config.data.registered_name,
             store=store,
+            student=student,
         )
     create_markdown_artifact(
         metrics_summary(evaluated, store.run_link(trained.run_id)),

@@ -66,6 +66,12 @@ class ModelNotFoundError(TextclfError):
     exit_code = 2
 
 
+class MissingPackageError(TextclfError):
+    """A package is needed that this installation does without. The message names it and the extra that has it."""
+
+    exit_code = 2
+
+
 class StorageError(TextclfError):
     """Reading or writing on disk failed: disk full, no permission, damaged file."""
 

@@ -151,6 +151,43 @@ class TrainedModel(Record):
     resumed_from_step: int | None
 
 
+class UnlabelledTexts(Record):
+    """The unlabelled texts that a student learns from, and what was left out of their files."""
+
+    files: int
+    read: int
+    """Rows that were read."""
+    kept: int
+    held_out: int
+    """Rows left out because validation or test has the same text."""
+    copies: int
+    """Rows left out because the training rows or earlier rows have the same text."""
+    broken: dict[str, int]
+    """Rows left out because they cannot be used, by reason."""
+
+
+class DistilledModel(Record):
+    """The folder of a student, and how well it learned from its teacher, the fine-tuned model."""
+
+    run_id: str
+    folder: Path
+    layers: tuple[int, ...]
+    """The layers of the teacher, from 0, that its layers began as."""
+    teacher_layers: int
+    agreement: float
+    """Share of the validation rows to which it gives the teacher's label."""
+    metrics: dict[str, float]
+    """Validation metrics of the kept checkpoint, by name, e.g. `f1_macro`."""
+    labelled_rows: int
+    """Training rows."""
+    unlabelled: UnlabelledTexts | None
+    """None if no unlabelled texts were given."""
+    epochs: float
+    steps: int
+    seconds: float
+    resumed_from_step: int | None
+
+
 class EvaluatedModel(Record):
     """The measurements of a trained model."""
 
@@ -159,6 +196,8 @@ class EvaluatedModel(Record):
     """By MLflow name, e.g. `test/f1_macro`."""
     baselines: dict[str, dict[str, float]]
     """Metrics by baseline."""
+    student: dict[str, float] = {}
+    """The student's metrics, by the same names, with `agreement` with its teacher; empty if there is no student."""
     report_folder: Path
     """Contains plots, predictions and tables, as logged to MLflow."""
     engine: str
@@ -170,13 +209,13 @@ class EvaluatedModel(Record):
     """NumPy files with the probabilities of the validation and test rows: float32[rows, labels]."""
 
 
-Kind = Literal["encoder", "student", "linear", "ladder"]
+CandidateKind = Literal["encoder", "student", "linear", "ladder"]
 
 
 class Candidate(Record):
     """A model of a training that could become champion."""
 
-    kind: Kind
+    kind: CandidateKind
     run_id: str
     """The MLflow run that holds its metrics, and makes its version."""
     folder: Path
@@ -201,9 +240,9 @@ class Candidates(Record):
 
     found: tuple[Candidate, ...]
     """The cheapest first."""
-    left_out: dict[Kind, str]
+    left_out: dict[CandidateKind, str]
     """Why a kind that was asked for is not among them."""
-    chosen: Kind
+    chosen: CandidateKind
     metric: str
     rows: Literal["test", "test_leakfree"]
     """The rows over which they are compared."""
@@ -211,12 +250,14 @@ class Candidates(Record):
     """How much worse than the best the chosen one may be; None: not at all."""
     calibration: LadderCalibration | None
     """How the thresholds of the ladder were set; None without cheaper models."""
+    ladder: GuaranteedLadder | None
+    """The ladder among the candidates."""
     verification: LadderVerification | None
     """The ladder on the test rows; None without a ladder."""
     picture: Path | None
     """Quality against cost, drawn; None for a single candidate."""
 
-    def of(self, kind: Kind) -> Candidate:
+    def of(self, kind: CandidateKind) -> Candidate:
         """Returns the candidate of a kind.
 
         Raises:
@@ -228,7 +269,7 @@ class Candidates(Record):
 class CandidateScore(Record):
     """A candidate as a decision remembers it."""
 
-    kind: Kind
+    kind: CandidateKind
     version: int
     score: float | None
     behind_best: PairedDifference | None
@@ -261,13 +302,13 @@ class Decision(Record):
     baselines: dict[str, float]
     """Scores of the baselines over the same rows."""
     decided_at: datetime
-    kind: Kind = "encoder"
+    kind: CandidateKind = "encoder"
     """What the version is."""
     margin: float | None = None
     """How much worse than the best candidate the chosen one may be."""
     candidates: tuple[CandidateScore, ...] = ()
     """What the version was chosen from, the cheapest first; empty in records of textclf 0.3.0 and older."""
-    left_out: dict[Kind, str] = {}
+    left_out: dict[CandidateKind, str] = {}
     """Why a kind was no candidate."""
 
 
@@ -315,6 +356,21 @@ class PredictedFile(Record):
     """True if the file was predicted before with the same settings, and its output is kept."""
     version: int | None = None
     """Version of the model that predicted it."""
+    engine: str | None = None
+    """What computed its rows, e.g. `torch-bf16`; None in records of textclf 0.2.0."""
+    rows_repeated: int = 0
+    """Rows that were not computed, because the run knew the answer to an equal text."""
+    rung_counts: dict[str, int] = {}
+    """Rows that each model of a ladder answered; other classifiers have one entry."""
+
+
+class EngineChoice(Record):
+    """What computes the predictions of a run."""
+
+    name: str
+    """Runtime and precision, e.g. `openvino-int8`; of a classifier without an engine, its kind."""
+    reason: str
+    """Why, in a sentence for people."""
 
 
 class RefusedFile(Record):
@@ -348,6 +404,10 @@ class PredictionSummary(Record):
     """Number of files that were not reached; 0 if the run finished."""
     ignored: tuple[str, ...] = ()
     """Names in the input folder that are not read: other endings, and folders (with a slash); not hidden files."""
+    engine: EngineChoice | None = None
+    """None if no model was loaded."""
+    expected_shares: dict[str, float] | None = None
+    """Share of the validation rows that each model of a ladder answered; None without a ladder."""
 
 
 class Interval(Record):
@@ -371,6 +431,15 @@ class PairedDifference(Record):
     def difference(self) -> float:
         """How much higher the first score is."""
         return self.first - self.second
+
+
+class ParityReport(Record):
+    """How well an exported engine agrees with the model it was made from."""
+
+    engine: str
+    passed: bool
+    reason: str
+    """Why it may be used, or not."""
 
 
 class LadderRung(Record):

@@ -7,10 +7,9 @@ import unicodedata
 from collections.abc import Sequence
 
 _MARKS = re.compile(r"[\\`*_\[\]#|<>&~]")
-# What a line of text may be broken after: a Chinese character with its punctuation, or a word.
-_PIECE = re.compile(
-    "[（《“「]?[\u2e80-\u9fff][，。；：、！？）》”」…]*\\s*|[^\\s\u2e80-\u9fff（《“「]+\\s*|.", re.DOTALL
-)
+_OPENING, _CLOSING = "（《〈“‘「『【", "，。；：、！？）》〉”’」』】…"
+# What a line of text may be broken after: a Chinese character or a word, with the punctuation around it.
+_PIECE = re.compile(rf"[{_OPENING}]*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff{_OPENING}]+)[{_CLOSING}]*\s*|.", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
 
@@ -103,16 +102,19 @@ def markdown_table(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> s
 def align(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
     """Aligns the columns of a table for a terminal; the arguments are those of `markdown_table`."""
     widths = [max(display_width(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        padded = [
-            cell + space if column < text_columns else space + cell
-            for column, cell in enumerate(row)
-            for space in [" " * (widths[column] - display_width(cell))]
-        ]
-        lines.append("  ".join(padded).rstrip())
+    lines = [pad(row, widths, text_columns=text_columns) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def pad(row: Sequence[str], widths: Sequence[int], *, text_columns: int = 1) -> str:
+    """Aligns the cells of one line to given widths, in terminal columns; a wider cell moves what follows it."""
+    padded = [
+        cell + space if column < text_columns else space + cell
+        for column, cell in enumerate(row)
+        for space in [" " * (widths[column] - display_width(cell))]
+    ]
+    return "  ".join(padded).rstrip()
 
 
 def _columns(character: str) -> int:

@@ -53,8 +53,9 @@ def _settle(client: SyncPrefectClient, run: FlowRun, record: RunRecord) -> None:
     if run.state_type == StateType.CANCELLING:
         client.set_flow_run_state(run.id, Cancelled(message=_("Its process has ended.")), force=True)
     elif run.state_type in (StateType.RUNNING, StateType.PENDING) and record.done:
-        message = _("It was done when its process ended; the Prefect server did not answer then.")
-        client.set_flow_run_state(run.id, Completed(message=message), force=True)
+        # Records of earlier versions have no message.
+        message = record.message or _("It was done when its process ended; the Prefect server did not answer then.")
+        client.set_flow_run_state(run.id, Completed(name=record.state_name or "Completed", message=message), force=True)
         logger.info("Run %s was done; the server knows it now.", run.name)
     elif run.state_type in (StateType.RUNNING, StateType.PENDING):
         reason = _("Its process {process} on {host} died.").format(process=record.process, host=record.host)

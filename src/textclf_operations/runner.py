@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import Any, Self
 from uuid import UUID
@@ -105,7 +106,7 @@ class LocalRunner(Runner):
         try:
             for run in due:
                 # From now on the server may show it as Pending, whatever happens to this process.
-                await to_thread.run_sync(write_record, self._home, run)
+                await to_thread.run_sync(partial(write_record, self._home, run, served=True))
         except StorageError as error:
             # Each run will say so itself, where people look.
             logger.error("%s", error)

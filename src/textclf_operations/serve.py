@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -40,9 +41,12 @@ from textclf.config import (
     choose_language,
     load_config,
 )
-from textclf.errors import ConfigError, TextclfError
+from textclf.errors import ConfigError, TextclfError, redacted
 from textclf.language import _
+from textclf.registry.gate import CHAMPION
+from textclf.registry.versions import find_version
 from textclf.store import writing
+from textclf.tracking.store import TrackingStore
 from textclf_operations.planned_runs import describe_schedules
 from textclf_operations.registration import TAG, check_server, cron_schedule, own_schedule, register
 from textclf_operations.runner import LocalRunner
@@ -50,6 +54,8 @@ from textclf_operations.times import clock
 
 # Not the name in prefect.yaml: that deployment stays attached to a work pool, whose workers would take these runs.
 NAME = "local"
+
+logger = logging.getLogger("textclf.serve")
 
 EXAMPLES = """\
   python deployments/serve.py
@@ -78,6 +84,10 @@ def main(arguments: Sequence[str]) -> int:
         with only_one(home):
             files = anchor(predict_config, home.root)
             created = _create_folders(predict_config, files)
+            # In the background: MLflow takes seconds to load.
+            threading.Thread(
+                target=_say_if_predictions_fail, args=(home, train_config, predict_config), daemon=True
+            ).start()
             _serve(
                 home,
                 [
@@ -198,6 +208,25 @@ def _serve(
             )
             return
         print(_("Stopped. Due and interrupted runs wait for the next start; to prevent that, pause the schedules."))
+
+
+def _say_if_predictions_fail(home: Home, train_config: TrainConfig, predict_config: PredictConfig) -> None:
+    """Logs that the scheduled predictions have no model yet, and how to get one."""
+    name, alias, trained = predict_config.model, predict_config.alias, train_config.data.registered_name
+    try:
+        # Opening a store that does not exist would create it.
+        exists = home.store_file is None or home.store_file.exists()
+        if exists and find_version(TrackingStore.open(home), name, alias):
+            return
+    except TextclfError as error:
+        logger.warning("Whether the predictions have a model is not known: %s", error)
+        return
+    if (name, alias) == (trained, CHAMPION):
+        server = redacted(str(get_current_settings().api.url))
+        advice = f"Train one: PREFECT_API_URL={server} prefect deployment run train/{NAME}"
+    else:
+        advice = f"The training that is served here makes {trained}@{CHAMPION}: correct one of the two configurations."
+    logger.error("There is no %s of %s yet: scheduled predictions fail until there is. %s", alias, name, advice)
 
 
 def _describe(name: str, deployment: DeploymentResponse, schedule: CronSchedule, subject: str) -> list[str]:

@@ -16,6 +16,7 @@ import psutil
 
 from textclf.config.home import Environment, Home
 from textclf.errors import ConfigError, TextclfError, redacted
+from textclf.extras import require
 from textclf_operations.programs import Program
 
 HOST = "127.0.0.1"
@@ -84,8 +85,10 @@ def find_mlflow(home: Home, port: int | None) -> tuple[str, int | None]:
     Raises:
         ServerAwayError: That server does not answer.
         ConfigError: The port is in use.
+        MissingPackageError: A server must be started, and this installation has only MLflow's client.
     """
     if not home.tracking_uri.startswith("http"):
+        require("mlflow", purpose="MLflow's server")
         port = free_port(port, MLFLOW_PORT, "--mlflow-port")
         return f"http://{HOST}:{port}", port
     if not answers(f"{home.tracking_uri.rstrip('/')}/health"):

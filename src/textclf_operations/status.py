@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
-from pathlib import Path
 from uuid import UUID
 
 from httpx import HTTPError
@@ -151,7 +151,9 @@ def _servers_and_schedules(home: Home, findings: list[Finding]) -> tuple[Servers
                 key="up",
                 level="problem",
                 text=_("`textclf up` was killed, and what it had started may go on unattended."),
-                advice=_("Start `textclf up` again, or clean up with `textclf down`."),
+                advice=_("Start it again with `{command}`, or clean up with `textclf down`.").format(
+                    command=shlex.join(["textclf", "up", *start.arguments])
+                ),
             )
         )
     if mlflow and not answers(f"{mlflow}/health"):
@@ -165,11 +167,17 @@ def _servers_and_schedules(home: Home, findings: list[Finding]) -> tuple[Servers
         )
         mlflow = None
     if api is None:
+        text = _("No Prefect server is known here: nothing is scheduled.")
+        if start and start.api:
+            # It may answer, but belong to another home now.
+            text = _(
+                "No Prefect server is known here; the last one, that of the killed `textclf up`, was {api}."
+            ).format(api=without_credentials(start.api))
         findings.append(
             Finding(
                 key="prefect",
                 level="warning",
-                text=_("No Prefect server is known here: nothing is scheduled."),
+                text=text,
                 advice=_("Start `textclf up`, or set PREFECT_API_URL to the server that runs the schedules."),
             )
         )
@@ -195,8 +203,7 @@ def _servers_and_schedules(home: Home, findings: list[Finding]) -> tuple[Servers
 
 def _models(home: Home, findings: list[Finding]) -> tuple[Champion, ...]:
     # Opening a store that does not exist would create it.
-    local = home.tracking_uri.removeprefix("sqlite:///")
-    if local != home.tracking_uri and not Path(local).exists():
+    if home.store_file and not home.store_file.exists():
         return ()
     try:
         models = champions(TrackingStore.open(home))

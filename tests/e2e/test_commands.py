@@ -113,6 +113,23 @@ def test_a_second_training_reuses_data_and_tokens(
     assert re.search(r"textclf-tiny version 2\b.*champion", done.stdout)
 
 
+def test_a_student_is_trained_beside_its_teacher(user: User, tiny_config: Path, prefect_server: Any) -> None:
+    (user.folder.parent / "more.csv").write_text("text\n早餐很好\n服务很差\n", encoding="utf-8")
+    shape = ["--model.architecture.num_hidden_layers", 2, "--distillation.num_hidden_layers", 1]
+    student = ["--distillation.enabled", "true", "--distillation.unlabelled", user.folder.parent / "more.csv"]
+    done = user.types(TRAIN, "--config", tiny_config, "--data.name", "both", *shape, *student)
+    assert done.returncode == 0, done.stderr
+    assert "a student with 1 of 2 layers" in done.stderr
+    logged = {key for (key,) in user.query("select distinct key from latest_metrics where key like 'student/%'")}
+    assert {"student/train/loss", "student/test_leakfree/f1_macro", "student/validation/agreement"} <= logged
+    wanted = {"sort": "START_TIME_DESC", "flow_runs": {"name": {"like_": "train-both-"}}, "limit": 1}
+    (run,) = prefect_server.api("/flow_runs/filter", wanted)
+    pages = {key: found["data"] for key, found in prefect_server.artifacts(run["id"]).items()}
+    assert "1 of 2" in pages["distillation"]
+    for page in ("metrics", "run-summary"):
+        assert "\n| student" in pages[page], page
+
+
 def test_a_data_version_leads_to_the_models_that_were_trained_on_it(
     user: User, trained: subprocess.CompletedProcess[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -96,6 +97,41 @@ def test_a_prediction_goes_on_after_a_power_failure(served: Served, options: lis
     assert [line.split(",")[0] for line in lines[1:]] == texts
 
 
+DYING = """
+import os, signal
+from prefect import flow
+from prefect.context import FlowRunContext
+from flows.conclusion import Conclusion, conclude
+from flows.running import write_record
+from textclf.config import Home, PredictConfig
+
+@flow
+def dying(config: PredictConfig):
+    # As `serve.py` does before it starts a run.
+    write_record(Home.from_environment(), FlowRunContext.get().flow_run, served=True)
+    end = Conclusion(None, "2 files predicted, 1 file refused", name="Completed with 1 file refused")
+    conclude(lambda run: end, PredictConfig, config)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+dying({"input": "inbox", "output": "outbox"})
+"""
+
+
+def test_a_run_that_was_done_when_its_process_was_killed_ends_as_it_would_have(
+    served: Served, options: list[object], tmp_path: Path
+) -> None:
+    script = tmp_path / "dying.py"
+    script.write_text(DYING, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=served.environment, timeout=300)
+    assert done.returncode == -signal.SIGKILL
+    (run,) = served.server.api("/flow_runs/filter", {"flows": {"name": {"any_": ["dying"]}}})
+    assert run["state"]["type"] == "RUNNING"
+    with served.running(*options):
+        state = served.wait_for(run["id"], "COMPLETED")
+        assert state["name"] == "Completed with 1 file refused"
+        assert state["message"] == "2 files predicted, 1 file refused"
+
+
 class TestOneKilledProcess:
     def test_is_started_again_three_times_at_most(self, served: Served, options: list[object]) -> None:
         with served.running(*options):
@@ -145,6 +181,37 @@ class TestOneKilledProcess:
             served.wait(lambda: not list((served.home / "runs").glob(f"{run}.json")))
         assert served.state(run)["type"] == "COMPLETED"
         assert served.query("select count(*) from runs") == [(trainings + 1,)]
+
+    def test_in_a_work_pool_leaves_no_record_when_it_was_resumed(self, served: Served, tiny_config: Path) -> None:
+        served.server.command("python", str(ROOT / "deployments" / "deploy.py"))
+        deployment = served.server.deployment("train")["id"]
+        config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
+        run = served.server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
+        record = served.home / "runs" / f"{run}.json"
+
+        def execute() -> subprocess.Popen[bytes]:
+            """Does what a worker of the pool does with a run."""
+            program = str(Path(sys.executable).with_name("prefect"))
+            with served.log.open("ab") as log:
+                return subprocess.Popen(
+                    [program, "flow-run", "execute", run],
+                    cwd=served.home.parent,
+                    env=served.environment,
+                    stdout=log,
+                    stderr=log,
+                )
+
+        worker = execute()
+        served.wait(record.is_file)
+        psutil.Process(json.loads(record.read_text(encoding="utf-8"))["process"]).kill()
+        worker.wait(300)
+        assert served.state(run)["type"] == "CRASHED", served.output()[-5000:]
+        assert record.is_file()
+        again = {"type": "SCHEDULED", "name": "AwaitingRetry"}
+        served.server.api(f"/flow_runs/{run}/set_state", {"state": again, "force": True})
+        execute().wait(300)
+        assert served.state(run)["type"] == "COMPLETED", served.output()[-5000:]
+        assert not record.exists()
 
 
 def test_a_second_serve_on_one_home_refuses(served: Served, options: list[object]) -> None:

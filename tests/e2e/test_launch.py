@@ -30,6 +30,18 @@ def run(program: str, *arguments: str, environment: dict[str, str], folder: Path
         ("predict_flow.py", ["--input", "missing.csv"], "missing.csv does not exist"),
         ("predict_flow.py", ["--input", "rows.csv", "--text_column", "body"], "'body'"),
         ("train_flow.py", ["--data.sources", SOURCES, "--data.text_column", "review"], "rows.csv lacks 'review'"),
+        (
+            "train_flow.py",
+            [
+                "--distillation.enabled",
+                "true",
+                "--distillation.num_hidden_layers",
+                "1",
+                "--distillation.unlabelled",
+                "x",
+            ],
+            "There is no file or folder",
+        ),
     ],
 )
 def test_a_mistake_is_reported_without_starting_prefect(

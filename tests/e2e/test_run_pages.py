@@ -83,6 +83,8 @@ class TestOfARunThatFails:
         assert re.search(r"\| download \| done \|", page)
         assert re.search(r"step `clean`", page)
         assert f"prefect flow-run retry {failed['id']}" in page
+        assert "press Retry on the page of this run" in page
+        assert "A `serve.py` or a worker must be running." in page
         assert artifacts["run-summary"]["description"] == failed["state"]["message"].splitlines()[0]
 
     def test_an_error_that_nobody_expected_has_one_traceback_and_no_password(

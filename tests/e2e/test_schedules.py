@@ -213,7 +213,8 @@ def test_a_promotion_starts_one_prediction_on_request(served: Served, tiny_confi
         return [entry["name"] for entry in found if "champion" in entry["name"]]
 
     with served.running(*options, "--predict-after-training"):
-        pass
+        served.wait(lambda: "no champion of textclf-promoted yet" in served.output())
+        assert f"PREFECT_API_URL={served.environment['PREFECT_API_URL']} prefect deployment run" in served.output()
     with served.running(*options, "--predict-after-training"):
         assert automations() == ["Predict with the new champion of textclf-promoted"]
         before = {run["id"] for run in runs(served, deployment(served)["id"])}
@@ -228,8 +229,12 @@ def test_a_promotion_starts_one_prediction_on_request(served: Served, tiny_confi
         assert run["created_by"]["type"] == "AUTOMATION"
         assert served.wait_for(run["id"], "COMPLETED", "FAILED")["type"] == "COMPLETED", served.output()[-5000:]
         assert len(started()) == 1
+    said = served.output().count("no champion of textclf-promoted yet")
     with served.running(*options):
         assert automations() == []
+        # Whatever is said of the champion, it is said before a prediction that starts now has ended.
+        served.wait_for(served.begin("predict"), "COMPLETED", "FAILED")
+    assert served.output().count("no champion of textclf-promoted yet") == said
 
 
 def test_the_folders_of_a_relative_input_are_created(served: Served) -> None:

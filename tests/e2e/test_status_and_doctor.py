@@ -236,3 +236,23 @@ def test_chinese_text_is_broken_between_characters(monkeypatch: pytest.MonkeyPat
     lines = finding_lines([finding])
     assert max(map(display_width, lines)) <= 20
     assert "".join(line.strip() for line in lines) == "! 磁盘空间不足，请删除旧的检查点→ Seedocs/data.md"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "磁盘空间不足（请删除旧的检查点，例如 /srv/a）：见文档。",
+        "见 textclf doctor（Prefect 3.8 版）、MLflow 和 torch。",
+        "没有问题：（“中文”）。《文本分类》……",
+    ],
+)
+def test_no_line_ends_with_an_opening_bracket_or_begins_with_closing_punctuation(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from textclf_operations.findings import Finding, finding_lines
+
+    for columns in range(16, 60):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = [line.strip() for line in finding_lines([Finding(key="disk", level="ok", text=text)])]
+        assert "".join(lines).replace(" ", "") == f"✓{text}".replace(" ", "")
+        assert [line for line in lines if line[-1] in "（《“" or line[0] in "，。、）：；》”…"] == []

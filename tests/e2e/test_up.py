@@ -116,6 +116,10 @@ class TestUp:
         assert re.search(r"predict/local +\d{4}-\d\d-\d\d 06:15 \(UTC\+0[12]:00\)", printed)
         assert re.search(r"train/local +\d{4}-\d\d-\d\d 02:00 \(UTC\+0[12]:00\)", printed)
 
+    def test_says_that_predictions_have_no_model_yet(self, operator: Operator, up: subprocess.Popen[str]) -> None:
+        wait_until(lambda: "no champion of textclf-quickstart yet" in operator.sees(), "it is said")
+        assert f"PREFECT_API_URL={operator.record['api']} prefect deployment run train/local" in operator.sees()
+
     def test_listens_on_this_machine_only_and_calls_nobody(self, operator: Operator, up: subprocess.Popen[str]) -> None:
         processes = operator.processes(operator.record["id"])
         listening = {
@@ -221,6 +225,18 @@ class TestUp:
         assert schedules["predict/local"]["crons"] == ["15 6 * * 1-5"]
         assert all(one["served"] and one["next"] for one in schedules.values())
 
+    def test_the_page_of_a_failed_run_says_how_to_go_on(self, operator: Operator, up: subprocess.Popen[str]) -> None:
+        # There is no champion yet.
+        api = operator.record["api"]
+        prefect = [str(Path(sys.executable).with_name("prefect"))]
+        begun = operator.types(prefect, "deployment", "run", "predict/local", "--watch", PREFECT_API_URL=api)
+        assert begun.returncode == 1, begun.stdout + begun.stderr
+        with urlopen(f"{api}/artifacts/run-summary/latest", timeout=60) as answer:
+            page = json.load(answer)["data"]
+        assert "press Retry on the page of this run" in page
+        assert "`textclf up` must be running." in page
+        assert "No version of the model textclf-quickstart has the alias champion" in page
+
     def test_starts_a_program_again_that_ended(self, operator: Operator, up: subprocess.Popen[str]) -> None:
         killed = operator.record["programs"]["mlflow"]
         for process in operator.processes(f"{operator.record['id']}/mlflow"):
@@ -238,6 +254,9 @@ class TestUp:
         shown = operator.types(TEXTCLF, "status")
         assert shown.returncode == 1
         assert "`textclf up` was killed" in shown.stdout
+        seen = " ".join(shown.stdout.split())
+        assert f"killed `textclf up`, was {old['api']}" in seen
+        assert f"Start it again with `textclf up {' '.join(old['arguments'])[:20]}" in seen
         ports = (word for name in ("prefect", "mlflow") for word in (f"--{name}-port", old[name].rpartition(":")[2]))
         new = operator.starts(*ports)
         assert operator.processes(old["id"]) == []

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import csv
 import ctypes
+import itertools
 import json
 import logging
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -46,7 +48,6 @@ class WordClassifier(Classifier):
 
     Args:
         log: Every computed text is appended to this file, one per line.
-        kill_at_call: The process kills itself in this call (from 1), after logging the texts.
         pairs: Whether it classifies pairs of texts.
     """
 
@@ -57,7 +58,6 @@ class WordClassifier(Classifier):
         self,
         log: Path | None = None,
         *,
-        kill_at_call: int = 0,
         cleaning: CleaningConfig | None = None,
         pairs: bool = False,
     ) -> None:
@@ -67,7 +67,6 @@ class WordClassifier(Classifier):
             )
         )
         self.log = log
-        self.calls_left = kill_at_call
         self.texts: list[str] = []
 
     def _answer(
@@ -81,9 +80,6 @@ class WordClassifier(Classifier):
         else:
             with self.log.open("a", encoding="utf-8") as file:
                 file.writelines(f"{text}\n" for text in texts)
-        self.calls_left -= 1
-        if self.calls_left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
         positive = np.array([0.5 + (0.4 if "好" in text else -0.4) / len(text) for text in texts], dtype=np.float32)
         if progress is not None:
             progress.update(len(texts))
@@ -96,7 +92,9 @@ def main() -> None:
     wanted = json.loads(sys.argv[1])
     if wanted.get("largest_file"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["largest_file"], wanted["largest_file"]))
-    classifier: Any = WordClassifier(Path(wanted["log"]), kill_at_call=wanted.get("kill_at_call", 0))
+    if wanted.get("kill_at_commit"):
+        _kill_at_commit(wanted["kill_at_commit"])
+    classifier: Any = WordClassifier(Path(wanted["log"]))
     home = Home(root=Path(wanted["home"]), tracking_uri="")
     config = PredictConfig.model_validate(wanted["config"])
     reports: list[PredictionSummary] = []
@@ -104,7 +102,7 @@ def main() -> None:
         predict_files(
             config,
             model(),
-            lambda: classifier,
+            lambda engine: classifier,
             run_id=wanted.get("run_id", "process"),
             folder=home.predictions,
             report=reports.append,
@@ -116,6 +114,18 @@ def main() -> None:
     # getrusage would include the parent's memory at the time of the fork.
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     print("peak KiB", status.split("VmHWM:")[1].split()[0])
+
+
+def _kill_at_commit(commits: int) -> None:
+    """Lets the process kill itself when it is about to commit this shard (from 1, over all files)."""
+    seen = itertools.count(1)
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        is_commit = event == "os.rename" and re.fullmatch(r"\d{5}", Path(arguments[1]).name)
+        if is_commit and next(seen) == commits:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
 
 
 def run(
@@ -133,7 +143,7 @@ def run(
     return predict_files(
         PredictConfig(input=source, output=output, **settings),
         model(version),
-        lambda: answering,
+        lambda engine: answering,
         run_id="run-1",
         folder=home.predictions,
         report=report,
@@ -173,7 +183,7 @@ def _obey_permissions() -> None:
         ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
 
 
-def not_loaded() -> Any:
+def not_loaded(engine: str | None) -> Any:
     raise AssertionError("there is nothing to predict")
 
 

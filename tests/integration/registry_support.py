@@ -18,7 +18,15 @@ from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier
 from textclf.model.encoder import save_classifier
 from textclf.model.settings import ClassifierSettings
-from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, RegisteredModel, TrainedModel
+from textclf.records import (
+    DistilledModel,
+    EncodedData,
+    EvaluatedModel,
+    FetchedModel,
+    PreparedData,
+    RegisteredModel,
+    TrainedModel,
+)
 from textclf.registry.gate import register
 from textclf.registry.versions import choose_model, load_classifier
 from textclf.tracking.runs import run_folder
@@ -136,7 +144,9 @@ def load_champion(place: Place) -> Classifier:
     return load_classifier(store, choose_model(store, NAME, "champion"))
 
 
-def measure(place: Place, trained: TrainedModel, fetched: FetchedModel | None = None) -> EvaluatedModel:
+def measure(
+    place: Place, trained: TrainedModel, fetched: FetchedModel | None = None, student: DistilledModel | None = None
+) -> EvaluatedModel:
     """Evaluates what was trained, as the evaluate task does."""
     config = place.config
     return evaluate(
@@ -149,4 +159,5 @@ def measure(place: Place, trained: TrainedModel, fetched: FetchedModel | None = 
         training=config.training,
         name=NAME,
         store=TrackingStore.open(place.home),
+        student=student,
     )

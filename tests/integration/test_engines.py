@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from textclf.model.engines.engine import engine_folder, exported_engines
-from textclf.model.engines.export import export_engine
+from textclf.errors import EngineUnavailable, ExportError
+from textclf.model.engines.engine import ENGINE_FILE, engine_folder, exported_engines, read_engine
+from textclf.model.engines.export import CALIBRATION_ROWS, export_engine
 from textclf.model.engines.openvino_engine import OpenVinoEngine
 from textclf.model.engines.torch_engine import TorchEngine
 
@@ -87,3 +95,175 @@ def test_an_exported_engine_agrees_with_torch(tmp_path: Path, kind: str, labels:
     ours, theirs = engine.logits(*many), reference.logits(*many)
     for label in range(labels):
         assert np.corrcoef(ours[:, label], theirs[:, label])[0, 1] > 0.9
+
+
+def test_padding_and_threads_change_nothing(model: Path) -> None:
+    engine = OpenVinoEngine.load(engine_folder(model, "openvino-int8"), streams=2)
+    sequences = rows(60, seed=4)
+    alone = np.concatenate([engine.logits(*padded([sequence])) for sequence in sequences])
+    together = engine.logits(*padded(sequences))
+    np.testing.assert_allclose(together, alone, atol=0.01)
+    # More callers than streams: each waits for its turn, and gets its own answer.
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda sequence: engine.logits(*padded([sequence])), sequences * 3))
+    np.testing.assert_array_equal(np.concatenate(found), np.concatenate([alone] * 3))
+
+
+def test_an_empty_batch_has_no_logits(engine: OpenVinoEngine) -> None:
+    empty = np.zeros((0, 0), dtype=np.int64)
+    assert engine.logits(empty, None, None).shape == (0, 2)
+    assert engine.logits(np.zeros((0, 5), dtype=np.int64), None, None).shape == (0, 2)
+
+
+def test_a_compiled_model_is_kept_for_the_next_start(model: Path, engine: OpenVinoEngine, tmp_path: Path) -> None:
+    batch = padded(rows(5, seed=5))
+    for _ in range(2):
+        cached = OpenVinoEngine.load(engine_folder(model, "openvino-int8"), cache=tmp_path)
+        np.testing.assert_array_equal(cached.logits(*batch), engine.logits(*batch))
+    assert list(tmp_path.iterdir())
+
+
+def test_an_exported_engine_needs_neither_torch_nor_transformers(model: Path) -> None:
+    done = run_without(
+        ("torch", "transformers"),
+        f"""
+        engine = OpenVinoEngine.load(Path({str(engine_folder(model, "openvino-int8"))!r}))
+        print(engine.logits(np.full((2, 9), 7), None, None).shape)
+        """,
+    )
+    assert done.stdout == "(2, 2)\n", done.stderr
+
+
+def test_a_missing_runtime_is_named_with_what_installs_it(model: Path) -> None:
+    done = run_without(
+        ("openvino",),
+        f"""
+        from textclf.errors import EngineUnavailable
+        try:
+            OpenVinoEngine.load(Path({str(engine_folder(model, "openvino-int8"))!r}))
+        except EngineUnavailable as error:
+            print(error)
+        """,
+    )
+    assert "textclf[predict]" in done.stdout and "openvino" in done.stdout, done.stderr
+
+
+def test_a_missing_exporter_is_named_with_what_installs_it(tmp_path: Path) -> None:
+    folder = make_model(tmp_path, "bert", 2)
+    done = run_without(
+        ("nncf",),
+        f"""
+        from textclf.errors import ExportError
+        from textclf.model.engines.export import export_engine
+        try:
+            export_engine(Path({str(folder)!r}), [[5, 6, 7]])
+        except ExportError as error:
+            print(error)
+        """,
+    )
+    assert "nncf: pip install textclf" in done.stdout, done.stderr
+    assert exported_engines(folder) == ()
+
+
+def test_nothing_is_sent_and_nothing_is_written_to_the_users_home(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model", "bert", 2)
+    home = tmp_path / "home"
+    home.mkdir()
+    done = run_without(
+        ("openvino_telemetry",),
+        f"""
+        import socket
+        from textclf.model.engines.export import export_engine
+        class Refused(socket.socket):
+            def connect(self, address):
+                raise SystemExit(f"connects to {{address}}")
+        socket.socket = Refused
+        record = export_engine(Path({str(folder)!r}), [[5, 6, 7], [8, 9]])
+        OpenVinoEngine.load(Path({str(folder)!r}) / "engines" / record.name).logits(np.full((2, 9), 7), None, None)
+        """,
+        refuse=False,
+        HOME=str(home),
+    )
+    # Nothing is imported that could send anything, and the exporter's own bars and log stay silent.
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "removed", "record", "version", "processor"])
+def test_an_unusable_engine_says_why(model: Path, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "engine"
+    shutil.copytree(engine_folder(model, "openvino-int8"), folder)
+    weights = folder / "model.bin"
+    content = weights.read_bytes()
+    if damage == "changed":
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "cut":
+        weights.write_bytes(content[:-10])
+    elif damage == "removed":
+        weights.unlink()
+    elif damage == "record":
+        (folder / ENGINE_FILE).write_text("{}", encoding="utf-8")
+    else:
+        record = json.loads((folder / ENGINE_FILE).read_text(encoding="utf-8"))
+        other = {"runtime_version": "2024.1.0"} if damage == "version" else {"instructions": "better"}
+        (folder / ENGINE_FILE).write_text(json.dumps({**record, **other}), encoding="utf-8")
+    expected = {
+        "removed": "model.bin is missing",
+        "record": "cannot be read",
+        "version": "made by OpenVINO 2024.1.0",
+        "processor": "with better instructions",
+    }
+    with pytest.raises(EngineUnavailable, match=expected.get(damage, "damaged: model.bin")):
+        OpenVinoEngine.load(folder)
+
+
+def test_an_export_replaces_an_earlier_one(tmp_path: Path) -> None:
+    folder = make_model(tmp_path, "bert", 2)
+    target = engine_folder(folder, export_engine(folder, rows(3, seed=1)).name)
+    (target / "model.bin").write_bytes(b"damaged")
+    (target / "parity.json").write_text("{}")
+    record = export_engine(folder, rows(CALIBRATION_ROWS + 5, seed=1))
+    assert record.calibration_rows == CALIBRATION_ROWS
+    assert read_engine(target) == record
+    assert {path.name for path in target.parent.iterdir()} == {target.name}
+    assert {path.name for path in target.iterdir()} == {ENGINE_FILE, "model.xml", "model.bin"}
+
+
+def test_an_export_that_fails_says_why_and_keeps_what_was_there(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    with pytest.raises(ExportError, match="at least one training text"):
+        export_engine(folder, [])
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ExportError, match="SafetensorError"):
+        export_engine(folder, rows(3, seed=1))
+    assert {path.name for path in (folder / "engines").iterdir()} == {"openvino-int8"}
+    OpenVinoEngine.load(engine_folder(folder, "openvino-int8"))
+
+
+def run_without(
+    modules: tuple[str, ...], program: str, *, refuse: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program in which some packages cannot be imported, as if they were not installed.
+
+    Without `refuse` they could be, but an attempt to import them ends the program.
+    """
+    error = "ModuleNotFoundError(name)" if refuse else "SystemExit(name + ' is imported')"
+    blocker = textwrap.dedent(f"""
+        import sys
+        class Blocker:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in {modules!r}:
+                    raise {error}
+        sys.meta_path.insert(0, Blocker())
+        from pathlib import Path
+        import numpy as np
+        from textclf.model.engines.openvino_engine import OpenVinoEngine
+    """)
+    return subprocess.run(
+        [sys.executable, "-c", blocker + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={**os.environ, **environment},
+    )

@@ -19,6 +19,8 @@ import pytest
 import registry_support as support
 from training_support import connect
 
+from textclf.records import DistilledModel
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
@@ -229,6 +231,44 @@ def test_baselines_and_the_untrained_model_can_be_left_out(place: Any) -> None:
     assert not [name for name in evaluated.metrics if name.startswith("untrained")]
     summary = (evaluated.report_folder / "summary.md").read_text(encoding="utf-8")
     assert "after fine-tuning" in summary and "before fine-tuning" not in summary
+
+
+def test_a_student_has_a_row_in_every_table_and_metrics_beside_those_of_its_teacher(
+    place: Any, evaluated: Any, tmp_path: Path
+) -> None:
+    trained = support.make_trained(place, {})
+    support.save_tiny(place, tmp_path, always="好评")
+    student = DistilledModel(
+        run_id=trained.run_id,
+        folder=tmp_path,
+        layers=(0,),
+        teacher_layers=2,
+        agreement=0.5,
+        metrics={},
+        labelled_rows=80,
+        unlabelled=None,
+        epochs=1.0,
+        steps=9,
+        seconds=1.0,
+        resumed_from_step=None,
+    )
+    found = support.measure(place, trained, student=student)
+    assert found.metrics == pytest.approx(evaluated.metrics), "the teacher's own are as without a student"
+    report = found.report_folder
+    test = pq.read_table(report / "predictions.parquet")
+    share = (np.array(test["label"].to_pylist()) == "好评").mean()
+    agreement = (np.array(test["predicted"].to_pylist()) == "好评").mean()
+    assert found.student["test/accuracy"] == pytest.approx(share)
+    assert found.student["test/agreement"] == pytest.approx(agreement)
+    logged = connect(place.home).get_run(trained.run_id).data.metrics
+    assert {f"student/{name}" for name in found.student} <= set(logged)
+    assert logged["student/test_leakfree/f1_macro"] == pytest.approx(found.student["test_leakfree/f1_macro"])
+    (last,) = connect(place.home).get_metric_history(trained.run_id, "student/validation/accuracy")
+    assert last.step == 9, "the end of the student's curve"
+    summary = (report / "summary.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip() for line in summary.splitlines() if line.startswith("|")]
+    assert rows.count("student") == 3, "test, leak-free test, validation"
+    assert "student" not in (evaluated.report_folder / "summary.md").read_text(encoding="utf-8")
 
 
 # Killed and started again

@@ -23,15 +23,16 @@ from textclf.config.schema import PredictConfig
 from textclf.data.check import check_data
 from textclf.data.prepare import prepare
 from textclf.fetching.local import local_files
-from textclf.heads.single_label import SingleLabel
+from textclf.model.classifier import Answers, Classifier
+from textclf.model.settings import ClassifierSettings
 from textclf.prediction.batch import predict_files
 from textclf.registry.versions import ChosenModel
 
-class Classifier:
-    head, labels, max_length, pairs, cleaning = SingleLabel(("0", "1")), ("0", "1"), 128, False, CleaningConfig()
+class Even(Classifier):
+    engine_name, rungs = "even", ("even",)
 
-    def predict(self, texts, **settings):
-        return np.full((len(texts), 2), 0.5, np.float32)
+    def _answer(self, texts, text_pairs, **settings):
+        return Answers(np.full((len(texts), 2), 0.5, np.float32), np.zeros(len(texts), np.int8))
 
 def prepared(fetched, path, home):
     prepare(fetched, data=DATA, cleaning=CleaningConfig(), home=home)
@@ -42,7 +43,9 @@ def checked(fetched, path, home):
 def predicted(fetched, path, home):
     config = PredictConfig(input=path, output=home.root / "out.csv")
     model = ChosenModel("m", 1, "", "", "m-1")
-    predict_files(config, model, Classifier, run_id="r", folder=home.predictions, report=lambda summary: None)
+    settings = ClassifierSettings(labels=("0", "1"), max_length=128, cleaning=CleaningConfig(), pairs=False)
+    load = lambda engine: Even(settings)
+    predict_files(config, model, load, run_id="r", folder=home.predictions, report=lambda summary: None)
 
 def done_before(fetched, path, home):
     predicted(fetched, path, home)

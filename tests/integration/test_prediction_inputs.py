@@ -146,7 +146,7 @@ def test_a_full_disk_stops_a_folder_and_keeps_what_was_done(tmp_path: Path, home
 def test_quarantined_rows_have_the_new_name_of_an_input_that_was_renamed(tmp_path: Path, home: Home) -> None:
     rows = [*reviews(250), {"id": "bad", "text": ""}]
     source, log = write_rows(tmp_path / "in.csv", [rows[-1], *rows]), tmp_path / "log"
-    start(home, source, tmp_path / "out.csv", log, kill_at_call=2)
+    start(home, source, tmp_path / "out.csv", log, kill_at_commit=2)
     renamed = source.rename(tmp_path / "renamed.csv")
     predict(home, renamed, tmp_path / "out.csv", rows_per_shard=100)
     bad = read_quarantine(tmp_path / "out.csv.quarantine.jsonl")

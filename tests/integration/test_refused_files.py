@@ -61,7 +61,11 @@ def test_a_file_is_new_once_and_the_others_are_predicted(
     assert "text_column 'text'; its columns are '评论'" in first.refused[0].reason
     assert "looks like a PDF document" in first.refused[1].reason
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.csv"]
-    assert f"{inbox / 'c.csv'} was refused: " in caplog.text
+    logged = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    for name, text in (("a.csv", "text_column 'text'"), ("c.csv", "looks like a PDF document")):
+        (line,) = (line for line in logged if text in line)
+        assert line.startswith("Refused: ")
+        assert line.count(str(inbox / name)) == 1
 
     caplog.clear()
     config = PredictConfig(input=inbox, output=tmp_path / "out")
@@ -72,7 +76,7 @@ def test_a_file_is_new_once_and_the_others_are_predicted(
     assert [refused.reason for refused in second.refused] == [refused.reason for refused in first.refused]
     assert [file.skipped for file in second.files] == [True]
     assert "Refused by an earlier run and not tried again (2): a.csv, c.csv." in caplog.text
-    assert "was refused: " not in caplog.text
+    assert "Refused: " not in caplog.text
 
 
 def test_a_refused_file_is_tried_again_when_something_changes(inbox: Path, tmp_path: Path, home: Home) -> None:
@@ -134,10 +138,10 @@ def test_a_file_without_permission_is_named_as_known_until_it_can_be_read(
 
 
 def test_a_run_that_is_killed_hides_no_refusal(inbox: Path, tmp_path: Path, home: Home) -> None:
-    settings = {"config": {"refused_files": "move"}, "kill_at_call": 1}
+    settings = {"config": {"refused_files": "move"}, "kill_at_commit": 1}
     killed = start(home, inbox, tmp_path / "out", tmp_path / "log", **settings)
     assert killed.returncode == -signal.SIGKILL
-    assert "a.csv was refused" in killed.stdout
+    assert f"Refused: {inbox / 'a.csv'}" in killed.stdout
     summary = run(home, inbox, tmp_path / "out")
     assert refusals(summary) == {"a.csv": False, "c.csv": False}
     assert [file.rows_predicted for file in summary.files] == [3]
@@ -280,10 +284,10 @@ def test_files_that_are_not_read_are_named(
 
 def test_a_file_that_grows_while_it_is_read_is_tried_next_time(inbox: Path, tmp_path: Path, home: Home) -> None:
     class Growing(WordClassifier):
-        def predict(self, *texts: Any, **settings: Any) -> Any:
+        def answer(self, *texts: Any, **settings: Any) -> Any:
             with (inbox / "b.csv").open("a", encoding="utf-8") as file:
                 file.write("r9,很好\n")
-            return super().predict(*texts, **settings)
+            return super().answer(*texts, **settings)
 
     run(home, inbox, tmp_path / "out")
     write_rows(inbox / "b.csv", reviews(4))
@@ -298,13 +302,13 @@ def test_a_file_that_grows_while_it_is_read_is_tried_next_time(inbox: Path, tmp_
 
 
 def test_each_file_is_reported_and_a_failure_leaves_the_last_report(inbox: Path, tmp_path: Path, home: Home) -> None:
-    write_rows(inbox / "d.csv", reviews(2))
+    write_rows(inbox / "d.csv", [{"text": "别的"}, {"text": "其他"}])
 
     class Failing(WordClassifier):
-        def predict(self, texts: Any, *others: Any, **settings: Any) -> Any:
+        def answer(self, texts: Any, *others: Any, **settings: Any) -> Any:
             if len(texts) == 2:
                 raise RuntimeError("out of memory")
-            return super().predict(texts, *others, **settings)
+            return super().answer(texts, *others, **settings)
 
     reports: list[PredictionSummary] = []
     with pytest.raises(RuntimeError, match="out of memory"):

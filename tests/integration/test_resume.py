@@ -32,21 +32,31 @@ def main() -> None:
     wanted = json.loads(sys.argv[1])
     home = support.make_home(Path(wanted["home"]))
     config = TrainConfig.model_validate(wanted["config"])
-    print(json.dumps(start(home, config, Path(wanted["keep"]), kill_at_step=wanted.get("kill_at_step"))))
+    kill_at = {name: wanted[name] for name in ("kill_at_step", "kill_at_metric") if name in wanted}
+    print(json.dumps(start(home, config, Path(wanted["keep"]), **kill_at)))
 
 
-def start(home: Home, config: TrainConfig, keep: Path, *, kill_at_step: int | None = None) -> dict[str, Any]:
-    """Trains one run, as the train flow does, without what comes after.
+def start(
+    home: Home,
+    config: TrainConfig,
+    keep: Path,
+    *,
+    kill_at_step: int | None = None,
+    kill_at_metric: str = "train/loss",
+) -> dict[str, Any]:
+    """Trains one run and its student if it has one, as the train flow does, without what comes after.
 
     Args:
         home: Where it leaves what it makes.
         config: What to train.
         keep: A new folder for the model; the home keeps none after a run.
         kill_at_step: The process kills itself when this step is logged.
+        kill_at_metric: The metric that is looked at.
     """
     from textclf.tracking.metric_log import MetricLog
     from textclf.tracking.runs import run_folder, training_run
     from textclf.tracking.store import TrackingStore
+    from textclf.training.distill import STUDENT, distill
     from textclf.training.train import train
 
     prepared, encoded, fetched = support.make_encoded(config, home)
@@ -56,7 +66,7 @@ def start(home: Home, config: TrainConfig, keep: Path, *, kill_at_step: int | No
 
             def log(values: dict[str, float], step: int) -> None:
                 metrics.log(values, step)
-                if step == kill_at_step and "train/loss" in values:
+                if step == kill_at_step and kill_at_metric in values:
                     os.kill(os.getpid(), signal.SIGKILL)
 
             trained = train(
@@ -67,8 +77,20 @@ def start(home: Home, config: TrainConfig, keep: Path, *, kill_at_step: int | No
                 folder=folder,
                 log_metrics=log,
             )
-        shutil.copytree(trained.folder, keep)
-        record = trained.model_dump(mode="json")
+            student = config.distillation.enabled and distill(
+                trained,
+                prepared,
+                encoded,
+                distillation=config.distillation,
+                data=config.data,
+                training=config.training,
+                encoding=config.encoding,
+                folder=folder / STUDENT,
+                log_metrics=log,
+            )
+        kept = student or trained
+        shutil.copytree(kept.folder, keep)
+        record = kept.model_dump(mode="json")
     return {"run_id": run_id, "weights": file_sha256(keep / "model.safetensors"), "record": record}
 
 
@@ -102,8 +124,8 @@ class Program:
         assert process.returncode == 0, errors
         return {**json.loads(output.splitlines()[-1]), "log": errors}
 
-    def kill(self, step: int) -> None:
-        process = self.open(kill_at_step=step)
+    def kill(self, step: int, **wanted: Any) -> None:
+        process = self.open(kill_at_step=step, **wanted)
         _, errors = process.communicate(timeout=240)
         assert process.returncode == -signal.SIGKILL, errors
 
@@ -191,6 +213,35 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
     assert sorted(history(home, killed_id, "train/loss")) == list(range(1, 3 * STEPS_PER_EPOCH + 1))
     assert statuses(home) == {killed_id: "FINISHED"}
     assert not (home.checkpoints / killed_id).exists()
+
+
+def test_a_student_resumes_as_if_nothing_had_happened(data: Path, empty: Home, tmp_path: Path) -> None:
+    more = tmp_path / "more.csv"
+    more.write_text("text\n" + "".join(f"这家的房间，第{number}次来\n" for number in range(16)), encoding="utf-8")
+    config = support.make_config(
+        data,
+        model={"architecture": {**support.TINY, "num_hidden_layers": 2, "vocabulary_size": 200}},
+        training={"checkpoint_minutes": 1e-6, "num_train_epochs": 1},
+        distillation={"enabled": True, "num_hidden_layers": 1, "num_train_epochs": 2, "unlabelled": [str(more)]},
+    )
+    whole_home = support.make_home(tmp_path / "whole", like=empty)
+    whole = start(whole_home, config, tmp_path / "whole-kept")
+
+    program = Program(tmp_path / "killed", config)
+    home = support.make_home(program.home, like=empty)
+    program.kill(12, kill_at_metric="student/train/loss")
+    (killed_id,) = statuses(home)
+    resumed = program.finish(program.open())
+    assert resumed["run_id"] == killed_id
+    assert resumed["record"]["resumed_from_step"] == 11
+    assert resumed["weights"] == whole["weights"]
+    for name in ("metrics", "unlabelled", "steps"):
+        assert resumed["record"][name] == whole["record"][name]
+    for name in ("train/loss", "student/train/loss", "student/validation/agreement"):
+        points = history(home, killed_id, name)
+        assert points == history(whole_home, whole["run_id"], name), name
+        assert all(len(values) == 1 for values in points.values()), "no step is sent twice"
+    assert sorted(history(home, killed_id, "student/train/loss")) == list(range(1, 2 * (STEPS_PER_EPOCH + 1) + 1))
 
 
 def test_two_runs_at_once_in_a_new_home(data: Path, tmp_path: Path) -> None:

@@ -293,6 +293,10 @@ class TestMistakes:
             ),
             ({"encoding": {"max_length": 1024}}, "exceeds the 512 positions of a new BERT"),
             (
+                {"distillation": {"enabled": True, "num_hidden_layers": 2}},
+                "distillation.num_hidden_layers 2 must be less than the 2 of model.architecture",
+            ),
+            (
                 {
                     "model": {
                         "sources": [{"provider": "local", "path": "x"}],

@@ -65,14 +65,17 @@ def test_the_services_run_without_privileges() -> None:
     for service in SERVICES.values():
         assert "no-new-privileges:true" in service["security_opt"]
         assert not {"privileged", "user", "network_mode", "pid"} & set(service)
-    runtime = DOCKERFILE.rpartition("\nFROM ")[2]
-    assert re.findall(r"^USER (.+)$", runtime, flags=re.MULTILINE) == ["10001:10001"]
+    stages = dict(re.findall(r"^FROM \S+(?: AS (\S+))?\n((?:(?!FROM ).*\n)*)", DOCKERFILE, flags=re.MULTILINE))
+    assert re.findall(r"^USER (.+)$", stages["runtime"], flags=re.MULTILINE) == ["10001:10001"]
     # Whatever the umask of the clone was, this user can read the code; only root can change it.
     assert "RUN chmod -R a+rX,go-w /app" in DOCKERFILE
-    assert re.findall(r"^COPY (.+)$", runtime, flags=re.MULTILINE) == [
-        "--from=build /opt/venv /opt/venv",
-        "--from=build /app /app",
-    ]
+    assert "FROM runtime AS predict\n" in DOCKERFILE and "\nFROM runtime\n" in DOCKERFILE
+    for stage, build in (("predict", "build-predict"), ("", "build")):
+        assert "USER" not in stages[stage] and "RUN" not in stages[stage]
+        assert re.findall(r"^COPY (.+)$", stages[stage], flags=re.MULTILINE) == [
+            f"--from={build} /opt/venv /opt/venv",
+            "--from=code /app /app",
+        ]
 
 
 def test_the_builder_gets_what_is_copied_and_nothing_else() -> None:
@@ -91,3 +94,11 @@ def test_inbox_and_outbox_are_mounted_where_the_scheduled_prediction_looks() -> 
     assert [bind["target"] for bind in binds] == [f"/data/{config['input']}", f"/data/{config['output']}"]
     # They would belong to root otherwise, and predictions could not be written.
     assert not any(bind["bind"]["create_host_path"] for bind in binds)
+
+
+def test_the_image_that_only_predicts_is_not_built_from_the_large_one() -> None:
+    predict = DOCKERFILE.split("FROM project AS build-predict\n")[1].split("\nFROM ")[0]
+    assert "'.[predict]'" in predict and "torch" not in predict
+    assert "'.[postgres,train]'" in DOCKERFILE
+    # The last stage is what a build without --target makes.
+    assert DOCKERFILE.rpartition("\nFROM ")[2].startswith("runtime\n")

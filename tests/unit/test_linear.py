@@ -1,9 +1,11 @@
-"""The linear model against scikit-learn, and as files."""
+"""The linear model against scikit-learn, as files, and as a classifier."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from textclf.config.data import CleaningConfig
+from textclf.data.cleaning import clean_text
 from textclf.errors import DataError, ModelError
+from textclf.model.classifier import Classifier
 from textclf.model.linear import LINEAR_FILE, LINEAR_WEIGHTS_FILE, LinearModel, join_pairs
+from textclf.model.linear_classifier import save_linear_classifier
+from textclf.model.settings import SETTINGS_FILE, ClassifierSettings
 
 TEXTS = [
     "房间很干净，服务也好",
@@ -26,8 +33,10 @@ TEXTS = [
 LABELS = np.array([1, 1, 1, 0, 0, 0])
 # Characters whose handling could differ: several white spaces, upper case that grows or depends on its place in the
 # word, combining marks, emoji of several code points, astral characters, NUL, the separator of pairs, surrogates.
-STRANGE = "好吃的房间 \t\n\u3000\u00a0\x1c\u2028AaİΣσßÅe\u0301\u20dd"
-STRANGE += "😀👍🏽\u200d\U0001f1e8𠮷𝔄\U0010ffff\x00\x01␟\ud83d\udc4d0，"
+STRANGE = (
+    "好吃的房间 \t\n\u3000\u00a0\x1c\u2028AaİΣσßÅe\u0301\u20dd"
+    "😀👍🏽\u200d\U0001f1e8𠮷𝔄\U0010ffff\x00\x01␟\ud83d\udc4d0，"
+)
 PIECES = st.sampled_from(["  ", " \n", "ΑΣ", "Σ", "İ", "👨\u200d👩\u200d👧", "e\u0301", "\x00", "好好好"])
 SOME_TEXT = st.one_of(
     st.text(st.sampled_from(STRANGE), max_size=12),
@@ -164,3 +173,77 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 def test_pairs_without_any_character_are_refused() -> None:
     with pytest.raises(DataError, match="no character"):
         LinearModel.fit(["", " "], np.array([0, 1]), text_pairs=["", ""], num_labels=2, seed=0)
+
+
+# As a classifier
+
+
+SETTINGS = ClassifierSettings(
+    labels=("差评", "好评"), max_length=128, cleaning=CleaningConfig(rule="tutorial", mask_personal_data=True)
+)
+QUESTIONS = ["房间！！！很干净。。。服务也好", "太吵了，没睡好 13800138000", "", "服务差"] * 5_000
+
+
+class Bar:
+    """What a progress bar is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def update(self, count: int) -> None:
+        self.steps.append(count)
+
+
+def test_a_folder_is_loaded_as_a_classifier(tmp_path: Path) -> None:
+    fitted = LinearModel.fit(TEXTS, LABELS, num_labels=2, seed=0)
+    save_linear_classifier(tmp_path / "model", fitted, SETTINGS)
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {SETTINGS_FILE, LINEAR_FILE, LINEAR_WEIGHTS_FILE}
+    classifier = Classifier.load(tmp_path / "model")
+    assert (classifier.engine_name, classifier.rungs, classifier.labels) == ("linear", ("linear",), SETTINGS.labels)
+    bar: Any = Bar()
+    answers = classifier.answer(QUESTIONS, batch_size=3, progress=bar)
+    cleaned = [clean_text(text, "tutorial", mask_personal_data=True) for text in QUESTIONS]
+    assert np.array_equal(answers.probabilities, fitted.probabilities(cleaned))
+    assert answers.probabilities.argmax(axis=1)[:2].tolist() == [1, 0]
+    assert answers.rungs.dtype == np.int8 and not answers.rungs.any()
+    assert sum(bar.steps) == len(QUESTIONS) and len(bar.steps) > 1
+    assert classifier.predict([]).shape == (0, 2)
+
+
+def test_a_classifier_of_pairs_asks_for_pairs(tmp_path: Path) -> None:
+    first, second = ["早餐", "早餐", "键盘", "键盘"], ["好吃", "难吃", "好用", "难用"]
+    fitted = LinearModel.fit(first, np.array([1, 0, 1, 0]), text_pairs=second, num_labels=2, seed=0)
+    save_linear_classifier(tmp_path, fitted, SETTINGS.model_copy(update={"pairs": True}))
+    classifier = Classifier.load(tmp_path)
+    assert np.array_equal(classifier.predict(first, second), fitted.probabilities(first, second))
+    with pytest.raises(DataError, match="no second texts"):
+        classifier.predict(first)
+
+
+def test_weights_for_other_labels_are_refused(tmp_path: Path) -> None:
+    fitted = LinearModel.fit(TEXTS, LABELS, num_labels=3, seed=0)
+    save_linear_classifier(tmp_path, fitted, SETTINGS)
+    with pytest.raises(ModelError, match="fitted for 3 labels, but the folder names 2"):
+        Classifier.load(tmp_path)
+
+
+PREDICTS = """
+import json, sys
+from pathlib import Path
+from textclf.model.classifier import Classifier
+
+probabilities = Classifier.load(Path(sys.argv[1])).predict(["房间很干净"])
+print(json.dumps([probabilities.tolist(), sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+
+def test_predicting_imports_no_library_that_computes_but_numpy(tmp_path: Path) -> None:
+    fitted = LinearModel.fit(TEXTS, LABELS, num_labels=2, seed=0)
+    save_linear_classifier(tmp_path, fitted, SETTINGS)
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICTS, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
+    )
+    probabilities, modules = json.loads(done.stdout)
+    assert probabilities == Classifier.load(tmp_path).predict(["房间很干净"]).tolist()
+    heavy = {"torch", "transformers", "tokenizers", "sklearn", "scipy", "pandas", "pyarrow", "mlflow", "matplotlib"}
+    assert heavy.isdisjoint(modules)

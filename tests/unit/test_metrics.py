@@ -14,7 +14,7 @@ from textclf.heads.metrics import (
     metric_labels,
     reliability_bins,
 )
-from textclf.heads.single_label import SingleLabel
+from textclf.heads.single_label import UNLABELLED, SingleLabel
 
 
 def predictions(rows: int, classes: int, *, seed: int, skill: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
@@ -158,3 +158,28 @@ def test_the_loss_of_the_head_is_the_log_loss_of_its_metrics() -> None:
     weights = torch.tensor([3.0] + [0.0] * 19)
     first = head.metrics(targets[:1], head.probabilities(logits[:1]))["log_loss"]
     assert float(head.loss(*tensors, weights)) == pytest.approx(3 * first, rel=1e-5)
+
+
+def test_a_student_loses_against_its_teacher_and_against_the_labels() -> None:
+    import torch
+
+    head = SingleLabel(("负面", "正面"))
+    logits = torch.tensor([[1.0, 0.0], [0.5, -0.5], [-2.0, 1.0]])
+    teacher = torch.tensor([[3.0, 1.0], [0.0, 4.0], [-2.0, 1.0]])
+    targets = torch.tensor([0, UNLABELLED, 1])
+    weights = torch.tensor([1.0, 2.0, 5.0])
+    rows = []
+    for ours, theirs in zip(logits.tolist(), teacher.tolist(), strict=True):
+        given, wanted = (head.probabilities(np.array(found) / 2) for found in (ours, theirs))
+        rows.append(4 * float((wanted * np.log(wanted / given)).sum()))
+    assert rows[2] == pytest.approx(0), "nothing to learn"
+    entropies = [math.log(1 + math.exp(-1)), 0.0, math.log(1 + math.exp(-3))]
+    # The second row has no label, so its teacher's answer counts in full.
+    expected = (0.75 * rows[0] + 0.25 * entropies[0]) + 2 * rows[1] + 5 * 0.25 * entropies[2]
+    found = head.distillation_loss(logits, teacher, targets, weights, temperature=2.0, label_weight=0.25)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    # Logits and their logarithmic probabilities are the same answer.
+    same = head.distillation_loss(
+        logits, teacher.log_softmax(dim=1), targets, weights, temperature=2.0, label_weight=0.25
+    )
+    assert float(same) == pytest.approx(expected, rel=1e-5)

@@ -144,3 +144,29 @@ def test_the_last_lines_of_a_file_that_was_done_before_name_redo() -> None:
     again = next_config(closing, "To predict again what was done before:")
     assert again == CONFIG.model_copy(update={"redo": True})
     assert prediction_closing(CONFIG, summary(), HOME) == "No files to predict in /home/in box."
+
+
+def test_page_and_closing_lines_say_what_computed_and_why() -> None:
+    engine = {"name": "openvino-int8", "reason": "It was the fastest of two: 45 texts a second against 19."}
+    files = [predicted("a.csv", engine="openvino-int8"), predicted("b.csv", engine="torch-bf16", rows_repeated=70)]
+    found = summary(*files, engine=engine)
+    sentence = "Engine: openvino-int8. It was the fastest of two: 45 texts a second against 19."
+    continued = "b.csv was continued with the engine torch-bf16, which its first rows are from."
+    for text in (prediction_summary(found), prediction_closing(CONFIG, found, HOME)):
+        assert sentence in text.replace("\\", "")
+        assert continued in text.replace("\\", "")
+        assert "Answered by" not in text
+    assert "| of these, with a text computed before | 70 |" in prediction_summary(found)
+    assert "Engine" not in prediction_closing(CONFIG, summary(predicted("a.csv", skipped=True), engine=engine), HOME)
+
+
+def test_the_shares_of_a_ladder_stand_next_to_the_expected_ones_with_a_caution() -> None:
+    counts = {"linear": 750, "encoder": 250}
+    files = [predicted(name, rung_counts=counts) for name in ("a.csv", "b.csv")]
+    found = summary(*files, expected_shares={"linear": 0.7, "encoder": 0.3})
+    page, closing = prediction_summary(found), prediction_closing(CONFIG, found, HOME)
+    assert "| linear | 1,500 | 75.0% | 70.0% |" in page
+    assert "| encoder | 500 | 25.0% | 30.0% |" in page
+    assert "Answered by: linear 75.0% (expected 70.0%), encoder 25.0% (expected 30.0%)." in closing
+    for text in (page, closing):
+        assert "does not hold for texts unlike them" in text

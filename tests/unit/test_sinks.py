@@ -29,7 +29,7 @@ def written(sink: Sink, folder: Path, *shards: list[dict[str, Any]]) -> tuple[by
     for index, rows in enumerate(shards):
         part = folder / f"part-{index}"
         with part.open("wb") as stream:
-            escaped += sink.write_part(stream, rows, [["正面", 0.75, AT] for _ in rows])
+            escaped += sink.write_part(stream, rows, [[value] * len(rows) for value in ("正面", 0.75, AT)])
         parts.append(part)
     stream_out = io.BytesIO()
     sink.assemble(stream_out, parts)

@@ -16,6 +16,7 @@ from textclf.language import _
 
 EXAMPLES = """\
   textclf config show train --config configs/chnsenticorp.yaml
+  textclf predict 房间很干净 太差了
   textclf data check reviews.csv --data.text_column review --data.label_column stars
   textclf data audit train.tsv dev.tsv test.tsv
   textclf data audit --config configs/chnsenticorp.yaml --json
@@ -81,7 +82,9 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
     # Each command parses the rest itself, including --help; its module is imported only when it runs.
     parser = Parser(
         prog="textclf",
-        description=_("Inspect configurations, and data before training; run everything on this machine."),
+        description=_(
+            "Inspect configurations, and data before training; predict texts; run everything on this machine."
+        ),
         epilog=_("examples:")
         + f"\n{EXAMPLES}"
         + "".join(f"  textclf {command.name}\n" for command in further)
@@ -90,7 +93,7 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
     parser.add_argument(
         "--version", action="version", version=f"textclf {__version__}", help=_("show the version and exit")
     )
-    names = ["config", "data", *(command.name for command in further)]
+    names = ["config", "data", "predict", *(command.name for command in further)]
     groups = parser.add_subparsers(required=True, metavar="|".join(names), dest="group")
     config = groups.add_parser("config", help=_("inspect configurations"))
     config.add_subparsers(required=True, metavar="show", dest="name").add_parser(
@@ -110,6 +113,7 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
         ("show", _("show what a data version was made from and which models were trained on it")),
     ):
         actions.add_parser(name, help=words, add_help=False)
+    groups.add_parser("predict", help=_("answer texts at once with a registered model"), add_help=False)
     for command in further:
         groups.add_parser(command.name, help=command.help, add_help=False)
     chosen, _rest = parser.parse_known_args(arguments[:2])
@@ -122,6 +126,10 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
         from textclf.cli.config import show as show_config
 
         return show_config, arguments[2:]
+    if chosen.group == "predict":
+        from textclf.cli.predict import predict
+
+        return predict, arguments[1:]
     from textclf.cli import data as data_commands
 
     return getattr(data_commands, chosen.name), arguments[2:]

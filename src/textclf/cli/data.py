@@ -13,6 +13,7 @@ from pathlib import Path
 
 from textclf.config import Home, Parser, TrainConfig, anchor, choose_language, parse_command
 from textclf.errors import ConfigError, HubError
+from textclf.extras import require
 from textclf.language import _, ngettext
 from textclf.records import FetchedData, FetchedModel, PreparedData
 from textclf.store import write_output
@@ -104,6 +105,8 @@ def audit(arguments: Sequence[str]) -> int:
     from textclf.audit.report.verdict import verdicts
 
     config, given, home = _start("audit", arguments)
+    tokens = ("transformers",) if config.model.sources else ()
+    require("scipy", "fonttools", "jinja2", *tokens, purpose="The audit")
     fetched = _fetch(given.paths, config, home)
     _keep_inputs("--output", given.output, fetched)
     prepared = _prepare(fetched, config, home)
@@ -141,6 +144,8 @@ def suspects(arguments: Sequence[str]) -> int:
     from textclf.correction.table import check_target, correct_label_heading, write_suspects
 
     config, given, home = _start("suspects", arguments)
+    judges = ("torch", "transformers", "datasets", "accelerate") if given.estimator == "model" else ()
+    require("scikit-learn", "cleanlab", "XlsxWriter", *judges, purpose="Finding doubtful labels")
     check_target(given.output)
     fetched = _fetch(given.paths, config, home)
     _keep_inputs("--output", given.output, fetched)

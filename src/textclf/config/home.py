@@ -42,6 +42,7 @@ class Environment(BaseSettings):
     )
     prefect_api_url: str | None = Field(default=None, description="The Prefect server; by default, a temporary one.")
     prefect_ui_url: str | None = Field(default=None, description="Where people open the Prefect UI, for links.")
+    textclf_up: str | None = Field(default=None, description="Set by `textclf up` for the programs that it starts.")
     textclf_language: str | None = Field(default=None, description="Language of what people read: `en` or `zh`.")
 
     @property
@@ -93,6 +94,12 @@ class Home:
         uri = environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow.db'}"
         page = environment.mlflow_ui_url or (without_credentials(uri) if uri.startswith("http") else None)
         return cls(root=root, tracking_uri=uri, mlflow_page=page)
+
+    @property
+    def store_file(self) -> Path | None:
+        """MLflow's store if it is a local file, which need not exist yet."""
+        path = self.tracking_uri.removeprefix("sqlite:///")
+        return None if path == self.tracking_uri else Path(path)
 
     @property
     def raw(self) -> Path:

@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataConfig, Delimiter, Encoding
+from textclf.config.distillation import DistillationConfig
 from textclf.config.form import leave_empty, unwrapped
 from textclf.config.sources import ModelSource, StrictModel
 from textclf.language import Language
@@ -213,9 +214,6 @@ class RegistrationConfig(StrictModel):
 class LadderConfig(StrictModel):
     """A ladder: cheap models answer the texts they are sure of, the full model the rest."""
 
-    enabled: bool = Field(
-        default=True, description="Calibrate a ladder; it is left out if no thresholds keep the limits below."
-    )
     max_disagreement: float = Field(
         default=0.005,
         gt=0,
@@ -249,6 +247,11 @@ class TrainConfig(StrictModel):
     registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Which model is the champion.")
     ladder: LadderConfig = Field(
         default=LadderConfig(), description="Cheap models answer the texts they are sure of, the full model the rest."
+    )
+    distillation: DistillationConfig = Field(
+        default=DistillationConfig(),
+        title="Student",
+        description="A smaller model that learns from the fine-tuned one.",
     )
     offline: bool = Field(default=False, description="Never connect to a hub; use only the cache and local files.")
     missed_runs: MissedRuns = Field(default="latest", description=_MISSED_RUNS)
@@ -294,6 +297,12 @@ class TrainConfig(StrictModel):
             problems.append("audit.leaks drop_near needs audit.near_duplicates")
         if not self.model.sources and self.encoding.max_length > 512:
             problems.append(f"encoding.max_length {self.encoding.max_length} exceeds the 512 positions of a new BERT")
+        layers = self.model.architecture.num_hidden_layers
+        if self.distillation.enabled and not self.model.sources and self.distillation.num_hidden_layers >= layers:
+            problems.append(
+                f"distillation.num_hidden_layers {self.distillation.num_hidden_layers} must be less than the {layers} "
+                "of model.architecture.num_hidden_layers"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -342,10 +351,19 @@ class PredictConfig(StrictModel):
         "reason.",
     )
     probabilities: bool = Field(default=False, description="Also write one probability column per label.")
+    answered_by: bool = Field(
+        default=False,
+        title="Answered by",
+        description="Also write which model answered each row, if the classifier is a ladder of several.",
+    )
     batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch.")
     rows_per_shard: int = Field(default=8192, ge=1, le=1_000_000, description="Rows predicted and committed as a unit.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
+    )
+    engine: Literal["auto", "torch", "openvino-int8", "openvino"] = Field(
+        default="auto",
+        description="What computes: `auto` uses the fastest engine on this machine of those that agree with the model.",
     )
     when_champion_changes: Literal["keep", "redo"] = Field(
         default="keep",

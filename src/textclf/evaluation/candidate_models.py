@@ -16,7 +16,7 @@ from textclf.errors import DataError
 from textclf.evaluation.baseline_runs import fit, measure_baselines
 from textclf.evaluation.baselines import TFIDF
 from textclf.evaluation.cost import texts_per_second
-from textclf.evaluation.guarantee import calibrate_ladder, verify_ladder
+from textclf.evaluation.guarantee import calibrate_ladder, verify_ladder, why_no_ladder
 from textclf.evaluation.measure import LINEAR_FOLDER
 from textclf.evaluation.scores import ENGINE_TAG, MEASURED, all_metrics, comparison_tags, log_metrics
 from textclf.heads.single_label import SingleLabel
@@ -27,9 +27,10 @@ from textclf.model.linear_classifier import save_linear_classifier
 from textclf.model.settings import read_settings
 from textclf.records import (
     Candidate,
+    CandidateKind,
     DistilledModel,
     EvaluatedModel,
-    Kind,
+    GuaranteedLadder,
     LadderCalibration,
     LadderVerification,
     PreparedData,
@@ -51,7 +52,7 @@ class CandidateModels:
     Attributes that appear as the candidates do:
         probabilities: What each says of the validation and test rows, float32[rows, labels].
         left_out: Why a kind is missing.
-        calibration, verification: Of the ladder; None without one.
+        calibration, ladder, verification: The ladder; None without one.
     """
 
     folder: Path
@@ -59,22 +60,23 @@ class CandidateModels:
     student: DistilledModel | None
     evaluated: EvaluatedModel
     prepared: PreparedData
-    ladder: LadderConfig
+    ladder_config: LadderConfig
     seed: int
     name: str
     store: TrackingStore
 
     def __post_init__(self) -> None:
         self.rows: dict[Split, SplitRows] = {split: read_split(self.prepared, split) for split in MEASURED}
-        self.probabilities: dict[Kind, dict[Split, NDArray[np.float32]]] = {}
-        self.left_out: dict[Kind, str] = {}
+        self.probabilities: dict[str, dict[Split, NDArray[np.float32]]] = {}
+        self.left_out: dict[CandidateKind, str] = {}
         self.calibration: LadderCalibration | None = None
+        self.ladder: GuaranteedLadder | None = None
         self.verification: LadderVerification | None = None
-        self._folders: dict[Kind, Path] = {}
-        self._engines: dict[Kind, str] = {}
-        self._speeds: dict[Kind, tuple[float, str]] = {}
+        self._folders: dict[str, Path] = {}
+        self._engines: dict[str, str] = {}
+        self._speeds: dict[str, tuple[float, str]] = {}
 
-    def candidates(self, wanted: Sequence[Kind]) -> Iterator[Candidate]:
+    def candidates(self, wanted: Sequence[CandidateKind]) -> Iterator[Candidate]:
         """Yields the wanted candidates; the ladder also needs the others."""
         self._add_encoder()
         if "student" in wanted or "ladder" in wanted:
@@ -98,9 +100,10 @@ class CandidateModels:
 
     def _add_linear(self) -> None:
         kept, target = self.folder / LINEAR_FOLDER, self.folder / FOLDER / "linear"
-        named = {"name": self.name, "seed": self.seed, "keep": kept, "wanted": [TFIDF]}
         try:
-            self._baseline = measure_baselines(self.store, self.prepared, **named)[TFIDF]
+            self._baseline = measure_baselines(
+                self.store, self.prepared, name=self.name, seed=self.seed, keep=kept, wanted=[TFIDF]
+            )[TFIDF]
             # An earlier run on the same data may have measured it.
             model = (
                 LinearModel.load(kept) if kept.is_dir() else fit(self.prepared, seed=self.seed, names=[TFIDF])[TFIDF]
@@ -117,20 +120,22 @@ class CandidateModels:
 
     def _add_ladder(self) -> bool:
         rungs = [kind for kind in ("linear", "student", "encoder") if kind in self._folders]
+        if len(rungs) == 1:
+            return False
         validation = self.rows["validation"]
         usable = validation.leakfree if validation.leakfree is not None else np.ones(len(validation), dtype=bool)
         self.calibration = calibration = calibrate_ladder(
             {kind: self.probabilities[kind]["validation"][usable] for kind in rungs},
-            max_disagreement=self.ladder.max_disagreement,
-            error_probability=self.ladder.error_probability,
+            max_disagreement=self.ladder_config.max_disagreement,
+            error_probability=self.ladder_config.error_probability,
         )
-        speeds = {kind: self._speed(kind)[0] for kind in rungs}
+        speeds: dict[str, float] = {kind: self._speed(kind)[0] for kind in rungs}
         # One that is not faster than its full model only costs.
         useful = [each for each in calibration.ladders if each.texts_per_second(speeds) > speeds["encoder"]]
         if not useful:
             self.left_out["ladder"] = why_no_ladder(calibration)
             return False
-        ladder = max(useful, key=lambda each: each.texts_per_second(speeds))
+        self.ladder = ladder = max(useful, key=lambda each: each.texts_per_second(speeds))
         target = self.folder / FOLDER / "ladder"
         save_ladder(
             target,
@@ -153,13 +158,15 @@ class CandidateModels:
         )
         return True
 
-    def _add(self, kind: Kind, folder: Path, probabilities: dict[Split, NDArray[np.float32]], engine: str) -> None:
+    def _add(
+        self, kind: CandidateKind, folder: Path, probabilities: dict[Split, NDArray[np.float32]], engine: str
+    ) -> None:
         self._folders[kind], self.probabilities[kind], self._engines[kind] = folder, probabilities, engine
 
     def _predict(self, classifier: Classifier) -> dict[Split, NDArray[np.float32]]:
         return {split: classifier.predict(rows.texts, rows.pairs) for split, rows in self.rows.items()}
 
-    def _speed(self, kind: Kind) -> tuple[float, str]:
+    def _speed(self, kind: CandidateKind) -> tuple[float, str]:
         """Returns the texts a second, and the engine that was that fast."""
         if kind not in self._speeds:
             rows = self.rows["validation"]
@@ -167,7 +174,7 @@ class CandidateModels:
             self._speeds[kind] = texts_per_second(classifier, rows.texts, rows.pairs), classifier.engine_name
         return self._speeds[kind]
 
-    def _candidate(self, kind: Kind) -> Candidate:
+    def _candidate(self, kind: CandidateKind) -> Candidate:
         speed, engine = self._speed(kind)
         metrics, measured_ms = self.evaluated.metrics, self.evaluated.measured_ms
         run_id = self.trained.run_id
@@ -186,7 +193,7 @@ class CandidateModels:
             fastest_engine=engine,
         )
 
-    def _run(self, kind: Kind, metrics: dict[str, float]) -> tuple[str, int]:
+    def _run(self, kind: CandidateKind, metrics: dict[str, float]) -> tuple[str, int]:
         """Returns the run that holds a candidate's metrics, and when they were measured in ms since 1970."""
         client = self.store.client
         if kind == "linear":

@@ -15,7 +15,15 @@ from textclf.evaluation.intervals import Metric, paired_interval
 from textclf.evaluation.plots import DOTS_PER_INCH, Point, cost_quality
 from textclf.evaluation.scores import LOWER_IS_BETTER, deciding_rows
 from textclf.language import _
-from textclf.records import Candidate, Candidates, DistilledModel, EvaluatedModel, Kind, PreparedData, TrainedModel
+from textclf.records import (
+    Candidate,
+    CandidateKind,
+    Candidates,
+    DistilledModel,
+    EvaluatedModel,
+    PreparedData,
+    TrainedModel,
+)
 from textclf.store import write_output
 from textclf.tracking.runs import run_folder
 from textclf.tracking.store import TrackingStore
@@ -101,6 +109,7 @@ def compare(
         rows=rows,
         margin=registration.margin,
         calibration=models.calibration,
+        ladder=models.ladder,
         verification=models.verification,
         picture=picture,
     )
@@ -109,7 +118,7 @@ def compare(
     return candidates
 
 
-def candidate_name(kind: Kind) -> str:
+def candidate_name(kind: CandidateKind) -> str:
     """Names a kind of candidate in the current language."""
     names = {
         "encoder": _("encoder"),
@@ -120,7 +129,7 @@ def candidate_name(kind: Kind) -> str:
     return names[kind]
 
 
-def choose(found: Sequence[Candidate], metric: str, rows: str, margin: float | None) -> Kind:
+def choose(found: Sequence[Candidate], metric: str, rows: str, margin: float | None) -> CandidateKind:
     """Chooses the best candidate by a metric, or with a margin the fastest that is at most so much worse.
 
     Of equally good ones, the fastest is best. A candidate is at most so much worse if the lower end of the interval of

@@ -33,13 +33,16 @@ from numpy.typing import NDArray
 
 from textclf.errors import DataError, ModelError
 from textclf.evaluation.intervals import Metric, paired_interval, share_interval
+from textclf.language import _, ngettext
 from textclf.model.ladder import ladder_answers, who_answers
 from textclf.records import GuaranteedLadder, LadderCalibration, LadderRung, LadderVerification
 
 ROUNDING = 0.01
 """Log-odds by which a score may differ between machines; about 0.0025 near 0.5, less elsewhere."""
-# The strictest threshold in log-odds, 0.99998: above it, a float32 is too coarse. One step is 0.005 near 0.5.
-_STRICTEST, _STEP = 11.0, 0.02
+# The strictest threshold in log-odds, 0.99998: above it, a float32 is too coarse. One step is 0.01 near 0.5.
+_STRICTEST, _STEP = 11.0, 0.04
+# Thresholds times rows at a time: bounds the memory, and most ladders fail early.
+_CELLS = 1 << 15
 
 
 def rows_needed(max_disagreement: float, level: float) -> int:
@@ -64,8 +67,6 @@ def calibrate_ladder(
         DataError: The models answered different numbers of rows.
         ModelError: A probability is not finite.
     """
-    from scipy.special import bdtr
-
     *cheaper, full = probabilities
     labels = probabilities[full].argmax(axis=1)
     scores, wrong = {}, {}
@@ -81,14 +82,9 @@ def calibrate_ladder(
     grid = _grid(probabilities[full].shape[1])
     held = []
     for names in ladders:
-        climbed = [scores[name] for name in names]
-        mistaken = [wrong[name] for name in names]
-        passed = None
-        for threshold in grid:
-            differ = _may_differ(climbed, mistaken, threshold)
-            if bdtr(differ, len(labels), max_disagreement) > level:
-                break
-            passed = threshold, differ
+        passed = _lowest_passing(
+            [scores[name] for name in names], [wrong[name] for name in names], grid, max_disagreement, level
+        )
         if passed and (ladder := _ladder(names, probabilities, full, *passed)):
             held.append(ladder)
     return LadderCalibration(
@@ -132,28 +128,82 @@ def verify_ladder(
     )
 
 
+def why_no_ladder(calibration: LadderCalibration) -> str:
+    """Says why there is no ladder, in the current language."""
+    if calibration.rows < calibration.rows_needed:
+        text = ngettext(
+            "There is no ladder: too few validation rows. To promise that at most {share:.2%} of the rows get another "
+            "label than the full model's, with confidence {confidence:.0%}, at least {needed:,} rows are needed that "
+            "are not copies of others; found {count:,} row. Add validation rows, or raise ladder.max_disagreement.",
+            "There is no ladder: too few validation rows. To promise that at most {share:.2%} of the rows get another "
+            "label than the full model's, with confidence {confidence:.0%}, at least {needed:,} rows are needed that "
+            "are not copies of others; found {count:,} rows. Add validation rows, or raise ladder.max_disagreement.",
+            calibration.rows,
+        )
+    elif not calibration.ladders:
+        text = _(
+            "There is no ladder: the cheap models differ from the full model even on rows that they are surest of. To "
+            "promise that at most {share:.2%} of the rows get another label, with confidence {confidence:.0%}, they "
+            "may answer none of the {count:,} validation rows. Add validation rows, or raise ladder.max_disagreement."
+        )
+    else:
+        text = _("There is no ladder: none is faster than the full model alone.")
+    return text.format(
+        share=calibration.max_disagreement,
+        confidence=1 - calibration.error_probability,
+        needed=calibration.rows_needed,
+        count=calibration.rows,
+    )
+
+
 def _log_odds(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
     top = probabilities.max(axis=1).astype(np.float64)
     with np.errstate(divide="ignore"):
-        found: NDArray[np.float64] = -np.log(np.maximum(1 / top - 1, 0))
-    return found
+        return np.asarray(-np.log(np.maximum(1 / top - 1, 0)), dtype=np.float64)
 
 
 def _grid(labels: int) -> NDArray[np.float64]:
     """Returns thresholds from the strictest to the one that every row reaches."""
     lowest = -math.log(max(labels - 1, 1)) - 2 * ROUNDING
-    steps = np.arange(math.ceil((_STRICTEST - lowest) / _STEP) + 1, dtype=np.float64)
-    return _STRICTEST - _STEP * steps
+    return np.asarray(_STRICTEST - _STEP * np.arange(math.ceil((_STRICTEST - lowest) / _STEP) + 1), dtype=np.float64)
 
 
-def _may_differ(scores: Sequence[NDArray[np.float64]], wrong: Sequence[NDArray[np.bool_]], threshold: float) -> int:
+def _lowest_passing(
+    scores: Sequence[NDArray[np.float64]],
+    wrong: Sequence[NDArray[np.bool_]],
+    grid: NDArray[np.float64],
+    max_disagreement: float,
+    level: float,
+) -> tuple[float, int] | None:
+    """Tests thresholds in their order until one fails; returns the last that passed, and its disagreements."""
+    from scipy.special import bdtr
+
+    rows = len(scores[0])
+    at_once = max(1, _CELLS // max(rows, 1))
+    passed = None
+    for start in range(0, len(grid), at_once):
+        thresholds = grid[start : start + at_once]
+        differ = _may_differ(scores, wrong, thresholds)
+        holds = bdtr(differ, rows, max_disagreement) <= level
+        count = len(holds) if holds.all() else int(holds.argmin())
+        if count:
+            passed = float(thresholds[count - 1]), int(differ[count - 1])
+        if count < len(holds):
+            break
+    return passed
+
+
+def _may_differ(
+    scores: Sequence[NDArray[np.float64]], wrong: Sequence[NDArray[np.bool_]], thresholds: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """Counts the rows whose label may differ from the full model's if scores are off by up to `ROUNDING`."""
-    differ = np.zeros(len(scores[0]), dtype=np.bool_)
+    at = thresholds[:, None]
+    differ = np.zeros((len(thresholds), len(scores[0])), dtype=np.bool_)
     may_climb = ~differ
     for found, mistaken in zip(scores, wrong, strict=True):
-        differ |= may_climb & mistaken & (found >= threshold - ROUNDING)
-        may_climb &= found < threshold + ROUNDING
-    return int(differ.sum())
+        differ |= may_climb & mistaken & (found >= at - ROUNDING)
+        may_climb &= found < at + ROUNDING
+    return np.asarray(differ.sum(axis=1), dtype=np.int64)
 
 
 def _ladder(

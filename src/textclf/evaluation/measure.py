@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textclf.config.schema import EvaluationConfig, ModelConfig, TrainingConfig
+from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows, read_split
 from textclf.evaluation.baseline_runs import measure_baselines
-from textclf.evaluation.report import FINE_TUNED, Predictions, write_report
+from textclf.evaluation.report import FINE_TUNED, STUDENT, Predictions, write_report
 from textclf.evaluation.scores import (
     ENGINE_TAG,
     MEASURED,
@@ -30,7 +31,7 @@ from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.settings import read_settings
 from textclf.model.tokenizer import TextTokenizer
 from textclf.progress import progress_bar
-from textclf.records import EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
+from textclf.records import DistilledModel, EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
 from textclf.store import write_output
 from textclf.tracking.runs import run_folder
 from textclf.tracking.store import TrackingStore
@@ -53,6 +54,7 @@ def evaluate(
     training: TrainingConfig,
     name: str,
     store: TrackingStore,
+    student: DistilledModel | None = None,
 ) -> EvaluatedModel:
     """Measures the trained model and logs metrics, plots and tables to its MLflow run.
 
@@ -60,6 +62,9 @@ def evaluate(
     `untrained/test/…` for the model before fine-tuning, which is rebuilt from `fetched`, `encoded` and `model`. Each
     baseline gets a run of its own, in the experiment `name`, with the same metric names. Example sentences are left
     out where pairs are classified. Of `training`, precision, batch size and seed are used.
+
+    A student's metrics have the same names after `student/`, and `student/<split>/agreement` is the share of the rows
+    to which it gives the label that the trained model gives them.
 
     Called again after a kill, it measures only what is missing, and MLflow keeps each value once.
 
@@ -75,12 +80,25 @@ def evaluate(
         evaluated = EvaluatedModel.model_validate_json(record.read_text(encoding="utf-8"))
     else:
         evaluated = _measure(
-            trained, prepared, encoded, fetched, evaluation, model, training, name, store, folder / REPORT_FOLDER
+            trained,
+            student,
+            prepared,
+            encoded,
+            fetched,
+            evaluation,
+            model,
+            training,
+            name,
+            store,
+            folder / REPORT_FOLDER,
         )
         # Before anything is logged: after a kill, the same values are logged again with the same time.
         write_output(record, evaluated.model_dump_json(indent=1).encode())
     with store.reporting("logging the evaluation"):
         log_metrics(store, trained.run_id, evaluated.metrics, steps=trained.steps, timestamp_ms=evaluated.measured_ms)
+        if student:
+            metrics = {f"{STUDENT}/{name}": value for name, value in evaluated.student.items()}
+            log_metrics(store, trained.run_id, metrics, steps=student.steps, timestamp_ms=evaluated.measured_ms)
         for tag, value in (comparison_tags(prepared) | {ENGINE_TAG: evaluated.engine}).items():
             store.client.set_tag(trained.run_id, tag, value)
         store.client.log_artifacts(trained.run_id, str(evaluated.report_folder), "evaluation")
@@ -117,6 +135,7 @@ def _shown(rows: SplitRows) -> list[str]:
 
 def _measure(
     trained: TrainedModel,
+    student: DistilledModel | None,
     prepared: PreparedData,
     encoded: EncodedData,
     fetched: FetchedModel | None,
@@ -131,9 +150,10 @@ def _measure(
     test = rows["test"]
     batch_size = training.per_device_eval_batch_size
     precision = resolve_precision(training.mixed_precision)
-    classifier = Classifier.load(trained.folder, mixed_precision=precision)
+    classifier = Classifier.load(trained.folder, engine="torch", mixed_precision=precision)
     probabilities = {split: _predict(classifier, rows[split], batch_size, split) for split in rows}
     metrics = all_metrics(rows, probabilities, classifier.head)
+    learned = _student_metrics(student, rows, probabilities, training) if student else {}
     models = [("after fine-tuning", classifier)]
     if evaluation.untrained:
         network = build_classifier(fetched, encoded, model=model, labels=prepared.labels, seed=training.seed)
@@ -152,16 +172,34 @@ def _measure(
     write_report(
         report,
         Predictions(test.sources, test.numbers, _shown(test), test.labels, probabilities["test"], prepared.labels),
-        metrics={FINE_TUNED: metrics, **baselines},
+        metrics={FINE_TUNED: metrics, **({STUDENT: learned} if learned else {}), **baselines},
         examples=[(when, text, *_best(classifier, text)) for when, classifier in models for text in sentences],
     )
     return EvaluatedModel(
         run_id=trained.run_id,
         metrics=metrics,
         baselines=baselines,
+        student=learned,
         report_folder=report,
         engine=classifier.engine_name,
         precision=precision,
         measured_ms=int(time.time() * 1000),
         probabilities=write_probabilities(report.parent / "probabilities", probabilities),
     )
+
+
+def _student_metrics(
+    student: DistilledModel,
+    rows: dict[Split, SplitRows],
+    answers: dict[Split, NDArray[np.float32]],
+    training: TrainingConfig,
+) -> dict[str, float]:
+    """Measures a student against the labels, and against the answers of its teacher."""
+    classifier = Classifier.load(student.folder, engine="torch", mixed_precision=training.mixed_precision)
+    batch_size = training.per_device_eval_batch_size
+    found = {split: _predict(classifier, rows[split], batch_size, f"{split}, student") for split in rows}
+    agreement = {split: found[split].argmax(axis=1) == answers[split].argmax(axis=1) for split in rows}
+    return {
+        **all_metrics(rows, found, classifier.head),
+        **{f"{split}/agreement": float(same.mean()) for split, same in agreement.items()},
+    }

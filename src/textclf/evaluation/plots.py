@@ -277,7 +277,7 @@ class Point(NamedTuple):
 
 
 def cost_quality(points: Sequence[Point], *, metric: str, subject: str, rows: int) -> Figure:
-    """Draws the score of each model with its 95 % interval against its speed; faster is further right, better is higher.
+    """Draws the score of each model, with its 95 % interval, against its speed: faster to the right, better above.
 
     `metric` and `subject` name the score and the rows behind it.
     """

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SUMMARY_FILE = "summary.md"
 FINE_TUNED = "fine-tuned"
 """The evaluated model, among the models of a report."""
+STUDENT = "student"
+"""A smaller model that learned from the evaluated one."""
 UNTRAINED = "before fine-tuning"
 """The same model before it was trained."""
 
@@ -71,6 +73,7 @@ def model_name(model: str) -> str:
     """Names one of the models of a report in the current language."""
     names = {
         FINE_TUNED: _("fine-tuned"),
+        STUDENT: _("student"),
         UNTRAINED: _("before fine-tuning"),
         MAJORITY: _("majority"),
         TFIDF: _("tfidf-logistic-regression"),

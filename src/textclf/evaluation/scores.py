@@ -92,7 +92,7 @@ def log_metrics(
 
     values = []
     for name, value in metrics.items():
-        split = "validation" if name.startswith("validation/") else "test"
+        split = "validation" if name.removeprefix("student/").startswith("validation/") else "test"
         data = datasets[split].dataset if datasets else None
         step = steps if split == "validation" else 0
         values.append(

@@ -40,7 +40,7 @@ def local_files(paths: Sequence[Path | str]) -> FetchedData:
     found: list[Path] = []
     try:
         for given in paths:
-            found += _given_files(Path(given).expanduser())
+            found += given_files(Path(given).expanduser())
         if not found:
             raise DataError("No data file is given: name at least one file, folder or pattern.")
         folder, files = _described(found)
@@ -135,7 +135,13 @@ def splits_of(source: Source, paths: Sequence[str]) -> dict[Split, tuple[str, ..
     return find_splits(paths, patterns)
 
 
-def _given_files(path: Path) -> list[Path]:
+def given_files(path: Path) -> list[Path]:
+    """Returns the sorted absolute paths of a file, or of the data files of a folder or pattern (`local_files`).
+
+    Raises:
+        DataError: It does not exist or contains no data file.
+        OSError: A folder cannot be listed.
+    """
     if not path.exists() and not glob.has_magic(str(path)):
         raise DataError(f"There is no file or folder {path.absolute()}.\nCheck the spelling.")
     files = _matching(path)

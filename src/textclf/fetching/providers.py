@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from textclf.config.home import Environment, without_credentials
 from textclf.config.sources import Source
 from textclf.errors import HubError, HubUnreachableError
+from textclf.extras import require
 from textclf.fetching.access import Access, access_to
 from textclf.fetching.patience import ANSWER_SECONDS, Patience, pause, within
 from textclf.fetching.transfer import RemoteFile, connection_problem
@@ -144,6 +145,7 @@ def _huggingface_failure(error: HfHubHTTPError, source: Source, access: Access) 
 
 
 def _ask_modelscope(source: Source, kind: RepositoryKind, access: Access, limit: float) -> Listing:
+    require("modelscope-hub", purpose="Fetching from ModelScope")
     # The hub client of modelscope on its own: modelscope itself imports torch.
     from modelscope_hub import HubApi, HubConfig
     from modelscope_hub.errors import (

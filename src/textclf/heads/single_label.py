@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import torch
 
 
+UNLABELLED = -100
+"""The label id of a row without a label."""
+
+
 @dataclass(frozen=True)
 class Decisions:
     """The chosen label of each row: its id (int64[rows]), its name and its probability (float32[rows])."""
@@ -57,6 +61,32 @@ class SingleLabel:
 
         losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
         return (weights * losses).sum()
+
+    def distillation_loss(
+        self,
+        logits: torch.Tensor,
+        teacher: torch.Tensor,
+        targets: torch.Tensor,
+        weights: torch.Tensor,
+        *,
+        temperature: float,
+        label_weight: float,
+    ) -> torch.Tensor:
+        """Sums the losses of a student's logits[rows, labels], each times the weight of its row.
+
+        A row costs `1 - label_weight` times the divergence from the teacher's logits, both at the temperature and
+        times its square, plus `label_weight` times the cross-entropy against its label (Hinton, Vinyals and Dean 2015,
+        arXiv:1503.02531). A row without a label (`UNLABELLED`) costs the divergence alone, in full.
+        """
+        import torch
+
+        given, wanted = (
+            torch.nn.functional.log_softmax(found.float() / temperature, dim=-1) for found in (logits, teacher)
+        )
+        divergence = torch.nn.functional.kl_div(given, wanted, reduction="none", log_target=True).sum(dim=-1)
+        entropy = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none", ignore_index=UNLABELLED)
+        share = label_weight * (targets != UNLABELLED)
+        return (weights * ((1 - share) * temperature**2 * divergence + share * entropy)).sum()
 
     def metrics(self, targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> dict[str, float]:
         """Measures probabilities[rows, labels] against label ids: see `classification_metrics`."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+_PRECISIONS: dict[str, AskedPrecision] = {"torch-fp32": "no", "torch-bf16": "bf16", "torch-fp16": "fp16"}
+
+
 @dataclass(frozen=True)
 class Answers:
     """What a classifier says of some texts, in their order.
@@ -46,11 +49,13 @@ class Classifier(ABC):
     Attributes:
         head: Turns logits into probabilities, and probabilities into decisions.
         engine_name: What computes, e.g. `torch-bf16`. Only engines of the same name agree to the last digit.
+        engine_reason: Why that engine, in a sentence for people; None if there was no choice.
         rungs: The models that may answer a text, the cheapest first; only a ladder has more than one.
         expected_shares: Share of the validation rows that each rung answered; None unless it is a ladder.
     """
 
     engine_name: str
+    engine_reason: str | None = None
     rungs: tuple[str, ...]
     expected_shares: dict[str, float] | None = None
 
@@ -62,14 +67,21 @@ class Classifier(ABC):
         self.pairs = settings.pairs
 
     @staticmethod
-    def load(folder: Path, *, mixed_precision: AskedPrecision = "auto") -> Classifier:
+    def load(folder: Path, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto") -> Classifier:
         """Loads a model folder, without network access, pickle or remote code.
 
+        Args:
+            folder: As training writes it.
+            engine: `auto`, an engine or a runtime (`torch`), or exactly the `engine_name` of another classifier. A
+                linear model has only one engine.
+            mixed_precision: The precision of torch, unless the engine names it.
+
         Raises:
-            ModelError: A file is missing or damaged.
+            ModelError: A file is missing or damaged, or the folder does not have the engine.
         """
         from textclf.model.encoder import EncoderClassifier
         from textclf.model.ladder import LadderClassifier
+        from textclf.model.linear_classifier import LinearClassifier
 
         try:
             settings = read_settings(folder)
@@ -78,9 +90,11 @@ class Classifier(ABC):
                 f"The classifier in {folder} cannot be loaded: {error}\n"
                 f"Expected {SETTINGS_FILE}, as training writes it."
             ) from error
+        if settings.kind == "linear":
+            return LinearClassifier.open(folder, settings)
         if settings.kind == "ladder":
-            return LadderClassifier.open(folder, settings, mixed_precision=mixed_precision)
-        return EncoderClassifier.open(folder, settings, mixed_precision=mixed_precision)
+            return LadderClassifier.open(folder, settings, engine=engine, mixed_precision=mixed_precision)
+        return EncoderClassifier.open(folder, settings, engine=engine, mixed_precision=mixed_precision)
 
     @abstractmethod
     def _answer(

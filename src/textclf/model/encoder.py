@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textclf.errors import ModelError
 from textclf.model.classifier import Answers, Classifier
-from textclf.model.devices import AskedPrecision, resolve_precision
+from textclf.model.devices import AskedPrecision
+from textclf.model.engines.choice import open_engine
 from textclf.model.engines.engine import Engine
-from textclf.model.engines.torch_engine import TorchEngine
-from textclf.model.settings import SETTINGS_FILE, ClassifierSettings
+from textclf.model.settings import ClassifierSettings
 from textclf.model.tokenizer import TextTokenizer, TokenIds
-from textclf.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -59,28 +57,23 @@ class EncoderClassifier(Classifier):
 
     @classmethod
     def open(
-        cls, folder: Path, settings: ClassifierSettings, *, mixed_precision: AskedPrecision = "auto"
+        cls,
+        folder: Path,
+        settings: ClassifierSettings,
+        *,
+        engine: str = "auto",
+        mixed_precision: AskedPrecision = "auto",
     ) -> EncoderClassifier:
-        """Loads a folder that `save_classifier` wrote.
+        """Loads a folder that `save_classifier` wrote; see `open_engine`.
 
         Raises:
-            ModelError: A file is missing or damaged.
+            ModelError: A file is missing or damaged, or the engine cannot be used.
         """
-        from safetensors import SafetensorError
-        from transformers import AutoModelForSequenceClassification
-
-        quiet_transformers()
-        try:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ModelError(
-                f"The classifier in {folder} cannot be loaded: {error}\n"
-                f"Expected config.json, model.safetensors, a tokenizer and {SETTINGS_FILE}, as training writes them."
-            ) from error
-        engine = TorchEngine(model, resolve_precision(mixed_precision))
-        return cls(engine, TextTokenizer.load(folder, max_length=settings.max_length), settings)
+        tokenizer = TextTokenizer.load(folder, max_length=settings.max_length)
+        opened, reason = open_engine(folder, engine, mixed_precision)
+        classifier = cls(opened, tokenizer, settings)
+        classifier.engine_reason = reason
+        return classifier
 
     def _answer(
         self,

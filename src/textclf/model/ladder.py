@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NAME = "ladder: "
 LADDER_FILE, RUNGS_FOLDER = "ladder.json", "rungs"
 
 
@@ -103,13 +104,20 @@ class LadderClassifier(Classifier):
     """
 
     def __init__(
-        self, folder: Path, settings: ClassifierSettings, ladder: StoredLadder, *, mixed_precision: AskedPrecision
+        self,
+        folder: Path,
+        settings: ClassifierSettings,
+        ladder: StoredLadder,
+        *,
+        engine: str,
+        mixed_precision: AskedPrecision,
     ) -> None:
         super().__init__(settings)
         self.ladder = ladder
         self.rungs = tuple(rung.name for rung in ladder.rungs)
         self.expected_shares = {rung.name: rung.share for rung in ladder.rungs}
         self._folder = folder
+        self._asked = _by_rung(engine, self.rungs)
         self._mixed_precision: AskedPrecision = mixed_precision
         self._engines = {rung.name: rung.engine for rung in ladder.rungs}
         self._loaded: dict[str, Classifier] = {}
@@ -119,7 +127,12 @@ class LadderClassifier(Classifier):
 
     @classmethod
     def open(
-        cls, folder: Path, settings: ClassifierSettings, *, mixed_precision: AskedPrecision = "auto"
+        cls,
+        folder: Path,
+        settings: ClassifierSettings,
+        *,
+        engine: str = "auto",
+        mixed_precision: AskedPrecision = "auto",
     ) -> LadderClassifier:
         """Opens a folder that `save_ladder` wrote, and loads none of its rungs yet.
 
@@ -134,7 +147,7 @@ class LadderClassifier(Classifier):
             ) from error
         # Now, not when a text climbs so far.
         _check_rungs({rung.name: folder / rung.folder for rung in ladder.rungs}, settings)
-        return cls(folder, settings, ladder, mixed_precision=mixed_precision)
+        return cls(folder, settings, ladder, engine=engine, mixed_precision=mixed_precision)
 
     def _answer(
         self,
@@ -171,7 +184,9 @@ class LadderClassifier(Classifier):
         with self._loading:
             if rung.name not in self._loaded:
                 try:
-                    loaded = Classifier.load(self._folder / rung.folder, mixed_precision=self._mixed_precision)
+                    loaded = Classifier.load(
+                        self._folder / rung.folder, engine=self._asked[rung.name], mixed_precision=self._mixed_precision
+                    )
                 except ModelError as error:
                     raise ModelError(
                         f"The rung {rung.name} of the ladder in {self._folder} cannot be used: {error}"
@@ -190,7 +205,14 @@ class LadderClassifier(Classifier):
             return self._loaded[rung.name]
 
     def _name_engines(self) -> None:
-        self.engine_name = f"ladder: {', '.join(self._engines.values())}"
+        self.engine_name = f"{_NAME}{', '.join(self._engines.values())}"
+
+
+def _by_rung(engine: str, rungs: Sequence[str]) -> dict[str, str]:
+    """Returns the engine that is asked of each rung; the name of a ladder's engine names those of its rungs."""
+    if not engine.startswith(_NAME):
+        return dict.fromkeys(rungs, engine)
+    return dict(zip(rungs, engine.removeprefix(_NAME).split(", "), strict=True))
 
 
 def save_ladder(

@@ -25,7 +25,7 @@ _CHARACTERS = 1 << 14
 
 @dataclass(frozen=True, eq=False)
 class NgramCounts:
-    """How often texts contain n-grams: three arrays of one length, ordered by text and feature.
+    """How often texts contain n-grams: three arrays of one length, ordered by text.
 
     Attributes:
         texts: Which text, int64.
@@ -53,21 +53,22 @@ class NgramIndex:
     """Finds n-grams among known ones; their positions are called features.
 
     A hash table in three arrays: the keys ordered by bucket, the feature of each, and where each bucket starts. With
-    at least four buckets a key, most n-grams need one look.
+    two to four buckets a key, most n-grams need one look.
     """
 
     def __init__(self, keys: NDArray[np.int64]) -> None:
-        self._bits = len(keys).bit_length() + 2
+        self._bits = len(keys).bit_length() + 1
         buckets = self._buckets(keys)
         self._features = np.argsort(buckets, kind="stable")
-        self._keys = keys[self._features]
+        # The start of an empty bucket is a key of another bucket, or this one of none.
+        self._keys = np.append(keys[self._features], -1)
         self._starts = np.zeros((1 << self._bits) + 1, dtype=np.int32)
         np.cumsum(np.bincount(buckets, minlength=1 << self._bits), out=self._starts[1:])
 
     def count(self, texts: Sequence[str], *, characters: int = _CHARACTERS) -> Iterator[tuple[int, NgramCounts]]:
         """Counts known n-grams, in lower case and with single white spaces, in batches of at least one text.
 
-        Memory grows with the longest text: about 120 bytes a character.
+        Memory grows with the longest text: about 200 bytes a character.
 
         Args:
             texts: They may contain any code point, even unpaired surrogates.
@@ -97,30 +98,32 @@ class NgramIndex:
         within = [slice(None), owners[:-1] == owners[1:], owners[:-2] == owners[2:]]
         keys = np.concatenate([unigrams, bigrams[within[1]], trigrams[within[2]]])
         owners = np.concatenate([owners, owners[:-1][within[1]], owners[:-2][within[2]]])
-        found = self._find(keys)
-        known = found >= 0
+        places = self._places(keys)
+        known = np.flatnonzero(places >= 0)
         size = len(self._keys)
         # Sorting brings equal n-grams of a text together.
-        occurrences = owners[known] * size + found[known]
+        occurrences = owners.take(known) * size + places.take(known)
         occurrences.sort()
         firsts = np.flatnonzero(np.diff(occurrences, prepend=-1))
-        each = occurrences[firsts]
+        each = occurrences.take(firsts)
         in_text = each // size
-        return NgramCounts(in_text, each - in_text * size, np.diff(firsts, append=len(occurrences)))
+        features = self._features.take(each - in_text * size)
+        return NgramCounts(in_text, features, np.diff(firsts, append=len(occurrences)))
 
-    def _find(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Returns the feature of each key, -1 for unknown ones."""
-        found = np.full(len(keys), -1)
+    def _places(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns where each key stands in the table, -1 for unknown ones."""
         buckets = self._buckets(keys)
-        places, ends = self._starts[buckets], self._starts[buckets + 1]
-        open_ = np.flatnonzero(places < ends)
-        keys, places, ends = keys[open_], places[open_], ends[open_]
-        while len(open_):
-            hits = self._keys[places] == keys
-            found[open_[hits]] = self._features[places[hits]]
-            places += 1
-            left = ~hits & (places < ends)
-            open_, keys, places, ends = open_[left], keys[left], places[left], ends[left]
+        places = self._starts.take(buckets)
+        hits = self._keys.take(places) == keys
+        found = np.where(hits, places, -1)
+        sought = np.flatnonzero(~hits)
+        places, ends = places[sought] + 1, self._starts.take(buckets[sought] + 1)
+        while len(sought):
+            left = places < ends
+            sought, places, ends = sought[left], places[left], ends[left]
+            hits = self._keys.take(places) == keys.take(sought)
+            found[sought[hits]] = places[hits]
+            sought, places, ends = sought[~hits], places[~hits] + 1, ends[~hits]
         return found
 
     def _buckets(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:

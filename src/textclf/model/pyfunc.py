@@ -5,19 +5,18 @@ Each answer says which model and version gave it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textclf.data.cleaning import clean_texts
 from textclf.model.classifier import Classifier
+from textclf.model.rows import answer_rows
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
 _EXAMPLE = {"text": "房间很干净，下次还会来。", "text_pair": "酒店打扫得很干净。"}
-_UNANSWERED = {"label": None, "score": None, "probabilities": None}
+_COLUMNS = ("label", "score", "probabilities", "error")
 NAME_KEY = "textclf.name"
 """Under it, the metadata of a logged model hold the name of its data set's registered model."""
 
@@ -72,27 +71,11 @@ class PyfuncClassifier:
             given = pd.DataFrame(given.iloc[0].to_dict())
         # NaN, NA and NaT become None.
         given = given.astype(object).where(given.notna(), None)
-        cleaned = [clean_texts(row, self._classifier.cleaning) for row in given.itertuples(index=False)]
-        answers = iter(self._answers([texts for texts in cleaned if not isinstance(texts, str)]))
-        rows = [{**_UNANSWERED, "error": texts} if isinstance(texts, str) else next(answers) for texts in cleaned]
+        answers = answer_rows(self._classifier, list(given.itertuples(index=False)))
+        rows = [[getattr(answer, column) for column in _COLUMNS] for answer in answers]
         # As objects: a missing score would become NaN, which JSON lacks.
-        answered = pd.DataFrame(rows, columns=[*_UNANSWERED, "error"], dtype=object)
+        answered = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
         return answered.assign(**self._origin).astype(object)
-
-    def _answers(self, texts: Sequence[tuple[str, ...]]) -> list[dict[str, object]]:
-        if not texts:
-            return []
-        probabilities = self._classifier.predict(*map(list, zip(*texts, strict=True)))
-        decisions = self._classifier.head.decide(probabilities)
-        return [
-            {
-                "label": label,
-                "score": float(score),
-                "probabilities": dict(zip(self._classifier.labels, row, strict=True)),
-                "error": None,
-            }
-            for label, score, row in zip(decisions.labels, decisions.scores, probabilities.tolist(), strict=True)
-        ]
 
 
 def _load_pyfunc(path: str) -> PyfuncClassifier:

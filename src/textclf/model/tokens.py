@@ -72,7 +72,7 @@ def encode(
         tokens = unknown = 0
         truncated: dict[Split, int] = {}
         for split in prepared.rows:
-            counts = _encode_split(
+            counts = encode_file(
                 prepared.folder / f"{split}.parquet", temporary / f"{split}.arrow", tokenizer, encoding
             )
             truncated[split] = counts["truncated"]
@@ -229,9 +229,17 @@ def _read_vocabulary(path: Path) -> list[str]:
     return vocabulary
 
 
-def _encode_split(
+def encode_file(
     source: Path, target: Path, tokenizer: PreTrainedTokenizerBase, encoding: EncodingConfig
 ) -> dict[str, int]:
+    """Encodes a Parquet file of cleaned texts as an Arrow stream file; `encode` describes the columns of both.
+
+    Returns:
+        The number of `tokens`, of `unknown` ones among them, and of `truncated` texts.
+
+    Raises:
+        OSError: The file cannot be read or written.
+    """
     counts = {"tokens": 0, "unknown": 0, "truncated": 0}
     file = pq.ParquetFile(source)
     given = file.schema_arrow.names

@@ -12,37 +12,46 @@ Ids are not interpreted: rows that share an id, or have none, are all predicted.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf import store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.errors import ConfigError, DataError
+from textclf.errors import ConfigError, DataError, ModelError
+from textclf.language import _
+from textclf.prediction.answers import KnownAnswers
 from textclf.prediction.inputs import InputError, InputFiles, list_inputs, open_input, printable, reading_input
 from textclf.prediction.ledger import Job, Ledger, redoing
+from textclf.prediction.pipeline import Pipeline
 from textclf.prediction.progress import Progress
 from textclf.prediction.refusals import FileState, Refusals, file_state
 from textclf.prediction.shards import FileJob, Run
 from textclf.reading.compression import reading
 from textclf.reading.data_file import DataFile
 from textclf.reading.detection import TRAINING_FORMATS
-from textclf.records import PredictedFile, PredictionSummary, RefusedFile
-from textclf.registry.versions import ChosenModel, choose_model, load_classifier
-from textclf.tracking.store import TrackingStore
+from textclf.records import EngineChoice, PredictedFile, PredictionSummary, RefusedFile
+from textclf.registry.lookup import load_resolved, resolve_model
+from textclf.registry.versions import ChosenModel
 
 if TYPE_CHECKING:
     from textclf.model.classifier import Classifier
 
 logger = logging.getLogger(__name__)
 
+Load = Callable[[str | None], "Classifier"]
+"""Loads the model; with the `engine_name` of a classifier, for exactly that engine."""
+
 _NAMED = 10
 """How many names a line of the log holds."""
+# In fewer rows, shares differ by chance.
+_ROWS_FOR_SHARES = 200
+_SHARE_TOLERANCE = 0.15
 
 
 def predict_batch(
@@ -65,20 +74,22 @@ def predict_batch(
         TextclfError: As for `predict_files`.
     """
     try:
-        store = TrackingStore.open(home)
-        model = choose_model(store, config.model, config.alias)
+        model = resolve_model(home, config.model, config.alias)
     except BaseException:
         report(PredictionSummary(model=config.model, version=None, files=(), seconds=0))
         raise
     logger.info("Predict: %s@%s is version %d.", model.name, config.alias, model.version)
-    load = partial(load_classifier, store, model, mixed_precision=config.mixed_precision)
+
+    def load(engine: str | None) -> Classifier:
+        return load_resolved(home, model, engine=engine or config.engine, mixed_precision=config.mixed_precision)
+
     return predict_files(config, model, load, run_id=run_id, folder=home.predictions, report=report)
 
 
 def predict_files(
     config: PredictConfig,
     model: ChosenModel,
-    load: Callable[[], Classifier],
+    load: Load,
     *,
     run_id: str,
     folder: Path,
@@ -91,7 +102,8 @@ def predict_files(
     Args:
         config: What to predict and how.
         model: Its name and version are written to each row.
-        load: Loads the model; called only if there is something to predict.
+        load: Loads the model, or raises `ModelError` if it does not have the engine; called only if there is something
+            to predict.
         run_id: Written to each row that this run predicts; rows that a killed run committed keep its id and time.
         folder: Holds shards and records; must outlive the process.
         report: Gets the summary so far after each file, and before any error leaves this function.
@@ -115,9 +127,9 @@ def predict_files(
             logger.info("Nothing to predict: %s has no file that can be read.", config.input)
         if inputs.ignored:
             logger.info("%s", _named(f"Not read in {inputs.folder}", inputs.ignored))
-        with redoing(folder, config.input, config.output) if config.redo else nullcontext() as redo:
-            batch = _Batch(config, model, load, run_id, folder, inputs, redo)
-            batch.predict(progress)
+        redo_id = redoing(folder, config.input, config.output) if config.redo else nullcontext()
+        with redo_id as redo, Pipeline() as pipeline:
+            _Batch(config, model, load, run_id, folder, inputs, redo, progress, pipeline).predict()
     finally:
         progress.report()
     summary = progress.summary()
@@ -125,7 +137,26 @@ def predict_files(
         logger.info("Done before (%d): these outputs are kept.", skipped)
     if known := [file.input.name for file in summary.refused if file.refused_before]:
         logger.warning("%s", _named("Refused by an earlier run and not tried again", known))
+    _check_shares(summary)
     return summary
+
+
+def _check_shares(summary: PredictionSummary) -> None:
+    """Warns if the full model of a ladder answers much more or less often than on validation rows."""
+    counts = Counter[str]()
+    for file in summary.files:
+        counts.update({} if file.skipped else file.rung_counts)
+    if not summary.expected_shares or counts.total() < _ROWS_FOR_SHARES:
+        return
+    rung, expected = list(summary.expected_shares.items())[-1]
+    found = counts[rung] / counts.total()
+    if abs(found - expected) > _SHARE_TOLERANCE:
+        logger.warning(
+            "The model %r answered %.1f %% of the rows, but %.1f %% of the validation rows: these texts are unlike "
+            "them, and labels may differ from the full model's more often than the ladder guarantees.\nPredict with "
+            "the full model, or train with texts like these.",
+            *(rung, 100 * found, 100 * expected),
+        )
 
 
 @dataclass
@@ -134,18 +165,21 @@ class _Batch:
 
     config: PredictConfig
     model: ChosenModel
-    load: Callable[[], Classifier]
+    load: Load
     run_id: str
     folder: Path
     inputs: InputFiles
     redo: str | None
+    progress: Progress
+    pipeline: Pipeline
 
     def __post_init__(self) -> None:
         self._run: Run | None = None
         self._refusals = Refusals(self.folder, self.config)
 
-    def predict(self, progress: Progress) -> None:
+    def predict(self) -> None:
         """Predicts every file, or finds out why it cannot be predicted."""
+        progress = self.progress
         postponed = []
         for path, output in self.inputs.pairs:
             try:
@@ -184,7 +218,9 @@ class _Batch:
             self._run = self._run or self._start()
             with ledger.locked():
                 # Another process may have finished it while this one waited.
-                return ledger.finished(path) or FileJob(self._run, source, ledger).predict()
+                if file := ledger.finished(path):
+                    return file
+                return FileJob(self._run_for(path, ledger), source, ledger).predict()
         except (DataError, InputError) as error:
             if not self.inputs.folder:
                 raise
@@ -210,10 +246,41 @@ class _Batch:
         return self._refusals.key(source.sha256, model.name, model.version, model.model_id)
 
     def _start(self) -> Run:
-        classifier = self.load()
-        column = _text_pair_column(self.config, classifier, self.model)
-        now = datetime.now(UTC).replace(microsecond=0)
-        return Run(self.config, self.model, classifier, column, self.run_id, predicted_at=now)
+        classifier = self.load(None)
+        reason = classifier.engine_reason or _("It is the only engine of this model.")
+        self.progress.uses(EngineChoice(name=classifier.engine_name, reason=reason), classifier.expected_shares)
+        logger.info("Engine: %s.", classifier.engine_name)
+        return Run(
+            config=self.config,
+            model=self.model,
+            classifier=classifier,
+            known=KnownAnswers(len(classifier.labels)),
+            pipeline=self.pipeline,
+            text_pair_column=_text_pair_column(self.config, classifier, self.model),
+            run_id=self.run_id,
+            predicted_at=datetime.now(UTC).replace(microsecond=0),
+        )
+
+    def _run_for(self, path: Path, ledger: Ledger) -> Run:
+        """Returns a run with the engine that made the shards of an unfinished file, if this machine has it."""
+        assert self._run is not None
+        ours, theirs = self._run.classifier.engine_name, ledger.engine()
+        if theirs is None or theirs == ours:
+            return self._run
+        problem = "it was loaded as another one"
+        try:
+            classifier = self.load(theirs)
+            if classifier.engine_name == theirs:
+                logger.info("%s is continued with the engine %s, which its shards are from.", path, theirs)
+                return replace(self._run, classifier=classifier, known=KnownAnswers(len(classifier.labels)))
+        except ModelError as error:
+            problem = str(error)
+        logger.warning(
+            "The shards of %s that an earlier run committed are from the engine %s, which cannot be used here: %s\n"
+            "They are predicted anew with %s.",
+            *(path, theirs, problem, ours),
+        )
+        return self._run
 
 
 def _content(path: Path, state: FileState) -> object:

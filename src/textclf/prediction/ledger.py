@@ -6,8 +6,9 @@
     refused/           per input folder, output and model: the files that cannot be predicted (`refusals`)
     locks/             one file per job and per output that was ever locked
 
-The job key digests everything that the predicted rows depend on, so a shard is reused only if predicting it again would
-give the same rows. A redo has its own job folders and resumes only those. A job's folder is removed when its file is
+The job key digests everything that the predicted rows depend on, except the engine that computes them, which each shard
+records. So a shard is reused only if predicting it again would give the same rows, and the shards of a file all come
+from one engine. A redo has its own job folders and resumes only those. A job's folder is removed when its file is
 finished; a folder whose input changed after a killed run stays, and may be deleted while no prediction runs.
 """
 
@@ -42,8 +43,8 @@ _WITHOUT_EFFECT = {
     *("input", "output", "model", "alias", "batch_size", "redo", "refused_files", "when_champion_changes"),
     *("language", "missed_runs"),
 }
-# Counted only if set, so that jobs that textclf 0.2.0 finished keep their keys.
-_NEW_SETTINGS = {"delimiter": "auto", "sheet": None}
+# Counted only if set, so that jobs that earlier versions of textclf finished keep their keys.
+_NEW_SETTINGS = {"delimiter": "auto", "sheet": None, "engine": "auto", "answered_by": False}
 _MEGABYTE = 1e6
 
 
@@ -59,6 +60,12 @@ class ShardRecord(Record):
     label_counts: dict[str, int]
     reasons: dict[str, int]
     """Quarantined rows by reason."""
+    engine: str
+    """What computed it: `Classifier.engine_name`."""
+    rows_repeated: int
+    """Predicted rows that were not computed, because an equal text had been."""
+    rung_counts: dict[str, int]
+    """Predicted rows by the rung that answered."""
 
 
 class FinishedRecord(Record):
@@ -266,10 +273,17 @@ class Ledger:
         """Returns where the shard with this index (from 0) is committed."""
         return self._folder / f"{index:05d}"
 
-    def committed(self, index: int, first_row: int, rows_read: int) -> ShardRecord | None:
-        """Returns a committed shard; None if it is missing, damaged, or has other rows."""
+    def engine(self) -> str | None:
+        """Returns the engine of the first shard that an earlier run committed; None if there is none."""
+        for folder in sorted(self._folder.glob("[0-9]*")):
+            if record := store.find(folder, ShardRecord):
+                return record.engine
+        return None
+
+    def committed(self, index: int, first_row: int, rows_read: int, engine: str) -> ShardRecord | None:
+        """Returns a committed shard; None if it is missing, damaged, of another engine, or has other rows."""
         record = store.find(self.shard_folder(index), ShardRecord)
-        if record and (record.first_row, record.rows_read) != (first_row, rows_read):
+        if record and (record.first_row, record.rows_read, record.engine) != (first_row, rows_read, engine):
             shutil.rmtree(self.shard_folder(index))
             return None
         return record

@@ -39,7 +39,9 @@ _TSV_SPECIAL = re.compile(r"[\t\r\n]")
 _TSV_ESCAPES = {"\t": "\\t", "\r": "\\r", "\n": "\\n"}
 
 
-def added_columns(input_columns: Iterable[str], *, with_row: bool, probability_labels: Sequence[str]) -> pa.Schema:
+def added_columns(
+    input_columns: Iterable[str], *, with_row: bool, probability_labels: Sequence[str], with_rung: bool = False
+) -> pa.Schema:
     """Returns the columns that a prediction adds to the input's.
 
     A name that the input has already (a gold `label`, say) gets the prefix `predicted_` until it is free.
@@ -48,6 +50,7 @@ def added_columns(input_columns: Iterable[str], *, with_row: bool, probability_l
         input_columns: Names that are taken.
         with_row: Whether to add the row number (from 1), for rows that have no id.
         probability_labels: Labels that get a column `probability_LABEL`.
+        with_rung: Whether to add which model of a ladder answered.
 
     Example:
         >>> added_columns(["text", "label"], with_row=True, probability_labels=[]).names[:3]
@@ -56,6 +59,7 @@ def added_columns(input_columns: Iterable[str], *, with_row: bool, probability_l
     wanted = [("row", pa.int64())] if with_row else []
     wanted += [("label", pa.string()), ("score", pa.float32())]
     wanted += [(f"probability_{label}", pa.float32()) for label in probability_labels]
+    wanted += [("answered_by", pa.string())] if with_rung else []
     wanted += [("model_name", pa.string()), ("model_version", pa.int64())]
     wanted += [("predicted_at", pa.timestamp("us", tz="UTC")), ("run_id", pa.string())]
     taken = {*input_columns}
@@ -84,13 +88,13 @@ class Sink(ABC):
         self.added = added
 
     @abstractmethod
-    def write_part(self, stream: BinaryIO, rows: Sequence[Row], values: Sequence[Sequence[object]]) -> int:
+    def write_part(self, stream: BinaryIO, rows: Sequence[Row], columns: Sequence[Sequence[object]]) -> int:
         """Writes the rows of one shard, and returns in how many of them a value was escaped.
 
         Args:
             stream: The part file.
             rows: As read from the input.
-            values: Per row, the values of the added columns: int, str, float or datetime in UTC.
+            columns: The values of each added column: int, str, float or datetime in UTC.
 
         Raises:
             DataError: A value does not fit the type of its column (Parquet).
@@ -109,8 +113,8 @@ class Sink(ABC):
 class _JsonLinesSink(Sink):
     """Each row with its own keys."""
 
-    def write_part(self, stream: BinaryIO, rows: Sequence[Row], values: Sequence[Sequence[object]]) -> int:
-        for row, ours in zip(rows, values, strict=True):
+    def write_part(self, stream: BinaryIO, rows: Sequence[Row], columns: Sequence[Sequence[object]]) -> int:
+        for row, ours in zip(rows, zip(*columns, strict=True), strict=True):
             line = to_json({**row, **dict(zip(self.added.names, ours, strict=True))})
             stream.write(line.encode() + b"\n")
         return 0
@@ -127,9 +131,9 @@ class _DelimitedSink(Sink):
         self.tabs = tabs
         self.byte_order_mark = byte_order_mark
 
-    def write_part(self, stream: BinaryIO, rows: Sequence[Row], values: Sequence[Sequence[object]]) -> int:
+    def write_part(self, stream: BinaryIO, rows: Sequence[Row], columns: Sequence[Sequence[object]]) -> int:
         escaped = 0
-        for row, ours in zip(rows, values, strict=True):
+        for row, ours in zip(rows, zip(*columns, strict=True), strict=True):
             fields = [_to_text(value) for value in (*(row.get(name) for name in self.input_columns), *ours)]
             escaped += self.tabs and any(_TSV_SPECIAL.search(field) for field in fields)
             stream.write(self._line(fields))
@@ -157,9 +161,9 @@ class _ParquetSink(Sink):
         super().__init__(input_schema, added)
         self.schema = pa.schema([*input_schema, *added])
 
-    def write_part(self, stream: BinaryIO, rows: Sequence[Row], values: Sequence[Sequence[object]]) -> int:
+    def write_part(self, stream: BinaryIO, rows: Sequence[Row], columns: Sequence[Sequence[object]]) -> int:
         arrays = [_array([row.get(name) for row in rows], self.schema.field(name)) for name in self.input_columns]
-        arrays += [pa.array([ours[at] for ours in values], type=kind) for at, kind in enumerate(self.added.types)]
+        arrays += [pa.array(column, type=kind) for column, kind in zip(columns, self.added.types, strict=True)]
         pq.write_table(pa.Table.from_arrays(arrays, schema=self.schema), stream, compression="zstd")
         return 0
 

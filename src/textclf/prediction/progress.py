@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from textclf.prediction.inputs import InputFiles
-from textclf.records import PredictedFile, PredictionSummary, RefusedFile
+from textclf.records import EngineChoice, PredictedFile, PredictionSummary, RefusedFile
 from textclf.registry.versions import ChosenModel
 
 
@@ -22,11 +22,18 @@ class Progress:
         self._files: list[PredictedFile] = []
         self._refused: list[RefusedFile] = []
         self._postponed: list[str] = []
+        self._engine: EngineChoice | None = None
+        self._expected_shares: dict[str, float] | None = None
 
     def found(self, inputs: InputFiles) -> None:
         """Adds the files to predict."""
         self._total = len(inputs.pairs)
         self._ignored = inputs.ignored
+
+    def uses(self, engine: EngineChoice, expected_shares: dict[str, float] | None) -> None:
+        """Notes what computes, now that the model is loaded."""
+        self._engine = engine
+        self._expected_shares = expected_shares
 
     def add(self, file: PredictedFile | RefusedFile) -> None:
         """Adds a file that is predicted or refused."""
@@ -62,4 +69,6 @@ class Progress:
             postponed=tuple(self._postponed),
             waiting=self._total - reached,
             ignored=self._ignored,
+            engine=self._engine,
+            expected_shares=self._expected_shares,
         )

@@ -110,7 +110,9 @@ class Refusals:
         """
         if before := self.find(path, key, state, movable=movable):
             return before
-        logger.error("%s was refused: %s", printable(path), reason)
+        # Most reasons name the file.
+        name = printable(path)
+        logger.error("Refused: %s", reason if name in reason else f"{name}: {reason}")
         self._now.append(_Refused(path, state, Refusal(key=key, reason=reason), before=False, movable=movable))
         return self._now[-1].file(None)
 

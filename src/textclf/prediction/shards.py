@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from textclf.config.schema import PredictConfig
 from textclf.data.cleaning import clean_texts
 from textclf.errors import ModelError, StorageError
+from textclf.model.classifier import Answers
+from textclf.prediction.answers import DistinctTexts, KnownAnswers, Text
 from textclf.prediction.inputs import (
     check_columns,
     output_schema,
@@ -26,6 +30,7 @@ from textclf.prediction.inputs import (
 )
 from textclf.prediction.ledger import Ledger, ShardRecord
 from textclf.prediction.outputs import Row, added_columns, make_sink, to_json
+from textclf.prediction.pipeline import Pipeline
 from textclf.progress import progress_bar
 from textclf.reading.data_file import DataFile, RowBatch
 from textclf.reading.detection import FORMATS
@@ -51,6 +56,9 @@ class Run:
     config: PredictConfig
     model: ChosenModel
     classifier: Classifier
+    known: KnownAnswers
+    """Those of the classifier, whichever files the texts are in."""
+    pipeline: Pipeline
     text_pair_column: str | None
     """The column of the second text, for a model for pairs."""
     run_id: str
@@ -68,6 +76,8 @@ class _Totals:
     rows_read: int = 0
     rows_predicted: int = 0
     rows_escaped: int = 0
+    rows_repeated: int = 0
+    rungs: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: ShardRecord) -> None:
         self.shards += 1
@@ -76,6 +86,27 @@ class _Totals:
         self.rows_escaped += record.rows_escaped
         self.label_counts.update(record.label_counts)
         self.reasons.update(record.reasons)
+        self.rows_repeated += record.rows_repeated
+        self.rungs.update(record.rung_counts)
+
+
+@dataclass(slots=True)
+class _Shard:
+    """A shard on its way: read, then answered, then committed."""
+
+    index: int
+    first_row: int
+    rows_read: int
+    record: ShardRecord | None = None
+    """Of a shard that an earlier run committed, which needs nothing else."""
+    bad: list[tuple[int, str, object]] = field(default_factory=list)
+    """Number, reason and content of each row that cannot be predicted."""
+    rows: list[Row] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    distinct: DistinctTexts = field(init=False)
+    answers: Answers = field(init=False)
+    """Those of the distinct texts."""
+    repeated: int = 0
 
 
 class FileJob:
@@ -90,14 +121,19 @@ class FileJob:
         self._run = run
         self._source = source
         self._ledger = ledger
+        self._reused = 0
         config = run.config
+        self._text_columns = [name for name in (config.text_column, run.text_pair_column) if name is not None]
+        self._with_rung = config.answered_by and len(run.classifier.rungs) > 1
         with reading_input():
             schema = output_schema(source)
             self._row_count = row_count(source)
         check_columns(source.path, schema.names, config, run.text_pair_column)
         self._with_row = config.id_column is None and "id" not in schema.names
         labels = run.classifier.labels if config.probabilities else ()
-        added = added_columns(schema.names, with_row=self._with_row, probability_labels=labels)
+        added = added_columns(
+            schema.names, with_row=self._with_row, probability_labels=labels, with_rung=self._with_rung
+        )
         output_format = FORMATS[ledger.output.suffix.lower()]
         self._sink = make_sink(output_format, schema, added, byte_order_mark=wants_byte_order_mark(source))
 
@@ -118,21 +154,42 @@ class FileJob:
     def _predict_shards(self) -> _Totals:
         path = self._source.path
         totals = _Totals(Counter(dict.fromkeys(self._run.classifier.labels, 0)))
-        reused = 0
         with progress_bar(total=self._row_count, desc=path.name, unit="row") as progress:
-            for batch in self._batches():
-                index, first_row = totals.shards, totals.rows_read + 1
-                record = self._ledger.committed(index, first_row, _size(batch))
-                reused += record is not None
-                totals.add(record or self._predict_shard(index, first_row, batch, progress))
-                # The model counts only the rows that reach it: not broken, repeated or committed ones.
-                progress.update(totals.rows_read - progress.n)
+            for record in self._run.pipeline.run(self._shards(), partial(self._answer, progress), self._commit):
+                totals.add(record)
         self._check_unchanged()
-        if reused:
-            logger.info("%d of the %d shards of %s had been committed by an earlier run.", reused, totals.shards, path)
+        if self._reused:
+            logger.info(
+                "%d of the %d shards of %s had been committed by an earlier run.", self._reused, totals.shards, path
+            )
         return totals
 
-    def _batches(self) -> Iterator[RowBatch]:
+    def _shards(self) -> Iterator[_Shard]:
+        """Reads and cleans shard after shard; one that is committed is only read."""
+        for index, (first_row, batch) in enumerate(self._batches()):
+            rows_read = _size(batch)
+            record = self._ledger.committed(index, first_row, rows_read, self._run.classifier.engine_name)
+            if record:
+                self._reused += 1
+                yield _Shard(index, first_row, rows_read, record)
+                continue
+            shard = _Shard(index, first_row, rows_read)
+            shard.bad += [(row.number, row.reason, row.content) for row in batch.broken]
+            texts: list[Text] = []
+            for number, row in zip(batch.numbers, batch.rows, strict=True):
+                cleaned = self._clean(row)
+                if isinstance(cleaned, str):
+                    shard.bad.append((number, cleaned, row))
+                else:
+                    shard.rows.append(row)
+                    shard.numbers.append(number)
+                    texts.append(cleaned)
+            shard.bad.sort(key=lambda entry: entry[0])
+            shard.distinct = DistinctTexts.of(texts)
+            yield shard
+
+    def _batches(self) -> Iterator[tuple[int, RowBatch]]:
+        """Yields the number of each batch's first row, and the batch."""
         rows = 0
         with reading_input():
             for batch in self._source.batches(rows_per_batch=self._run.config.rows_per_shard):
@@ -142,8 +199,12 @@ class FileJob:
                         f"Rows of {self._source.path} were lost while reading: after row {rows:,} came rows "
                         f"{numbers[0]:,} to {numbers[-1]:,}, {len(numbers):,} in all. No output was written."
                     )
+                yield rows + 1, batch
                 rows += len(numbers)
-                yield batch
+
+    def _clean(self, row: Row) -> Text | str:
+        """Returns the row's text or pair of texts, or the reason why it cannot be predicted."""
+        return clean_texts([row.get(name) for name in self._text_columns], self._run.classifier.cleaning)
 
     def _check_unchanged(self) -> None:
         with reading_input():
@@ -182,82 +243,73 @@ class FileJob:
             label_counts=totals.label_counts,
             skipped=False,
             version=run.model.version,
+            engine=run.classifier.engine_name,
+            rows_repeated=totals.rows_repeated,
+            rung_counts={rung: totals.rungs[rung] for rung in run.classifier.rungs},
         )
         ledger.finish(file, run.run_id)
         return file
 
-    def _predict_shard(self, index: int, first_row: int, batch: RowBatch, progress: tqdm[Any]) -> ShardRecord:
-        bad: list[tuple[int, str, object]] = [(row.number, row.reason, row.content) for row in batch.broken]
-        rows: list[Row] = []
-        numbers: list[int] = []
-        texts: list[tuple[str, ...]] = []
-        for number, row in zip(batch.numbers, batch.rows, strict=True):
-            cleaned = self._clean(row)
-            if isinstance(cleaned, str):
-                bad.append((number, cleaned, row))
-            else:
-                rows.append(row)
-                numbers.append(number)
-                texts.append(cleaned)
-        bad.sort(key=lambda entry: entry[0])
-        labels, values = self._predict_texts(numbers, texts, progress)
+    def _answer(self, progress: tqdm[Any], shard: _Shard) -> _Shard:
+        if shard.record is None:
+            shard.answers, computed = self._run.known.answer(shard.distinct, partial(self._compute, progress))
+            shard.repeated = len(shard.rows) - computed
+        # The model counts only the texts that reach it: not broken, repeated or committed rows.
+        progress.update(shard.first_row - 1 + shard.rows_read - progress.n)
+        return shard
+
+    def _compute(self, progress: tqdm[Any], texts: list[Text]) -> Answers:
+        run = self._run
+        answers = run.classifier.answer(
+            *map(list, zip(*texts, strict=True)), batch_size=run.config.batch_size, progress=progress
+        )
+        _check_probabilities(answers.probabilities, len(texts), run)
+        return answers
+
+    def _commit(self, shard: _Shard) -> ShardRecord:
+        if shard.record:
+            return shard.record
         # A shard may be committed only if its rows come from the file whose digest is in the job key.
         self._check_unchanged()
+        labels, rungs, columns = self._columns(shard)
 
         def write(row_stream: BinaryIO, quarantine_stream: BinaryIO) -> ShardRecord:
-            rows_escaped = self._sink.write_part(row_stream, rows, values)
-            for number, reason, content in bad:
+            rows_escaped = self._sink.write_part(row_stream, shard.rows, columns)
+            for number, reason, content in shard.bad:
                 line = to_json({"row": number, "reason": reason, "content": content})
                 quarantine_stream.write(line.encode() + b"\n")
             return ShardRecord(
-                first_row=first_row,
-                rows_read=_size(batch),
-                rows_predicted=len(values),
+                first_row=shard.first_row,
+                rows_read=shard.rows_read,
+                rows_predicted=len(shard.rows),
                 rows_escaped=rows_escaped,
                 label_counts=Counter(labels),
-                reasons=Counter(_short(reason) for _, reason, _ in bad),
+                reasons=Counter(_short(reason) for _, reason, _ in shard.bad),
+                engine=self._run.classifier.engine_name,
+                rows_repeated=shard.repeated,
+                rung_counts=Counter(rungs),
             )
 
-        return self._ledger.commit(index, write)
+        return self._ledger.commit(shard.index, write)
 
-    def _clean(self, row: Row) -> tuple[str, ...] | str:
-        """Returns the row's text or pair of texts, or the reason why it cannot be predicted."""
-        run = self._run
-        columns = [name for name in (run.config.text_column, run.text_pair_column) if name is not None]
-        return clean_texts([row.get(name) for name in columns], run.classifier.cleaning)
-
-    def _predict_texts(
-        self, numbers: list[int], texts: list[tuple[str, ...]], progress: tqdm[Any]
-    ) -> tuple[list[str], list[list[object]]]:
-        """Returns the label of each text or pair, and the values of the added columns."""
-        run = self._run
-        if not texts:
-            return [], []
-        # A text that is repeated in a shard is predicted once.
-        position = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-        probabilities = run.classifier.predict(
-            *map(list, zip(*position, strict=True)), batch_size=run.config.batch_size, progress=progress
-        )
-        _check_probabilities(probabilities, len(position), run)
-        decisions = run.classifier.head.decide(probabilities)
+    def _columns(self, shard: _Shard) -> tuple[list[str], list[str], list[Sequence[object]]]:
+        """Returns the label of each row, the rung that answered it, and the values of the added columns."""
+        run, answers, places = self._run, shard.answers, shard.distinct.places
+        decisions = run.classifier.head.decide(answers.probabilities)
+        labels = [decisions.labels[place] for place in places]
+        rungs = [run.classifier.rungs[rung] for rung in answers.rungs[places]]
+        columns: list[Sequence[object]] = [shard.numbers] if self._with_row else []
+        columns += [labels, _shortest(decisions.scores[places])]
+        if run.config.probabilities:
+            columns += [_shortest(column) for column in answers.probabilities[places].T]
+        columns += [rungs] if self._with_rung else []
         constants = (run.model.name, run.model.version, run.predicted_at, run.run_id)
-        places = [position[text] for text in texts]
-        values: list[list[object]] = [
-            [
-                *([number] if self._with_row else []),
-                decisions.labels[at],
-                _shortest(decisions.scores[at]),
-                *(map(_shortest, probabilities[at]) if run.config.probabilities else []),
-                *constants,
-            ]
-            for number, at in zip(numbers, places, strict=True)
-        ]
-        return [decisions.labels[at] for at in places], values
+        return labels, rungs, [*columns, *([value] * len(places) for value in constants)]
 
 
-def _shortest(value: np.float32) -> float:
-    """Returns the shortest number that rounds to the same float32."""
-    return float(str(value))
+def _shortest(values: NDArray[np.float32]) -> list[object]:
+    """Returns of each value the shortest number that rounds to the same float32."""
+    return list(pa.array(values, pa.float32()).cast(pa.string()).cast(pa.float64()).to_pylist())
 
 
 def _size(batch: RowBatch) -> int:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from textclf.config.home import Home
 from textclf.data.prepared import read_split
 from textclf.evaluation.scores import ENGINE_TAG, LOWER_IS_BETTER, comparison_tags, deciding_rows
-from textclf.model.linear_classifier import LINEAR_ENGINE
+from textclf.model.linear_classifier import LinearClassifier
 from textclf.records import (
     Candidate,
+    CandidateKind,
     Candidates,
     CandidateScore,
     Decision,
     EvaluatedModel,
-    Kind,
     PreparedData,
     RegisteredModel,
 )
@@ -65,7 +65,7 @@ def register(
         TrackingError: MLflow's store failed.
         ModelError: The champion cannot be loaded.
     """
-    # The chosen one last, so that it has the highest number; unless it is a linear model that an earlier run registered.
+    # The chosen one last, so that it has the highest number, unless an earlier run has registered it (a linear model).
     order = sorted(candidates.found, key=lambda candidate: candidate.kind == candidates.chosen)
     versions = {each.kind: add_version(store, each, prepared, name, evaluated.run_id) for each in order}
     version, chosen = versions[candidates.chosen], candidates.of(candidates.chosen)
@@ -214,11 +214,11 @@ def _champion_score(
 
 def _same_precision(engine: str, ours: str) -> bool:
     """Other precisions of an encoder give other figures; a linear model has no precision, a ladder its encoder's."""
-    return engine in (ours, LINEAR_ENGINE) or (engine.startswith("ladder") and ours in engine)
+    return engine in (ours, LinearClassifier.engine_name) or (engine.startswith("ladder") and ours in engine)
 
 
 def _alternatives(
-    candidates: Candidates, versions: Mapping[Kind, ModelVersion], decision: Decision
+    candidates: Candidates, versions: Mapping[CandidateKind, ModelVersion], decision: Decision
 ) -> dict[str, object]:
     scores = tuple(
         CandidateScore(

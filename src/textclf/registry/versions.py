@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+import weakref
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from textclf.evaluation.scores import log_metrics
 from textclf.model.classifier import Classifier
 from textclf.model.devices import AskedPrecision
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
-from textclf.model.settings import read_settings
+from textclf.model.settings import Kind, read_settings
 from textclf.quiet import quiet_mlflow
 from textclf.records import Candidate, PreparedData
 from textclf.store import digest_of
@@ -27,20 +28,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-# The logged model needs these packages; it contains textclf's own code.
-REQUIREMENTS = (
-    "mlflow",
-    "numpy",
-    "pandas",
-    "pydantic",
-    "pydantic-settings",
-    "PyYAML",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "tqdm",
-    "transformers",
-)
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "pydantic-settings", "PyYAML", "safetensors", "tqdm")
+_ENCODER_REQUIREMENTS = ("tokenizers", "torch", "transformers")
+
+
+def requirements(kind: Kind) -> tuple[str, ...]:
+    """Returns the packages that a logged model needs, which contains textclf's own code."""
+    # The last rung of a ladder is an encoder.
+    return _REQUIREMENTS if kind == "linear" else (*_REQUIREMENTS, *_ENCODER_REQUIREMENTS)
 
 
 KIND_TAG, TRAINING_TAG, SPEED_TAG = "textclf.kind", "textclf.training_run", "textclf.texts_per_second"
@@ -75,6 +70,7 @@ class ChosenModel:
         source: Its model URI: of the logged model if there is one, because a version number can be used again.
         model_id: MLflow's id of the logged model, unique over stores, names and versions; without a logged model, a
             digest of the version's origin and time.
+        folder: Its model folder, if it is known to be on this machine.
     """
 
     name: str
@@ -82,6 +78,7 @@ class ChosenModel:
     run_id: str
     source: str
     model_id: str
+    folder: Path | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, version: ModelVersion) -> ChosenModel:
@@ -121,23 +118,24 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
 
 
 def load_classifier(
-    store: TrackingStore, chosen: ChosenModel, *, mixed_precision: AskedPrecision = "auto"
+    store: TrackingStore, chosen: ChosenModel, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto"
 ) -> Classifier:
-    """Loads a registered classifier.
+    """Loads a registered classifier; `engine` and `mixed_precision` as in `Classifier.load`.
 
     Raises:
         TrackingError: Its files cannot be fetched.
-        ModelError: Its files are missing or damaged.
+        ModelError: Its files are missing or damaged, or it does not have the engine here.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    with tempfile.TemporaryDirectory() as temporary:
+    temporary = tempfile.TemporaryDirectory()
+    try:
         found: list[Path] = []
         with store.reporting(f"fetching {chosen.name} version {chosen.version}"), suppress(FileNotFoundError):
             try:
                 # A local store returns the folder itself, a server a copy.
-                folder = Path(mlflow.artifacts.download_artifacts(chosen.source, dst_path=temporary))
+                folder = Path(mlflow.artifacts.download_artifacts(chosen.source, dst_path=temporary.name))
                 found = list(folder.glob("data/*/"))
             except MlflowException as error:
                 # Somebody deleted the logged model.
@@ -149,7 +147,13 @@ def load_classifier(
                 f"data/ in the artifacts of {chosen.source} (run {chosen.run_id}), found none.\n"
                 f"Restore them from a backup, or move the alias to another version in `mlflow ui` under Models."
             )
-        return Classifier.load(found[0], mixed_precision=mixed_precision)
+        classifier = Classifier.load(found[0], engine=engine, mixed_precision=mixed_precision)
+    except BaseException:
+        temporary.cleanup()
+        raise
+    # A ladder opens its rungs when it needs them.
+    weakref.finalize(classifier, temporary.cleanup)
+    return classifier
 
 
 def add_version(
@@ -215,7 +219,8 @@ def _log_model(store: TrackingStore, run: Run, candidate: Candidate, name: str) 
 
     run_id = run.info.run_id
     model = store.client.create_logged_model(run.info.experiment_id, name, run_id, params=run.data.params)
-    signature, example = signature_and_example(pairs=read_settings(candidate.folder).pairs)
+    settings = read_settings(candidate.folder)
+    signature, example = signature_and_example(pairs=settings.pairs)
     # Not within `mlflow.start_run`, as `pyfunc.log_model` would need: it ends by marking the run finished, and after a
     # kill a finished run is not continued.
     Model.log(
@@ -230,7 +235,9 @@ def _log_model(store: TrackingStore, run: Run, candidate: Candidate, name: str) 
         code_paths=[str(Path(textclf.__file__).parent)],
         signature=signature,
         input_example=example,
-        pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in REQUIREMENTS],
+        pip_requirements=[
+            f"{package}=={package_version(package).split('+')[0]}" for package in requirements(settings.kind)
+        ],
         metadata={NAME_KEY: name},
     )
     return str(model.model_id)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from textclf.config.home import Home
 from textclf.config.load import anchor
 from textclf.config.schema import PredictConfig
-from textclf.language import _, ngettext
+from textclf.language import _, joined, ngettext
 from textclf.records import PredictedFile, PredictionSummary, RefusedFile
 from textclf.summaries.commands import program, script
 from textclf.tables import markdown_table, markdown_text, one_line, shorten
@@ -36,6 +36,8 @@ def prediction_summary(summary: PredictionSummary) -> str:
     if not (summary.files or summary.refused or summary.postponed or summary.waiting):
         sections.append(_("No file was predicted."))
     sections.append(markdown_table(_totals(summary)))
+    sections += [markdown_text(line) for line in _engine_lines(summary)]
+    sections += _ladder_section(summary)
     if summary.files:
         sections.append(_file_section(summary))
     if summary.refused:
@@ -64,7 +66,7 @@ def _unfinished(count: int) -> str:
 
 
 def _totals(summary: PredictionSummary) -> list[list[str]]:
-    predicted = [file for file in summary.files if not file.skipped]
+    predicted = _predicted(summary)
     counts = [
         (_("files predicted"), len(predicted)),
         (_("files done before"), len(summary.files) - len(predicted)),
@@ -74,6 +76,7 @@ def _totals(summary: PredictionSummary) -> list[list[str]]:
         (_("files and folders not read"), len(summary.ignored)),
         (_("rows read"), sum(file.rows_read for file in predicted)),
         (_("rows predicted"), sum(file.rows_predicted for file in predicted)),
+        (_("of these, with a text computed before"), sum(file.rows_repeated for file in predicted)),
         (_("rows quarantined"), sum(file.rows_quarantined for file in predicted)),
         (_("seconds"), round(summary.seconds)),
     ]
@@ -82,6 +85,62 @@ def _totals(summary: PredictionSummary) -> list[list[str]]:
         labels.update(file.label_counts)
     counts += [(_("label {label}").format(label=label), count) for label, count in labels.most_common(20)]
     return [[_("in this run"), ""], *([name, f"{count:,}"] for name, count in counts)]
+
+
+def _predicted(summary: PredictionSummary) -> list[PredictedFile]:
+    return [file for file in summary.files if not file.skipped]
+
+
+def _engine_lines(summary: PredictionSummary) -> Iterable[str]:
+    """Says what computed, and why."""
+    if summary.engine is None:
+        return
+    yield joined(_("Engine: {engine}.").format(engine=summary.engine.name), summary.engine.reason)
+    for file in _predicted(summary):
+        if file.engine not in (None, summary.engine.name):
+            yield _("{file} was continued with the engine {engine}, which its first rows are from.").format(
+                file=file.input.name, engine=file.engine
+            )
+
+
+def _rungs(summary: PredictionSummary) -> list[tuple[str, int, str, str]]:
+    """Returns of each model of a ladder its name, rows, share of the rows, and share of the validation rows."""
+    counts: Counter[str] = Counter()
+    for file in _predicted(summary):
+        counts.update(file.rung_counts)
+    expected = summary.expected_shares or {}
+    if len(counts) < 2 or not counts.total():
+        return []
+    return [
+        (rung, count, f"{count / counts.total():.1%}", f"{expected[rung]:.1%}" if rung in expected else "–")
+        for rung, count in counts.items()
+    ]
+
+
+def _caution() -> str:
+    return _(
+        "The ladder's guarantee was measured on the validation rows and does not hold for texts unlike them; shares "
+        "far from the expected ones are a sign of such texts."
+    )
+
+
+def _ladder_section(summary: PredictionSummary) -> Iterable[str]:
+    if rungs := _rungs(summary):
+        heading = [_("model"), _("rows"), _("share"), _("share of the validation rows")]
+        rows = [[rung, f"{count:,}", share, expected] for rung, count, share, expected in rungs]
+        yield f"## {_('Answered by')}"
+        yield markdown_table([heading, *rows])
+        yield _caution()
+
+
+def _ladder_lines(summary: PredictionSummary) -> Iterable[str]:
+    if rungs := _rungs(summary):
+        shares = _(", ").join(
+            _("{model} {share} (expected {expected})").format(model=rung, share=share, expected=expected)
+            for rung, _count, share, expected in rungs
+        )
+        yield _("Answered by: {shares}.").format(shares=shares)
+        yield _caution()
 
 
 def _file_section(summary: PredictionSummary) -> str:
@@ -150,7 +209,7 @@ def _names(names: Sequence[str]) -> str:
 def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: Home) -> str:
     """Formats the closing message of a batch prediction, with the next command where there is one."""
     lines: list[str] = []
-    predicted = [file for file in summary.files if not file.skipped]
+    predicted = _predicted(summary)
     for file in predicted[:_LISTED_AT_END]:
         lines += _predicted_lines(file)
     if (more := len(predicted) - _LISTED_AT_END) > 0:
@@ -161,6 +220,8 @@ def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: 
                 more,
             ).format(count=more, output=config.output)
         )
+    if predicted:
+        lines += [*_engine_lines(summary), *_ladder_lines(summary)]
     lines += _done_before_lines(summary)
     for refused in summary.refused[:_LISTED_AT_END]:
         lines += _refused_lines(refused)

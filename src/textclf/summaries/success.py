@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from textclf.config.schema import TrainConfig
-from textclf.evaluation.report import FINE_TUNED, model_name
+from textclf.evaluation.report import FINE_TUNED, STUDENT, model_name
 from textclf.language import _, joined, ngettext
 from textclf.records import EvaluatedModel, PredictionSummary, PreparedData, RegisteredModel, TrainedModel
 from textclf.summaries.commands import program, script
@@ -76,7 +76,11 @@ def _scores(evaluated: EvaluatedModel, registered: RegisteredModel) -> str:
         "test_leakfree": _("Scores on the test rows that are not copies of earlier ones:"),
     }
     names = [metric for metric in HEADLINES if f"{split}/{metric}" in evaluated.metrics]
-    scored: Mapping[str, Mapping[str, float]] = {FINE_TUNED: evaluated.metrics, **evaluated.baselines}
+    scored: Mapping[str, Mapping[str, float]] = {
+        FINE_TUNED: evaluated.metrics,
+        **({STUDENT: evaluated.student} if evaluated.student else {}),
+        **evaluated.baselines,
+    }
     rows = [["", *names]]
     for model, metrics in scored.items():
         rows.append([model_name(model), *(_score(metrics, f"{split}/{metric}") for metric in names)])

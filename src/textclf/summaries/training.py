@@ -14,6 +14,7 @@ from textclf.evaluation.report import SUMMARY_FILE
 from textclf.language import _, joined
 from textclf.records import (
     Attempt,
+    DistilledModel,
     EncodedData,
     EvaluatedModel,
     FetchedData,
@@ -104,6 +105,41 @@ def training_summary(trained: TrainedModel, link: str | None) -> str:
     )
     best = _("Best validation metric {metric:.4f}.").format(metric=trained.best_metric)
     return "\n\n".join([*parts, joined(duration, best), _run(trained.run_id, link)])
+
+
+def distillation_summary(student: DistilledModel, link: str | None) -> str:
+    """Describes a student: its size, what it learned from, and how near it comes to its teacher."""
+    rows = [
+        [_("Student"), _("Value")],
+        [_("layers"), _("{count:,} of {of:,}").format(count=len(student.layers), of=student.teacher_layers)],
+        [_("same label as the teacher, validation"), f"{student.agreement:.2%}"],
+        [_("accuracy, validation"), f"{student.metrics['accuracy']:.4f}"],
+        [_("F1 macro, validation"), f"{student.metrics['f1_macro']:.4f}"],
+        [_("training rows"), f"{student.labelled_rows:,}"],
+    ]
+    if unlabelled := student.unlabelled:
+        rows += [
+            [_("unlabelled texts"), f"{unlabelled.kept:,}"],
+            [_("left out: also in validation or test"), f"{unlabelled.held_out:,}"],
+            [_("left out: copies"), f"{unlabelled.copies:,}"],
+            *(
+                [_("left out: {reason}").format(reason=reason_name(reason)), f"{count:,}"]
+                for reason, count in unlabelled.broken.items()
+            ),
+        ]
+    parts = [f"# {_('Distillation')}"]
+    if student.resumed_from_step:
+        parts.append(_("Resumed from step {step:,}.").format(step=student.resumed_from_step))
+    duration = _("{steps:,} steps, {epochs:.1f} epochs, {seconds:,.0f} s.").format(
+        steps=student.steps, epochs=student.epochs, seconds=student.seconds
+    )
+    return "\n\n".join([*parts, duration, markdown_table(rows), _run(student.run_id, link)])
+
+
+def no_student_summary(reason: str) -> str:
+    """Says why a run has no student though one was asked for."""
+    sentence = _("This run has no student; everything else goes on without it. The reason:")
+    return f"# {_('Distillation')}\n\n{sentence}\n\n{markdown_text(reason)}"
 
 
 def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:

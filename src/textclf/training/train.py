@@ -6,7 +6,8 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,7 +24,7 @@ from textclf.store import storage_error, write_text
 from textclf.training.checkpoints import read_state, usable_checkpoints
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, TrainingArguments
+    from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
     from textclf.training.trainer import ClassifierTrainer
 
@@ -59,16 +60,14 @@ def train(
         ModelError: The model cannot be built or loaded.
         StorageError: The disk is full or not writable, or a checkpoint was damaged during training.
     """
-    from safetensors import SafetensorError
-
     done = folder / RECORD_FILE
     if done.is_file():
         logger.info("Train: this run was trained before it was interrupted; continuing after training.")
         return TrainedModel.model_validate_json(done.read_text(encoding="utf-8"))
     started = time.monotonic()
-    try:
+    with reporting_storage(folder):
         parts = (encoded, fetched, settings, model, encoding, training, folder, log_metrics)
-        trainer, step = _run_trainer(lambda: _make_trainer(*parts), folder)
+        trainer, step = run_trainer(lambda: _make_trainer(*parts), folder)
         state, best_model = trainer.state, cast("PreTrainedModel", trainer.model)
         save_classifier(folder / MODEL_FOLDER, best_model, load_tokenizer(encoded.tokenizer_folder), settings)
         record = TrainedModel(
@@ -81,13 +80,6 @@ def train(
             resumed_from_step=step,
         )
         write_text(done, record.model_dump_json(indent=1))
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    except SafetensorError as error:
-        raise StorageError(
-            f"The best checkpoint in {folder} cannot be read, though training wrote it: {error}\n"
-            "Check the disk, then start the same command again: it resumes from the newest intact checkpoint."
-        ) from error
     if record.steps < state.max_steps:
         logger.info("Train: stopped early after %s evaluations without improvement.", training.early_stopping_patience)
     logger.info(
@@ -113,7 +105,7 @@ def _make_trainer(
     log_metrics: LogMetrics,
 ) -> ClassifierTrainer:
     from datasets import Dataset
-    from transformers import DataCollatorWithPadding, EarlyStoppingCallback
+    from transformers import EarlyStoppingCallback
 
     from textclf.training.trainer import ClassifierTrainer, Progress
 
@@ -126,11 +118,7 @@ def _make_trainer(
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
         processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(
-            tokenizer,
-            padding="max_length" if encoding.pad_to_max_length else "longest",
-            max_length=encoded.max_length if encoding.pad_to_max_length else None,
-        ),
+        data_collator=padding_collator(tokenizer, encoded, encoding),
         callbacks=[EarlyStoppingCallback(patience)] if patience else [],
         progress=Progress(log_metrics, checkpoint_seconds=60 * training.checkpoint_minutes),
         head=SingleLabel(settings.labels),
@@ -138,8 +126,44 @@ def _make_trainer(
     )
 
 
-def _run_trainer(make_trainer: Callable[[], ClassifierTrainer], folder: Path) -> tuple[ClassifierTrainer, int | None]:
-    """Trains to the end; returns the trainer with the best model, and the step that training resumed from."""
+def padding_collator(
+    tokenizer: PreTrainedTokenizerBase, encoded: EncodedData, encoding: EncodingConfig
+) -> DataCollatorWithPadding:
+    """Returns what makes padded batches of rows."""
+    from transformers import DataCollatorWithPadding
+
+    return DataCollatorWithPadding(
+        tokenizer,
+        padding="max_length" if encoding.pad_to_max_length else "longest",
+        max_length=encoded.max_length if encoding.pad_to_max_length else None,
+    )
+
+
+@contextmanager
+def reporting_storage(folder: Path) -> Iterator[None]:
+    """Turns what a broken or full disk causes in a training into a StorageError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    except SafetensorError as error:
+        raise StorageError(
+            f"The best checkpoint in {folder} cannot be read, though training wrote it: {error}\n"
+            "Check the disk, then start the same command again: it resumes from the newest intact checkpoint."
+        ) from error
+
+
+def run_trainer(make_trainer: Callable[[], ClassifierTrainer], folder: Path) -> tuple[ClassifierTrainer, int | None]:
+    """Trains to the end, from the newest checkpoint in the folder that can be loaded.
+
+    Returns:
+        The trainer with the best model, and the step that training resumed from.
+
+    Raises:
+        OSError: A checkpoint cannot be read or written.
+    """
     import torch
 
     for checkpoint in usable_checkpoints(folder):

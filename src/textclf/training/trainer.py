@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.utils.data import Sampler
@@ -118,7 +118,7 @@ class ClassifierTrainer(Trainer):
             columns.append("weight")
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
-        total = torch.as_tensor(sum(_weights(batch).sum() for batch in batch_samples), device=device)
+        total = torch.as_tensor(sum(row_weights(batch).sum() for batch in batch_samples), device=device)
         # Gradients are averaged over the processes, so each one divides by an equal share of all rows.
         share: torch.Tensor = self.accelerator.gather(total).sum() / self.accelerator.num_processes
         return share
@@ -131,9 +131,13 @@ class ClassifierTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Computes a batch's share of the mean over its step, whose row weights sum to `num_items_in_batch`."""
-        outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "weight")})
-        loss = self._head.loss(outputs.logits, inputs["labels"], _weights(inputs)) / num_items_in_batch
+        asked = {name: value for name, value in inputs.items() if name not in (*self.label_names, "weight")}
+        outputs = model(**asked)
+        loss = self._sum_of_losses(outputs.logits, inputs) / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
+
+    def _sum_of_losses(self, logits: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        return self._head.loss(logits, inputs["labels"], row_weights(inputs))
 
     def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         logits: Any = prediction.predictions
@@ -142,13 +146,15 @@ class ClassifierTrainer(Trainer):
         return {name: value for name, value in metrics.items() if "/" not in name}
 
 
-def _weights(batch: Any) -> torch.Tensor:
+def row_weights(batch: Any) -> torch.Tensor:
+    """Returns how many rows each row of a batch counts as: float32[rows]."""
     weights: torch.Tensor = batch["weight"] if "weight" in batch else torch.ones_like(batch["labels"]).float()
     return weights
 
 
-def _training_bar(state: TrainerState) -> tqdm[Any]:
-    return progress_bar(total=state.max_steps, initial=state.global_step, desc=_("Train"), unit="steps", leave=False)
+def _training_bar(state: TrainerState, step: str) -> tqdm[Any]:
+    desc = {"Train": _("Train"), "Distil": _("Distil")}[step]
+    return progress_bar(total=state.max_steps, initial=state.global_step, desc=desc, unit="steps", leave=False)
 
 
 class Progress(TrainerCallback):
@@ -157,13 +163,21 @@ class Progress(TrainerCallback):
     Args:
         log_metrics: Receives metrics by their MLflow names, and the step.
         checkpoint_seconds: Longest time without a checkpoint.
+        step: What the bar and the log call the training.
 
     Attributes:
         has_begun: Whether everything is loaded and training has begun.
     """
 
-    def __init__(self, log_metrics: Callable[[dict[str, float], int], None], *, checkpoint_seconds: float) -> None:
+    def __init__(
+        self,
+        log_metrics: Callable[[dict[str, float], int], None],
+        *,
+        checkpoint_seconds: float,
+        step: Literal["Train", "Distil"] = "Train",
+    ) -> None:
         self.has_begun = False
+        self._step = step
         self._log_metrics = log_metrics
         self._checkpoint_seconds = checkpoint_seconds
         self._saved_at = time.monotonic()
@@ -175,7 +189,7 @@ class Progress(TrainerCallback):
         self.has_begun = True
         self._saved_at = time.monotonic()
         self._open_window(state)
-        self._bar = _training_bar(state)
+        self._bar = _training_bar(state, self._step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Advances the bar; requests a checkpoint when the last one is too old."""
@@ -232,7 +246,8 @@ class Progress(TrainerCallback):
         }
         self._log_metrics(found, state.global_step)
         logger.info(
-            "Train: after %.1f epochs validation accuracy %.4f, F1 %.4f, loss %.4f.",
+            "%s: after %.1f epochs validation accuracy %.4f, F1 %.4f, loss %.4f.",
+            self._step,
             state.epoch or 0.0,
             found["validation/accuracy"],
             found["validation/f1_macro"],

@@ -10,11 +10,10 @@ from importlib.metadata import version as package_version
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from textclf.config.home import CONFIGS
+from textclf.extras import CONSTRAINTS, Extra, install_command
 from textclf.language import _, ngettext
 from textclf_operations.findings import Finding
 
-CONSTRAINTS = CONFIGS.parent / "constraints.txt"
 _NAMED = 5
 
 
@@ -33,25 +32,42 @@ def _python() -> Finding:
 
 
 def _requirements() -> Finding:
-    requirements = [Requirement(text) for text in requires("textclf") or []]
-    needed = [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
+    extra = _extra()
+    needed = _needed(extra)
     wrong = [f"{one.name} {found or '–'} ({one.specifier})" for one in needed if (found := _installed(one)) is not True]
-    if not wrong:
-        text = _("All {count} packages that textclf needs are installed, in versions that fit.").format(
-            count=len(needed)
+    if wrong:
+        text = ngettext(
+            "A package is missing or has a version that does not fit: {names}.",
+            "{count} packages are missing or have versions that do not fit: {names}.",
+            len(wrong),
         )
-        return Finding(key="packages", level="ok", text=text)
-    text = ngettext(
-        "A package is missing or has a version that does not fit: {names}.",
-        "{count} packages are missing or have versions that do not fit: {names}.",
-        len(wrong),
-    )
-    return Finding(
-        key="packages",
-        level="problem",
-        text=text.format(count=len(wrong), names=_first(wrong)),
-        advice=_install_command(),
-    )
+        return Finding(
+            key="packages",
+            level="problem",
+            text=text.format(count=len(wrong), names=_first(wrong)),
+            advice=install_command(extra),
+        )
+    if extra == "predict":
+        text = _("All {count} packages that predicting needs are installed, in versions that fit. To train: {command}")
+    else:
+        text = _("All {count} packages that textclf needs are installed, in versions that fit.")
+    return Finding(key="packages", level="ok", text=text.format(count=len(needed), command=install_command("train")))
+
+
+def _extra() -> Extra:
+    """Returns what the installation is for: without torch, it predicts only."""
+    return "predict" if _installed(Requirement("torch")) is None else "train"
+
+
+def _needed(extra: Extra) -> list[Requirement]:
+    chosen = ("", "predict") if extra == "predict" else ("", "predict", "train")
+    return [
+        one
+        for one in map(Requirement, requires("textclf") or [])
+        # An extra that includes another names textclf itself.
+        if one.name != "textclf"
+        and (one.marker is None or any(one.marker.evaluate({"extra": name}) for name in chosen))
+    ]
 
 
 def _installed(requirement: Requirement) -> str | bool | None:
@@ -90,14 +106,11 @@ def _pins() -> list[Finding]:
             key="pins",
             level="warning",
             text=text.format(count=len(other), names=_first(other)),
-            advice=_("textclf is not tested with them. To go back: {command}").format(command=_install_command()),
+            advice=_("textclf is not tested with them. To go back: {command}").format(
+                command=install_command(_extra())
+            ),
         )
     ]
-
-
-def _install_command() -> str:
-    folder = CONFIGS.parent
-    return f"{sys.executable} -m pip install --constraint {CONSTRAINTS} --editable {folder}"
 
 
 def _first(names: list[str]) -> str:

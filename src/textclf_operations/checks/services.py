@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from pathlib import Path
 from urllib.error import URLError
 
 from textclf.config.home import Environment, Home, without_credentials
@@ -34,14 +33,13 @@ def _store(home: Home) -> Finding:
     from textclf.tracking.store import TrackingStore
 
     uri = redacted(home.tracking_uri)
-    path = Path(home.tracking_uri.removeprefix("sqlite:///"))
-    local = str(path) != home.tracking_uri
-    if local and not path.exists():
+    path = home.store_file
+    if path and not path.exists():
         text = _("MLflow's store {uri} does not exist yet; the first training makes it.").format(uri=uri)
         return Finding(key="store", level="ok", text=text)
     try:
         TrackingStore.open(home)
-        if local:
+        if path:
             with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.rollback()

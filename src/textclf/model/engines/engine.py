@@ -61,6 +61,8 @@ class EngineRecord(Record):
     inputs: tuple[str, ...]
     num_labels: int
     files: tuple[FetchedFile, ...]
+    instructions: str
+    """What the processor that exported it multiplies 8-bit integers with; see `int8_instructions`."""
     calibration_rows: int
     seconds: float
     """How long the export took."""

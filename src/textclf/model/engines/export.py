@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from numpy.typing import NDArray
 from textclf.errors import EngineUnavailable, ExportError
 from textclf.language import _
 from textclf.model.engines.engine import ENGINE_FILE, OPENVINO_INT8, EngineRecord, engine_folder
-from textclf.model.engines.openvino_engine import MODEL_FILE, WEIGHTS_FILE, import_openvino, openvino_version
+from textclf.model.engines.openvino_engine import (
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    import_openvino,
+    int8_instructions,
+    openvino_version,
+)
 from textclf.progress import progress_bar
 from textclf.quiet import quiet_transformers
 from textclf.records import FetchedFile
@@ -60,8 +67,11 @@ def export_engine(
         raise ExportError("An engine needs at least one training text for its calibration, and there is none.")
     try:
         version = openvino_version()
-    except EngineUnavailable as error:
-        raise ExportError(f"No engine was exported: {error}") from error
+        _import_nncf()
+    except (EngineUnavailable, ImportError) as error:
+        raise ExportError(
+            f"No engine was exported: {error}\nExporting needs openvino and nncf: pip install textclf"
+        ) from error
     with building(target) as draft:
         made = draft / target.name
         made.mkdir()
@@ -81,6 +91,7 @@ def export_engine(
                 FetchedFile(path=name, sha256=file_sha256(made / name), size_bytes=(made / name).stat().st_size)
                 for name in (MODEL_FILE, WEIGHTS_FILE)
             ),
+            instructions=int8_instructions()[0],
             calibration_rows=len(rows),
             seconds=round(time.monotonic() - began, 1),
         )
@@ -106,9 +117,7 @@ def _write_int8(
     folder: Path, target: Path, rows: list[NDArray[np.int64]], types: list[NDArray[np.int64]]
 ) -> tuple[tuple[str, ...], int]:
     """Returns the names of the inputs and the number of labels."""
-    openvino = import_openvino()
-    import nncf
-
+    openvino, nncf = import_openvino(), _import_nncf()
     converted, num_labels = _convert(folder)
     inputs = tuple(port.get_any_name() for port in converted.inputs)
     filled = types or [np.zeros_like(row) for row in rows]
@@ -152,24 +161,37 @@ def _convert(folder: Path) -> tuple[Any, int]:
     return openvino.convert_model(model, example_input=example), model.config.num_labels
 
 
+def _import_nncf() -> Any:
+    """Imports NNCF, which adds a handler of its own to its log and changes the class of all later loggers."""
+    kind = logging.getLoggerClass()
+    import_openvino()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            import nncf
+    finally:
+        logging.setLoggerClass(kind)
+    log = logging.getLogger("nncf")
+    log.setLevel(logging.ERROR)
+    log.handlers.clear()
+    log.propagate = True
+    return nncf
+
+
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Hides NNCF's bars and log, and warnings of the conversion that do not concern a user."""
+    """Hides NNCF's progress bars, and warnings of the conversion that do not concern a user."""
     import rich
 
     console = rich.get_console()
-    noisy = logging.getLogger("nncf")
-    before = console.quiet, noisy.level
+    quiet = console.quiet
     console.quiet = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-
-            noisy.setLevel(logging.ERROR)
             yield
     finally:
-        console.quiet = before[0]
-        noisy.setLevel(before[1])
+        console.quiet = quiet
 
 
 def _reason(error: Exception) -> str:

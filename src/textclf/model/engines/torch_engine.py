@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textclf.model.devices import Precision
+from textclf.errors import ModelError
+from textclf.model.devices import AskedPrecision, Precision, resolve_precision
+from textclf.model.settings import SETTINGS_FILE
+from textclf.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,6 +40,32 @@ class TorchEngine:
         }
         # A tokenizer may return token types that its model does not accept.
         self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    @classmethod
+    def load(cls, folder: Path, *, mixed_precision: AskedPrecision = "auto") -> TorchEngine:
+        """Loads the weights of a model folder, without network access, pickle or remote code.
+
+        Raises:
+            ModelError: A file is missing or damaged, or torch or transformers is not installed.
+        """
+        try:
+            from safetensors import SafetensorError
+            from transformers import AutoModelForSequenceClassification
+        except ImportError as error:
+            raise ModelError(
+                f"The engine torch cannot be used: {error}\nInstall it: pip install 'textclf[train]'"
+            ) from error
+        quiet_transformers()
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ModelError(
+                f"The classifier in {folder} cannot be loaded: {error}\n"
+                f"Expected config.json, model.safetensors, a tokenizer and {SETTINGS_FILE}, as training writes them."
+            ) from error
+        return cls(model, resolve_precision(mixed_precision))
 
     def logits(
         self,

@@ -1,0 +1,197 @@
+"""A ladder of a linear model and an encoder: who answers, what is loaded, and what is on disk."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from registry_support import Place, make_place, save_tiny
+from tqdm import tqdm
+
+from textclf.data.prepared import SplitRows, read_split
+from textclf.errors import ModelError
+from textclf.model.classifier import Classifier
+from textclf.model.ladder import LadderClassifier, ladder_answers, save_ladder
+from textclf.model.linear import LinearModel
+from textclf.model.linear_classifier import save_linear_classifier
+from textclf.model.settings import ClassifierSettings
+from textclf.records import GuaranteedLadder, LadderCalibration, LadderRung
+
+ROOT = Path(__file__).parents[2]
+
+
+class Made:
+    """A ladder on disk, and what it is made of."""
+
+    def __init__(self, folder: Path, *, pairs: bool = False) -> None:
+        self.place: Place = make_place(folder / "place", pairs=pairs)
+        self.folders = {"linear": folder / "linear", "encoder": folder / "encoder"}
+        train = read_split(self.place.prepared, "train")
+        labels = self.place.prepared.labels
+        model = LinearModel.fit(
+            train.texts, train.labels, text_pairs=train.pairs, num_labels=len(labels), seed=1, weights=train.weights
+        )
+        save_linear_classifier(self.folders["linear"], model, ClassifierSettings.of(self.place.config, labels))
+        save_tiny(self.place, self.folders["encoder"])
+        self.rows: SplitRows = read_split(self.place.prepared, "test")
+        self.probabilities = {
+            name: Classifier.load(each, mixed_precision="no").predict(self.rows.texts, self.rows.pairs)
+            for name, each in self.folders.items()
+        }
+        # So that each rung answers some.
+        self.threshold = float(np.median(self.probabilities["linear"].max(axis=1)))
+        self.ladder = self.with_threshold(self.threshold)
+        self.folder = self.save(folder / "ladder", self.ladder)
+
+    def with_threshold(self, threshold: float) -> GuaranteedLadder:
+        linear = LadderRung(name="linear", threshold=threshold, share=0.5)
+        return GuaranteedLadder(rungs=(linear, LadderRung(name="encoder", threshold=None, share=0.5)), disagreements=3)
+
+    def save(self, folder: Path, ladder: GuaranteedLadder) -> Path:
+        calibration = LadderCalibration(
+            max_disagreement=0.01, error_probability=0.05, rows=900, rows_needed=299, tested=1, ladders=(ladder,)
+        )
+        save_ladder(
+            folder,
+            ladder,
+            calibration,
+            folders=self.folders,
+            engines={"linear": "linear", "encoder": "torch-fp32"},
+            texts_per_second={"linear": 2000.0},
+            data_version="v1",
+        )
+        return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("ladder"))
+
+
+def load(folder: Path) -> LadderClassifier:
+    ladder = Classifier.load(folder, mixed_precision="no")
+    assert isinstance(ladder, LadderClassifier)
+    return ladder
+
+
+@pytest.mark.parametrize("pairs", [False, True], ids=["texts", "pairs"])
+def test_each_rung_answers_the_texts_that_it_is_sure_of(made: Made, tmp_path: Path, pairs: bool) -> None:
+    if pairs:
+        made = Made(tmp_path, pairs=True)
+    ladder = load(made.folder)
+    assert ladder.rungs == ("linear", "encoder")
+    assert ladder.engine_name == "ladder: linear, torch-fp32"
+    assert ladder.expected_shares == {"linear": 0.5, "encoder": 0.5}
+    with tqdm(total=len(made.rows), file=io.StringIO()) as bar:
+        answers = ladder.answer(made.rows.texts, made.rows.pairs, batch_size=4, progress=bar)
+        assert bar.n == len(made.rows)
+    assert set(answers.rungs.tolist()) == {0, 1}
+    assert answers.rungs.tolist() == [
+        0 if top >= made.threshold else 1 for top in made.probabilities["linear"].max(axis=1)
+    ]
+    for index, name in enumerate(ladder.rungs):
+        answered = answers.rungs == index
+        assert answers.probabilities[answered] == pytest.approx(made.probabilities[name][answered], abs=1e-5)
+    # What is known before a ladder is written is what it answers.
+    foreseen = ladder_answers(made.ladder, made.probabilities)
+    assert foreseen.rungs.tolist() == answers.rungs.tolist()
+    assert foreseen.probabilities == pytest.approx(answers.probabilities, abs=1e-5)
+
+
+def test_no_texts_have_no_answers(made: Made) -> None:
+    answers = load(made.folder).answer([])
+    assert answers.probabilities.shape == (0, 2)
+    assert answers.rungs.shape == (0,)
+
+
+def test_its_file_says_what_is_guaranteed(made: Made) -> None:
+    stored = json.loads((made.folder / "ladder.json").read_text(encoding="utf-8"))
+    assert {name: stored[name] for name in ("max_disagreement", "error_probability", "rows", "data_version")} == {
+        "max_disagreement": 0.01,
+        "error_probability": 0.05,
+        "rows": 900,
+        "data_version": "v1",
+    }
+    linear, encoder = stored["rungs"]
+    assert linear["threshold"] == made.threshold
+    assert (linear["folder"], linear["engine"], linear["texts_per_second"]) == ("rungs/linear", "linear", 2000.0)
+    assert (encoder["folder"], encoder["threshold"], encoder["texts_per_second"]) == ("rungs/encoder", None, None)
+    # A rung is a model folder of its own.
+    alone = Classifier.load(made.folder / "rungs" / "encoder", mixed_precision="no")
+    assert alone.predict(made.rows.texts) == pytest.approx(made.probabilities["encoder"], abs=1e-5)
+
+
+def test_the_full_model_is_loaded_only_for_a_text_that_needs_it(made: Made, tmp_path: Path) -> None:
+    # Somewhere else: its folders are relative.
+    folder = shutil.copytree(made.save(tmp_path / "sure", made.with_threshold(0.5)), tmp_path / "moved")
+    (folder / "rungs" / "encoder" / "model.safetensors").write_bytes(b"damaged")
+    assert load(folder).answer(made.rows.texts).rungs.tolist() == [0] * len(made.rows)
+    unsure = shutil.copytree(made.folder, tmp_path / "unsure")
+    (unsure / "rungs" / "encoder" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"The rung encoder of the ladder in .*unsure cannot be used"):
+        load(unsure).answer(made.rows.texts)
+
+
+def test_texts_that_cheap_rungs_answer_need_no_torch(made: Made, tmp_path: Path) -> None:
+    folder = made.save(tmp_path / "sure", made.with_threshold(0.5))
+    code = (
+        "import sys; from pathlib import Path; from textclf.model.classifier import Classifier\n"
+        f"answers = Classifier.load(Path({str(folder)!r})).answer(['房间很好，早餐满意'])\n"
+        "print(answers.rungs.tolist(), {'torch', 'transformers', 'sklearn', 'scipy'} & set(sys.modules))"
+    )
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.stdout.strip() == "[0] set()"
+
+
+def test_another_engine_than_the_calibrated_one_is_named(
+    made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = shutil.copytree(made.folder, tmp_path / "ladder")
+    description = folder / "ladder.json"
+    description.write_text(description.read_text(encoding="utf-8").replace("torch-fp32", "openvino-int8"))
+    ladder = load(folder)
+    assert ladder.engine_name == "ladder: linear, openvino-int8"
+    with caplog.at_level(logging.WARNING):
+        ladder.predict(made.rows.texts)
+    assert "The rung encoder of the ladder computes with torch-fp32 here; the ladder was calibrated with" in caplog.text
+    assert ladder.engine_name == "ladder: linear, torch-fp32"
+
+
+def test_a_rung_that_does_not_fit_is_refused_at_once(made: Made, tmp_path: Path) -> None:
+    folder = shutil.copytree(made.folder, tmp_path / "ladder")
+    settings = folder / "rungs" / "linear" / "textclf.json"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("好评", "中评"), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"The rung linear in .* does not fit its ladder: expected labels"):
+        load(folder)
+    shutil.rmtree(folder / "rungs" / "linear")
+    with pytest.raises(ModelError, match="The rung linear of a ladder has no model folder"):
+        load(folder)
+    (folder / "ladder.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"The ladder in .* cannot be loaded"):
+        load(folder)
+
+
+def test_a_ladder_is_replaced_completely_or_not_at_all(made: Made, tmp_path: Path) -> None:
+    folder = made.save(tmp_path / "ladder", made.ladder)
+    kept = made.folders
+    try:
+        made.folders = {**kept, "encoder": tmp_path / "missing"}
+        with pytest.raises(ModelError, match="The rung encoder of a ladder has no model folder"):
+            made.save(folder, made.with_threshold(0.5))
+    finally:
+        made.folders = kept
+    assert load(folder).ladder.rungs[0].threshold == made.threshold
+    made.save(folder, made.with_threshold(0.5))
+    assert load(folder).ladder.rungs[0].threshold == 0.5
+    assert [path.name for path in tmp_path.iterdir()] == ["ladder"]
