@@ -78,6 +78,7 @@ def measure_baselines(
     for baseline, estimator in fit(prepared, seed=seed, names=missing).items():
         if isinstance(estimator, LinearModel):
             with writing(keep):
+                keep.mkdir(parents=True, exist_ok=True)
                 estimator.save(keep)
         probabilities = {split: estimator.probabilities(rows[split].texts, rows[split].pairs) for split in rows}
         metrics = all_metrics(rows, probabilities, SingleLabel(prepared.labels))
