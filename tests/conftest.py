@@ -58,6 +58,8 @@ TINY = {
         }
     },
     "training": {"num_train_epochs": 2, "learning_rate": 0.003, "per_device_train_batch_size": 16},
+    # Encoders alone: most tests need no other model.
+    "registration": {"candidates": ["encoder"]},
 }
 
 
