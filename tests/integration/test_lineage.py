@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from hub_support import DATA, PROVIDERS, server
-from registry_support import make_place
-from registry_support import only_encoder
+from registry_support import make_place, only_encoder
 from training_support import connect, make_config, make_home, train_arguments, write_reviews
 
 from textclf.audit.audit import audit
