@@ -108,7 +108,7 @@ def test_every_candidate_has_its_metrics_in_a_run_and_at_its_version(place: Any,
 
 def test_the_page_shows_table_picture_and_why_a_kind_is_missing(offered: Any) -> None:
     page = candidates_summary(offered[2], None)
-    assert "**linear model**" in page
+    assert "linear model (chosen)" in page
     assert "](data:image/png;base64," in page
     assert "Not a candidate: ladder. There is no ladder" in page
     assert offered[2].picture.read_bytes().startswith(b"\x89PNG")
