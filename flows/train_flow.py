@@ -1,4 +1,4 @@
-"""Train a classifier: download, clean, audit, tokenize, train, evaluate, register."""
+"""Train a classifier: download, clean, audit, tokenize, train, evaluate, export, register."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tasks.clean import clean
 from tasks.distill import distill
 from tasks.download import download
 from tasks.evaluate import evaluate
+from tasks.export import export
 from tasks.register import register
 from tasks.tokenize import tokenize
 from tasks.train import train as train_model
@@ -73,6 +74,8 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
         trained = train_model(encoded, prepared, model, run.mlflow_run, config, home)
         student = distill(trained, prepared, encoded, config, home) if config.distillation.enabled else None
         evaluated = evaluate(trained, prepared, encoded, model, config, home, student)
+        if config.engine.export:
+            export(trained, evaluated, prepared, encoded, config, home, student)
         registered = register(trained, evaluated, prepared, config, home)
     announce(registered)
     link = TrackingStore.open(home).run_link(registered.run_id)
