@@ -13,6 +13,7 @@ from flows.launch import launch
 from flows.names import flow_run_tags, run_name
 from flows.promotion import announce
 from tasks.audit import audit
+from tasks.candidates import candidates
 from tasks.clean import clean
 from tasks.distill import distill
 from tasks.download import download
@@ -76,7 +77,8 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
         evaluated = evaluate(trained, prepared, encoded, model, config, home, student)
         if config.engine.export:
             export(trained, evaluated, prepared, encoded, config, home, student)
-        registered = register(trained, evaluated, prepared, config, home)
+        compared = candidates(trained, student, evaluated, prepared, config, home)
+        registered = register(compared, evaluated, prepared, config, home)
     announce(registered)
     link = TrackingStore.open(home).run_link(registered.run_id)
     page = training_page(config, prepared, trained, evaluated, registered, link)

@@ -9,7 +9,7 @@ from tasks.policies import TASK_POLICY
 from tasks.steps import step
 from textclf.config import Home, TrainConfig
 from textclf.language import _
-from textclf.records import EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
+from textclf.records import Candidates, EvaluatedModel, PreparedData, RegisteredModel
 from textclf.registry.gate import register as register_model
 from textclf.summaries.training import decision_summary
 from textclf.tracking.store import TrackingStore
@@ -17,13 +17,13 @@ from textclf.tracking.store import TrackingStore
 
 @task(name="register", timeout_seconds=3600, **TASK_POLICY)
 def register(
-    trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, config: TrainConfig, home: Home
+    candidates: Candidates, evaluated: EvaluatedModel, prepared: PreparedData, config: TrainConfig, home: Home
 ) -> RegisteredModel:
-    """Registers the model and decides whether it becomes the champion."""
+    """Registers the candidates and decides whether the chosen one becomes the champion."""
     with step("register"):
         store = TrackingStore.open(home)
         registered = register_model(
-            trained,
+            candidates,
             evaluated,
             prepared,
             name=config.data.registered_name,

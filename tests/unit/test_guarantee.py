@@ -13,6 +13,7 @@ from textclf.errors import DataError, ModelError
 from textclf.evaluation.guarantee import ROUNDING, calibrate_ladder, rows_needed, verify_ladder
 from textclf.model.ladder import ladder_answers
 from textclf.records import GuaranteedLadder
+from textclf.summaries.ladder import ladder_page
 
 Probabilities = dict[str, NDArray[np.float32]]
 ALPHA, DELTA, ROWS, DRAWS, POOL = 0.02, 0.1, 300, 2000, 20_000
@@ -192,3 +193,22 @@ def test_calibration_refuses_what_it_cannot_judge() -> None:
         calibrate_ladder({"linear": sure[:9], "encoder": sure}, max_disagreement=0.01, error_probability=0.05)
     with pytest.raises(ModelError, match="The rung linear has no finite probabilities"):
         calibrate_ladder({"linear": sure * np.nan, "encoder": sure}, max_disagreement=0.01, error_probability=0.05)
+
+
+def test_its_page_says_what_holds_or_why_there_is_no_ladder() -> None:
+    population = rows(continuous, 0.1, seed=4)
+    calibration = calibrate_ladder(population, max_disagreement=0.02, error_probability=0.1)
+    ladder = calibration.ladders[-1]
+    verified = verify_ladder(ladder, population, population["encoder"].argmax(axis=1))
+    page = ladder_page(calibration, ladder, {"Test": verified})
+    assert "With confidence 90%, at most 2.00% of all rows get another label" in page
+    assert "The thresholds rest on 20,000 validation rows" in page
+    assert "not for texts of another source, topic or time" in page
+    assert f"{verified.disagreements:,} of 20,000 rows get another label" in page
+    few = {name: found[:100] for name, found in population.items()}
+    needed = rows_needed(0.02, 0.1 / 3)
+    page = ladder_page(calibrate_ladder(few, max_disagreement=0.02, error_probability=0.1), None, {})
+    assert f"at least {needed} rows are needed that are not copies of others; found 100 rows." in page
+    assert "none is faster" in ladder_page(calibration, None, {})
+    off = calibration.model_copy(update={"ladders": ()})
+    assert "they may answer none of the 20,000 validation rows" in ladder_page(off, None, {})

@@ -188,14 +188,33 @@ class RegistrationConfig(StrictModel):
             description="Metric for comparing the new model with the champion, on the leak-free test rows.",
         )
     )
+    candidates: tuple[Literal["encoder", "student", "linear", "ladder"], ...] = Field(
+        default=("encoder", "student", "linear", "ladder"),
+        min_length=1,
+        description="Which models of a training are registered and may become champion: the fine-tuned `encoder`, the "
+        "`student` distilled from it, the `linear` model on TF-IDF, the `ladder` that asks the encoder only where the "
+        "cheaper models are unsure.",
+    )
+    margin: float | None = Field(
+        default=None,
+        ge=0,
+        le=0.2,
+        description="The cheapest candidate is chosen whose metric is, with 95 % confidence, at most this much below "
+        "the best one's. By default, the best candidate is chosen, whatever it costs.",
+    )
+
+    @model_validator(mode="after")
+    def _check_margin(self) -> RegistrationConfig:
+        if self.margin is not None and self.metric not in ("accuracy", "f1_macro", "f1_weighted"):
+            raise ValueError(
+                f"margin needs a metric of decisions: accuracy, f1_macro or f1_weighted, not {self.metric}"
+            )
+        return self
 
 
 class LadderConfig(StrictModel):
     """A ladder: cheap models answer the texts they are sure of, the full model the rest."""
 
-    enabled: bool = Field(
-        default=True, description="Calibrate a ladder; it is left out if no thresholds keep the limits below."
-    )
     max_disagreement: float = Field(
         default=0.005,
         gt=0,

@@ -17,6 +17,7 @@ from textclf.data.prepared import SplitRows, read_split
 from textclf.errors import DataError, EngineUnavailable, TextclfError
 from textclf.evaluation.intervals import Metric
 from textclf.evaluation.parity import measure_parity
+from textclf.evaluation.scores import MEASURED
 from textclf.model.classifier import Classifier
 from textclf.model.engines.choice import PARITY_FILE, read_parity
 from textclf.model.engines.engine import OPENVINO_INT8, EngineRecord, engine_folder, read_engine
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 EXPORT_TAG = "textclf.engine_export"
 """A run's tag: which engines its models have, or why they have none."""
-_SPLITS: tuple[Split, ...] = ("validation", "test")
+
 _METRICS: tuple[Metric, ...] = ("accuracy", "f1_macro", "f1_weighted")
 # MLflow refuses longer tags.
 _LONGEST_TAG = 5000
@@ -79,7 +80,7 @@ def export_engines(
         TrackingError: MLflow's store failed.
         StorageError: The prepared data cannot be read.
     """
-    rows = {split: read_split(prepared, split) for split in _SPLITS}
+    rows = {split: read_split(prepared, split) for split in MEASURED}
     compared: Metric = next((known for known in _METRICS if known == metric), "f1_macro")
     folders = {"encoder": trained.folder} | ({"student": student.folder} if student else {})
     engines = []
@@ -186,8 +187,8 @@ class _Step:
 
     def _probabilities(self) -> tuple[Probabilities, str]:
         """Returns the model's own answers, and what computed them."""
-        if set(_SPLITS) <= set(self.reference):
-            found = {split: np.load(self.reference[split], allow_pickle=False) for split in _SPLITS}
+        if set(MEASURED) <= set(self.reference):
+            found = {split: np.load(self.reference[split], allow_pickle=False) for split in MEASURED}
             return found, self.evaluated.engine
         classifier = Classifier.load(self.folder, engine="torch", mixed_precision=self.evaluated.precision)
         found = {split: classifier.predict(rows.texts, rows.pairs) for split, rows in self.rows.items()}

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from textclf.errors import DataError, ModelError
 from textclf.evaluation.intervals import Metric, paired_interval, share_interval
+from textclf.language import _, ngettext
 from textclf.model.ladder import ladder_answers, who_answers
 from textclf.records import GuaranteedLadder, LadderCalibration, LadderRung, LadderVerification
 
@@ -124,6 +125,34 @@ def verify_ladder(
             paired_interval(labels, predicted, full, num_labels=answers.probabilities.shape[1], metric=metric)
             for metric in metrics
         ),
+    )
+
+
+def why_no_ladder(calibration: LadderCalibration) -> str:
+    """Says why there is no ladder, in the current language."""
+    if calibration.rows < calibration.rows_needed:
+        text = ngettext(
+            "There is no ladder: too few validation rows. To promise that at most {share:.2%} of the rows get another "
+            "label than the full model's, with confidence {confidence:.0%}, at least {needed:,} rows are needed that "
+            "are not copies of others; found {count:,} row. Add validation rows, or raise ladder.max_disagreement.",
+            "There is no ladder: too few validation rows. To promise that at most {share:.2%} of the rows get another "
+            "label than the full model's, with confidence {confidence:.0%}, at least {needed:,} rows are needed that "
+            "are not copies of others; found {count:,} rows. Add validation rows, or raise ladder.max_disagreement.",
+            calibration.rows,
+        )
+    elif not calibration.ladders:
+        text = _(
+            "There is no ladder: the cheap models differ from the full model even on rows that they are surest of. To "
+            "promise that at most {share:.2%} of the rows get another label, with confidence {confidence:.0%}, they "
+            "may answer none of the {count:,} validation rows. Add validation rows, or raise ladder.max_disagreement."
+        )
+    else:
+        text = _("There is no ladder: none is faster than the full model alone.")
+    return text.format(
+        share=calibration.max_disagreement,
+        confidence=1 - calibration.error_probability,
+        needed=calibration.rows_needed,
+        count=calibration.rows,
     )
 
 

@@ -266,6 +266,55 @@ def f1_comparison(
     return _with_font(figure, drawn.typeface)
 
 
+class Point(NamedTuple):
+    """A model in the picture of cost and quality: texts a second, score and the ends of its interval."""
+
+    name: str
+    texts_per_second: float
+    score: float
+    interval: tuple[float, float]
+    chosen: bool
+
+
+def cost_quality(points: Sequence[Point], *, metric: str, subject: str, rows: int) -> Figure:
+    """Draws the score of each model, with its 95 % interval, against its speed: faster to the right, better above.
+
+    `metric` and `subject` name the score and the rows behind it.
+    """
+    typeface = typeface_for([*(point.name for point in points), subject])
+    figure = _figure(6.4, 4.2)
+    axes = figure.add_subplot()
+    for place, point in enumerate(points):
+        low, high = point.interval
+        axes.errorbar(
+            point.texts_per_second,
+            point.score,
+            yerr=[[max(point.score - low, 0)], [max(high - point.score, 0)]],
+            fmt="D" if point.chosen else "o",
+            markersize=9 if point.chosen else 6,
+            capsize=4,
+            color=_COLOURS[place % len(_COLOURS)],
+        )
+        caption = f"{typeface.drawable(point.name)}\n{point.score:.4f}, {_speed(point.texts_per_second)}/s"
+        if point.chosen:
+            caption += f"\n{_('chosen')}"
+        axes.annotate(
+            caption, (point.texts_per_second, point.score), xytext=(8, 6), textcoords="offset points", fontsize=8
+        )
+    axes.set_xscale("log")
+    speeds = [point.texts_per_second for point in points]
+    axes.set_xlim(min(speeds) / 2, max(speeds) * 6)
+    axes.set(xlabel=_("texts a second on this machine"), ylabel=metric)
+    axes.grid(color="#EEEEEE")
+    axes.set_axisbelow(True)
+    axes.set_title(f"{_('Cost and quality')}\n{typeface.drawable(subject)}, {_rows(rows)}", linespacing=1.35)
+    return _with_font(figure, typeface)
+
+
+def _speed(texts_per_second: float) -> str:
+    return f"{texts_per_second:,.0f}" if texts_per_second >= 10 else f"{texts_per_second:.1f}"
+
+
 class _Curve(NamedTuple):
     """Precision and recall of one class against the rest."""
 

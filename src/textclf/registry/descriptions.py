@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from textclf.data.prepared import read_split
 from textclf.language import _
 from textclf.model.pyfunc import signature_and_example
-from textclf.records import Decision, EvaluatedModel, PreparedData
+from textclf.records import Candidate, Decision, EvaluatedModel, PreparedData
 from textclf.registry.versions import ChosenModel
-from textclf.registry.wording import baseline_name, decision_sentence
+from textclf.registry.wording import baseline_name, candidates_table, decision_sentence
 from textclf.tables import markdown_table, markdown_text
 from textclf.tracking.descriptions import (
     NOTE_TAG,
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 _LABELS_SHOWN = 12
 
 
-def describe(store: TrackingStore, decision: Decision, evaluated: EvaluatedModel, prepared: PreparedData) -> str:
+def describe(
+    store: TrackingStore, decision: Decision, chosen: Candidate, evaluated: EvaluatedModel, prepared: PreparedData
+) -> str:
     """Writes the descriptions, each with links to the other pages; what a person wrote stays.
 
     Returns:
@@ -47,7 +49,7 @@ def describe(store: TrackingStore, decision: Decision, evaluated: EvaluatedModel
         model = client.get_registered_model(name)
         known = client.get_model_version(name, version)
     experiment = run.info.experiment_id
-    story = _story(decision, evaluated, prepared, run)
+    story = _story(decision, chosen, evaluated, prepared, run)
     last = _last_decision(decision)
     describe_run(store, decision.run_id, story)
     describe_experiment(store, experiment, f"{experiment_text(prepared, experiment)}\n\n{last}", replace=True)
@@ -62,7 +64,7 @@ def describe(store: TrackingStore, decision: Decision, evaluated: EvaluatedModel
     return str(experiment)
 
 
-def _story(decision: Decision, evaluated: EvaluatedModel, prepared: PreparedData, run: Run) -> str:
+def _story(decision: Decision, chosen: Candidate, evaluated: EvaluatedModel, prepared: PreparedData, run: Run) -> str:
     experiment, run_id = run.info.experiment_id, run.info.run_id
     links = {
         _("MLflow run {name}").format(name=run.info.run_name): run_page(experiment, run_id),
@@ -77,7 +79,8 @@ def _story(decision: Decision, evaluated: EvaluatedModel, prepared: PreparedData
     return "\n\n".join(
         [
             f"{role} {decision_sentence(decision)}",
-            _scores(decision, evaluated),
+            _scores(decision, chosen, evaluated),
+            *([candidates_table(decision)] if len(decision.candidates) > 1 else []),
             _("Trained on {data}.").format(data=data_text(prepared)),
             " · ".join(
                 [
@@ -90,13 +93,13 @@ def _story(decision: Decision, evaluated: EvaluatedModel, prepared: PreparedData
     )
 
 
-def _scores(decision: Decision, evaluated: EvaluatedModel) -> str:
+def _scores(decision: Decision, chosen: Candidate, evaluated: EvaluatedModel) -> str:
     names = list(
         dict.fromkeys(
             f"{rows}/{metric}" for rows in (decision.rows, "test") for metric in (decision.metric, "accuracy")
         )
     )
-    rows = [["", *names], [_("this version"), *(_score(evaluated.metrics.get(name)) for name in names)]]
+    rows = [["", *names], [_("this version"), *(_score(chosen.metrics.get(name)) for name in names)]]
     if decision.theirs is not None:
         label = _("champion before: version {version}").format(version=decision.champion_version)
         rows.append([label, _score(decision.theirs), *["–"] * (len(names) - 1)])

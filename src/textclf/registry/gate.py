@@ -1,20 +1,30 @@
-"""Decides whether a new version becomes champion: compares both over the same rows, with the same engine."""
+"""Decides whether a new version becomes champion: compares both over the same rows, encoders with the same engine."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from textclf.config.home import Home
 from textclf.data.prepared import read_split
-from textclf.evaluation.measure import ENGINE_TAG, comparison_tags
-from textclf.records import Decision, EvaluatedModel, PreparedData, RegisteredModel, TrainedModel
+from textclf.evaluation.scores import ENGINE_TAG, LOWER_IS_BETTER, comparison_tags, deciding_rows
+from textclf.model.linear_classifier import LinearClassifier
+from textclf.records import (
+    Candidate,
+    CandidateKind,
+    Candidates,
+    CandidateScore,
+    Decision,
+    EvaluatedModel,
+    PreparedData,
+    RegisteredModel,
+)
 from textclf.registry.descriptions import describe
 from textclf.registry.versions import ChosenModel, add_version, find_version, load_classifier
-from textclf.registry.wording import LOWER_IS_BETTER, decision_page, decision_sentence, short_decision
+from textclf.registry.wording import decision_page, decision_sentence, short_comparison, short_decision
 from textclf.tracking.pages import DECISION_TAG
 from textclf.tracking.store import TrackingStore
 
@@ -30,7 +40,7 @@ NEEDS_TWO_CLASSES = frozenset({"roc_auc_macro", "average_precision_macro"})
 
 
 def register(
-    trained: TrainedModel,
+    candidates: Candidates,
     evaluated: EvaluatedModel,
     prepared: PreparedData,
     *,
@@ -38,7 +48,9 @@ def register(
     metric: str,
     store: TrackingStore,
 ) -> RegisteredModel:
-    """Registers a model as challenger, and makes it champion if `metric` is at least as good as the champion's.
+    """Registers the candidates, each as a version; the chosen one becomes challenger or champion.
+
+    It becomes champion if its `metric` is at least as good as the champion's.
 
     The champion is compared on the same test rows: by its recorded metric if it was measured on them with the same
     engine, else by predicting them now. Called again for the same run, it resumes where it stopped.
@@ -53,22 +65,26 @@ def register(
         TrackingError: MLflow's store failed.
         ModelError: The champion cannot be loaded.
     """
-    version = add_version(store, trained, evaluated, prepared, name)
+    # The chosen one last, so that it has the highest number, unless an earlier run has registered it (a linear model).
+    order = sorted(candidates.found, key=lambda candidate: candidate.kind == candidates.chosen)
+    versions = {each.kind: add_version(store, each, prepared, name, evaluated.run_id) for each in order}
+    version, chosen = versions[candidates.chosen], candidates.of(candidates.chosen)
     with _deciding_alone(store.home):
         champion = find_version(store, name, CHAMPION)
         while True:
             if not _same(champion, version):
                 with store.reporting("setting the alias challenger"):
                     store.client.set_registered_model_alias(name, CHALLENGER, version.version)
-            decision = _decide(store, version, champion, evaluated, prepared, metric)
+            decision = _decide(store, version, champion, chosen, evaluated, prepared, metric)
+            decision = decision.model_copy(update=_alternatives(candidates, versions, decision))
             compared, champion = champion, find_version(store, name, CHAMPION)
             if _same(compared, champion):
                 break
             logger.info("Register: the champion has changed in the meantime; comparing with the new one.")
-        _record(store, decision)
+        _record(store, decision, passed_over=[found for found in versions.values() if not _same(found, champion)])
         if decision.decided == "champion":
             _make_champion(store, version, champion)
-        experiment = describe(store, decision, evaluated, prepared)
+        experiment = describe(store, decision, chosen, evaluated, prepared)
     logger.info("Register: %s version %s is %s.", name, version.version, short_decision(decision))
     return RegisteredModel(decision=decision, reason=decision_sentence(decision), experiment_id=experiment)
 
@@ -116,14 +132,13 @@ def _decide(
     store: TrackingStore,
     version: ModelVersion,
     champion: ModelVersion | None,
+    chosen: Candidate,
     evaluated: EvaluatedModel,
     prepared: PreparedData,
     metric: str,
 ) -> Decision:
-    # Over rows that are also in the training data, a model that has memorised them would win.
-    leakfree = any(name.startswith("test_leakfree/") for name in evaluated.metrics)
-    rows = "test_leakfree" if leakfree else "test"
-    ours = evaluated.metrics.get(f"{rows}/{metric}")
+    rows = deciding_rows(chosen.metrics)
+    ours = chosen.metrics.get(f"{rows}/{metric}")
     theirs = None
     if champion is None:
         rule = "first"
@@ -150,9 +165,10 @@ def _decide(
             "rule": rule,
             "metric": metric,
             "rows": rows,
-            "row_count": prepared.rows["test"] - (prepared.leaked["test"] if leakfree else 0),
+            "row_count": prepared.rows["test"] - (prepared.leaked["test"] if rows == "test_leakfree" else 0),
             "rows_digest": comparison_tags(prepared)[f"textclf.{rows}_digest"],
-            "engine": evaluated.engine,
+            "kind": chosen.kind,
+            "engine": chosen.engine,
             "ours": ours,
             "champion_version": champion and champion.version,
             "theirs": theirs,
@@ -176,13 +192,17 @@ def _champion_score(
 ) -> float | None:
     with store.reporting("reading the champion's metrics"):
         run = store.client.get_run(champion.run_id) if champion.run_id else None
-    tag = f"textclf.{rows}_digest"
-    expected = {tag: comparison_tags(prepared)[tag], ENGINE_TAG: evaluated.engine}
-    if run and expected[tag] and expected.items() <= run.data.tags.items():
+    tag, digest = f"textclf.{rows}_digest", comparison_tags(prepared)[f"textclf.{rows}_digest"]
+    if (
+        run
+        and digest
+        and run.data.tags.get(tag) == digest
+        and _same_precision(run.data.tags.get(ENGINE_TAG, ""), evaluated.engine)
+    ):
         recorded = run.data.metrics.get(f"{rows}/{metric}")
         if recorded is not None:
             return float(recorded)
-    classifier = load_classifier(store, ChosenModel.of(champion), mixed_precision=evaluated.precision)
+    classifier = load_classifier(store, ChosenModel.of(champion), engine="torch", mixed_precision=evaluated.precision)
     test = read_split(prepared, "test")
     if classifier.labels != prepared.labels or classifier.pairs != (test.pairs is not None):
         return None
@@ -192,7 +212,29 @@ def _champion_score(
     return classifier.head.metrics(test.labels, classifier.predict(test.texts, test.pairs))[metric]
 
 
-def _record(store: TrackingStore, decision: Decision) -> None:
+def _same_precision(engine: str, ours: str) -> bool:
+    """Other precisions of an encoder give other figures; a linear model has no precision, a ladder its encoder's."""
+    return engine in (ours, LinearClassifier.engine_name) or (engine.startswith("ladder") and ours in engine)
+
+
+def _alternatives(
+    candidates: Candidates, versions: Mapping[CandidateKind, ModelVersion], decision: Decision
+) -> dict[str, object]:
+    scores = tuple(
+        CandidateScore(
+            kind=each.kind,
+            version=int(versions[each.kind].version),
+            score=each.metrics.get(f"{decision.rows}/{decision.metric}"),
+            behind_best=each.behind_best,
+            texts_per_second=each.texts_per_second,
+            fastest_engine=each.fastest_engine,
+        )
+        for each in candidates.found
+    )
+    return {"margin": candidates.margin, "candidates": scores, "left_out": candidates.left_out}
+
+
+def _record(store: TrackingStore, decision: Decision, *, passed_over: Sequence[ModelVersion]) -> None:
     name, version, record = decision.name, str(decision.version), decision.model_dump_json()
     short = short_decision(decision)
     with store.reporting("recording the decision"):
@@ -201,6 +243,11 @@ def _record(store: TrackingStore, decision: Decision) -> None:
         store.client.set_tag(decision.run_id, DECISION_TAG, short)
         store.client.set_model_version_tag(name, version, DECISION_TAG, short)
         store.client.set_model_version_tag(name, version, RECORD_TAG, record)
+        for other in passed_over:
+            if int(other.version) != decision.version:
+                store.client.set_model_version_tag(
+                    name, other.version, DECISION_TAG, short_comparison(decision, int(other.version))
+                )
 
 
 def _make_champion(store: TrackingStore, version: ModelVersion, champion: ModelVersion | None) -> None:

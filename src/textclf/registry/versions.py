@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
+from textclf.evaluation.scores import log_metrics
 from textclf.model.classifier import Choices, Classifier
 from textclf.model.devices import AskedPrecision
 from textclf.model.engines.engine import ENGINE_FILE, ENGINES_FOLDER
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
 from textclf.model.settings import read_settings
 from textclf.quiet import quiet_mlflow
-from textclf.records import EvaluatedModel, PreparedData, TrainedModel
+from textclf.records import Candidate, PreparedData
 from textclf.store import digest_of
 from textclf.tracking.datasets import dataset_inputs
 from textclf.tracking.store import MISSING, REFUSED, TrackingStore
@@ -39,6 +40,10 @@ def requirements(folder: Path) -> tuple[str, ...]:
     # Those of a ladder are in the folders of its rungs.
     exported = any(folder.rglob(f"{ENGINES_FOLDER}/*/{ENGINE_FILE}"))
     return (*_REQUIREMENTS, *_ENCODER_REQUIREMENTS, *(("openvino",) if exported else ()))
+
+
+KIND_TAG, TRAINING_TAG, SPEED_TAG = "textclf.kind", "textclf.training_run", "textclf.texts_per_second"
+"""Tags of a version: which kind of candidate it was, the training that registered it, and its speed there."""
 
 
 def find_version(store: TrackingStore, name: str, alias: str) -> ModelVersion | None:
@@ -161,39 +166,42 @@ def load_classifier(
 
 
 def add_version(
-    store: TrackingStore, trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, name: str
+    store: TrackingStore, candidate: Candidate, prepared: PreparedData, name: str, training_run_id: str
 ) -> ModelVersion:
-    """Logs a model to its run, with its metrics and their data, and registers it.
+    """Logs a candidate to its run, with its metrics and their data, and registers it.
 
-    Called again for the same run, it returns the version of the earlier call, or continues it after a kill.
+    Called again for the same run, it returns the version of the earlier call, or continues it after a kill. So a linear
+    model has one version, however often an encoder is trained on the same data.
 
     Raises:
         TrackingError: The store failed.
     """
     with store.reporting("looking for an earlier registration of the run"):
-        versions = store.client.search_model_versions(f"name='{name}' and run_id='{trained.run_id}'")
+        versions = store.client.search_model_versions(f"name='{name}' and run_id='{candidate.run_id}'")
     if versions:
         return versions[0]
-    with store.reporting("logging and registering the model"):
-        return _log_and_register(store, trained, evaluated, prepared, name)
+    with store.reporting(f"logging and registering the {candidate.kind}"):
+        version = _log_and_register(store, candidate, prepared, name)
+        for tag, value in {
+            KIND_TAG: candidate.kind,
+            TRAINING_TAG: training_run_id,
+            SPEED_TAG: f"{candidate.texts_per_second:.1f} ({candidate.fastest_engine})",
+        }.items():
+            store.client.set_model_version_tag(name, version.version, tag, value)
+        return version
 
 
-def _log_and_register(
-    store: TrackingStore, trained: TrainedModel, evaluated: EvaluatedModel, prepared: PreparedData, name: str
-) -> ModelVersion:
+def _log_and_register(store: TrackingStore, candidate: Candidate, prepared: PreparedData, name: str) -> ModelVersion:
     import mlflow
 
-    # Predicting needs only the other half of this module.
-    from textclf.evaluation.measure import log_metrics
-
-    run = store.client.get_run(trained.run_id)
-    model_id = _logged_earlier(store, run) or _log_model(store, run, trained, name)
+    run = store.client.get_run(candidate.run_id)
+    model_id = _logged_earlier(store, run) or _log_model(store, run, candidate, name)
     log_metrics(
         store,
-        trained.run_id,
-        {metric: value for metric, value in evaluated.metrics.items() if not metric.startswith("untrained/")},
-        steps=trained.steps,
-        timestamp_ms=evaluated.measured_ms,
+        candidate.run_id,
+        {metric: value for metric, value in candidate.metrics.items() if not metric.startswith("untrained/")},
+        steps=candidate.steps,
+        timestamp_ms=candidate.measured_ms,
         model_id=model_id,
         datasets=dataset_inputs(prepared),
     )
@@ -214,13 +222,13 @@ def _logged_earlier(store: TrackingStore, run: Run) -> str | None:
     return complete
 
 
-def _log_model(store: TrackingStore, run: Run, trained: TrainedModel, name: str) -> str:
+def _log_model(store: TrackingStore, run: Run, candidate: Candidate, name: str) -> str:
     import mlflow
     from mlflow.models import Model
 
     run_id = run.info.run_id
     model = store.client.create_logged_model(run.info.experiment_id, name, run_id, params=run.data.params)
-    settings = read_settings(trained.folder)
+    settings = read_settings(candidate.folder)
     signature, example = signature_and_example(pairs=settings.pairs)
     # Not within `mlflow.start_run`, as `pyfunc.log_model` would need: it ends by marking the run finished, and after a
     # kill a finished run is not continued.
@@ -230,14 +238,14 @@ def _log_model(store: TrackingStore, run: Run, trained: TrainedModel, name: str)
         model_id=model.model_id,
         run_id=run_id,
         # MLflow copies the metrics that the run has at this step, but without their data: there are none.
-        step=trained.steps + 1,
+        step=candidate.steps + 1,
         loader_module="textclf.model.pyfunc",
-        data_path=str(trained.folder),
+        data_path=str(candidate.folder),
         code_paths=[str(Path(textclf.__file__).parent)],
         signature=signature,
         input_example=example,
         pip_requirements=[
-            f"{package}=={package_version(package).split('+')[0]}" for package in requirements(trained.folder)
+            f"{package}=={package_version(package).split('+')[0]}" for package in requirements(candidate.folder)
         ],
         metadata={NAME_KEY: name},
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from textclf.evaluation.baselines import TFIDF
+from textclf.evaluation.candidates import candidate_name
+from textclf.evaluation.scores import LOWER_IS_BETTER
 from textclf.language import _, joined
-from textclf.records import Decision
+from textclf.records import CandidateScore, Decision
 from textclf.tables import markdown_table, markdown_text
-
-LOWER_IS_BETTER = frozenset({"log_loss"})
 
 
 def short_decision(decision: Decision) -> str:
@@ -26,7 +26,16 @@ def short_decision(decision: Decision) -> str:
         relation = relations[decision.rule == "worse"]
         reason = f"{metric} {ours:.4f} {relation} {theirs:.4f} (version {champion})"
     better = _better_baseline(decision)
-    return f"{decision.decided}: {reason}" + (f"; {better[0]} {better[1]:.4f} is better" if better else "")
+    role = decision.decided if decision.kind == "encoder" else f"{decision.decided} ({decision.kind})"
+    return f"{role}: {reason}" + (f"; {better[0]} {better[1]:.4f} is better" if better else "")
+
+
+def short_comparison(decision: Decision, version: int) -> str:
+    """Formats for a tag why another candidate was chosen instead of this version, in English always."""
+    scores = {each.version: each for each in decision.candidates}
+    mine, score = scores[version], scores[version].score
+    figure = f"{decision.metric} {score:.4f}" if score is not None else f"{decision.metric} is undefined"
+    return f"candidate ({mine.kind}): {figure}; the {decision.kind} (version {decision.version}) was chosen"
 
 
 def decision_sentence(decision: Decision) -> str:
@@ -65,6 +74,8 @@ def decision_sentence(decision: Decision) -> str:
                 "{rows} {metric} {ours:.4f} is worse than {theirs:.4f} of version {champion} over the same {count:,} "
                 "rows."
             )
+    if len(decision.candidates) > 1:
+        text = joined(_choice(decision), text)
     if better := _better_baseline(decision):
         note = (
             _("Note: the {name} baseline scores better: {rows}/{metric} {score:.4f} against {ours:.4f}.")
@@ -74,6 +85,60 @@ def decision_sentence(decision: Decision) -> str:
         text = joined(text, note)
         values |= {"name": better[0], "score": better[1]}
     return text.format(**values)
+
+
+def _choice(decision: Decision) -> str:
+    best = best_candidate(decision)
+    values = {
+        "kind": candidate_name(decision.kind),
+        "count": len(decision.candidates),
+        "best": best and candidate_name(best.kind),
+        "margin": decision.margin,
+    }
+    if decision.margin is None or best is None or best.kind == decision.kind:
+        text = _("Of {count} candidates, the {kind} has the best {metric}.")
+    else:
+        text = _(
+            "Of {count} candidates, the {kind} is the fastest whose {metric} is at most {margin} below that of the "
+            "best, the {best} (with 95 % confidence)."
+        )
+    # The metric is filled in with the rest of the sentence.
+    return text.format(metric="{metric}", **values)
+
+
+def best_candidate(decision: Decision) -> CandidateScore | None:
+    """Returns the candidate with the best score, the fastest of several; None if no score is defined."""
+    sign = -1 if decision.metric in LOWER_IS_BETTER else 1
+    scored = [each for each in decision.candidates if each.score is not None]
+    return max(scored, key=lambda each: (sign * (each.score or 0), each.texts_per_second), default=None)
+
+
+def candidates_table(decision: Decision) -> str:
+    """Lists the candidates, fastest first, with score, distance from the best and speed, in a Markdown table."""
+    rows = [
+        [
+            _("candidate"),
+            _("version"),
+            f"{decision.rows}/{decision.metric}",
+            _("difference from the best (95 %)"),
+            _("texts a second"),
+            _("engine"),
+        ]
+    ]
+    for each in decision.candidates:
+        name = candidate_name(each.kind)
+        interval = each.behind_best and each.behind_best.interval
+        rows.append(
+            [
+                f"**{name}**" if each.kind == decision.kind else name,
+                str(each.version),
+                _("undefined") if each.score is None else f"{each.score:.4f}",
+                f"{interval.low:+.4f} … {interval.high:+.4f}" if interval else "–",
+                f"{each.texts_per_second:,.0f}" if each.texts_per_second >= 10 else f"{each.texts_per_second:.1f}",
+                each.fastest_engine,
+            ]
+        )
+    return markdown_table(rows)
 
 
 def decision_page(decision: Decision) -> str:
@@ -91,11 +156,17 @@ def decision_page(decision: Decision) -> str:
     scores += [(baseline_name(name), score) for name, score in decision.baselines.items()]
     rows = [["", f"{decision.rows}/{decision.metric}"]]
     rows += [[label, _("undefined") if score is None else f"{score:.4f}"] for label, score in scores]
+    left_out = [
+        _("Not a candidate: {kind}. {reason}").format(kind=candidate_name(kind), reason=markdown_text(reason))
+        for kind, reason in decision.left_out.items()
+    ]
     return "\n\n".join(
         [
             f"# {title}",
             markdown_text(decision_sentence(decision)),
             markdown_table(rows),
+            *([f"## {_('Candidates')}", candidates_table(decision)] if decision.candidates else []),
+            *left_out,
             _("Measured over {count:,} rows, engine {engine}, decided on {time}.").format(
                 count=decision.row_count,
                 engine=decision.engine,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from textclf.evaluation.guarantee import why_no_ladder
 from textclf.language import _, joined, ngettext
 from textclf.records import GuaranteedLadder, LadderCalibration, LadderVerification
 from textclf.tables import markdown_table
@@ -23,7 +24,7 @@ def ladder_page(
     """
     parts = [f"# {_('Ladder')}"]
     if ladder is None:
-        return "\n\n".join([*parts, _why_none(calibration)])
+        return "\n\n".join([*parts, why_no_ladder(calibration)])
     parts += [_guarantee(calibration), _limits(), _rungs(ladder)]
     for heading, found in verified.items():
         parts += [f"## {heading}", *_verified(found, calibration.max_disagreement)]
@@ -33,33 +34,6 @@ def ladder_page(
 def rung_name(rung: str) -> str:
     """Names a rung in the current language."""
     return {"linear": _("linear model"), "student": _("student"), "encoder": _("full model")}.get(rung, rung)
-
-
-def _why_none(calibration: LadderCalibration) -> str:
-    if calibration.rows < calibration.rows_needed:
-        text = ngettext(
-            "There is no ladder: too few validation rows. To promise that at most {share:.2%} of the rows get another "
-            "label than the full model's, with confidence {confidence:.0%}, at least {needed:,} rows are needed that "
-            "are not copies of others; found {count:,} row. Add validation rows, or raise ladder.max_disagreement.",
-            "There is no ladder: too few validation rows. To promise that at most {share:.2%} of the rows get another "
-            "label than the full model's, with confidence {confidence:.0%}, at least {needed:,} rows are needed that "
-            "are not copies of others; found {count:,} rows. Add validation rows, or raise ladder.max_disagreement.",
-            calibration.rows,
-        )
-    elif not calibration.ladders:
-        text = _(
-            "There is no ladder: the cheap models differ from the full model even on rows that they are surest of. To "
-            "promise that at most {share:.2%} of the rows get another label, with confidence {confidence:.0%}, they "
-            "may answer none of the {count:,} validation rows. Add validation rows, or raise ladder.max_disagreement."
-        )
-    else:
-        text = _("There is no ladder: none is faster than the full model alone.")
-    return text.format(
-        share=calibration.max_disagreement,
-        confidence=1 - calibration.error_probability,
-        needed=calibration.rows_needed,
-        count=calibration.rows,
-    )
 
 
 def _guarantee(calibration: LadderCalibration) -> str:

@@ -130,7 +130,7 @@ def int8_instructions() -> tuple[str, ...]:
     """Returns how this processor can multiply 8-bit integers, the best way first: `vnni`, then its architecture.
 
     Without VNNI, x86 processors add products in 16 bits, where large ones are cut off: labels may change, and the
-    result comes later than in fp32. An engine is as good as its parity report only with the instructions of that report.
+    result comes later than in fp32. A parity report holds only for the instructions that it was made with.
     """
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
     vnni = ("vnni",) if "avx512_vnni" in flags or "avx_vnni" in flags else ()

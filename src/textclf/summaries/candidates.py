@@ -1,0 +1,75 @@
+"""What people read about the candidates of a training: a table, the picture, and the ladder's guarantee."""
+
+from __future__ import annotations
+
+import base64
+
+from textclf.evaluation.candidates import candidate_name
+from textclf.language import _
+from textclf.records import Candidate, Candidates
+from textclf.summaries.ladder import ladder_page
+from textclf.tables import markdown_table, markdown_text
+
+
+def candidates_summary(candidates: Candidates, link: str | None) -> str:
+    """Compares the candidates in Markdown, with the picture of cost and quality inside.
+
+    Args:
+        candidates: What was compared.
+        link: The address of the training's MLflow run; None if MLflow has no pages.
+    """
+    key = f"{candidates.rows}/{candidates.metric}"
+    rows = [
+        [_("candidate"), key, _("difference from the best (95 %)"), _("texts a second"), _("engine"), _("MLflow run")]
+    ]
+    for each in candidates.found:
+        name = candidate_name(each.kind)
+        rows.append(
+            [
+                f"**{name}**" if each.kind == candidates.chosen else name,
+                f"{each.metrics[key]:.4f}" if key in each.metrics else _("undefined"),
+                _difference(each),
+                speed(each.texts_per_second),
+                each.fastest_engine,
+                f"`{each.run_id}`",
+            ]
+        )
+    parts = [f"# {_('Candidates')}", _rule(candidates), markdown_table(rows)]
+    parts += [
+        _("Not a candidate: {kind}. {reason}").format(kind=candidate_name(kind), reason=markdown_text(reason))
+        for kind, reason in candidates.left_out.items()
+    ]
+    if candidates.picture is not None:
+        content = base64.b64encode(candidates.picture.read_bytes()).decode()
+        parts.append(f"![{_('Cost and quality')}](data:image/png;base64,{content})")
+        where = _("The picture is also in MLflow: {run}, artifact `evaluation/{file}`.")
+        run = f"[{_('the training run')}]({link})" if link else _("the training run")
+        parts.append(where.format(run=run, file=candidates.picture.name))
+    if candidates.calibration is not None and candidates.ladder is not None:
+        verified = {_("Test"): candidates.verification} if candidates.verification else {}
+        parts.append(ladder_page(candidates.calibration, candidates.ladder, verified))
+    return "\n\n".join(parts)
+
+
+def speed(texts_per_second: float) -> str:
+    """Formats a speed with the digits that mean something."""
+    return f"{texts_per_second:,.0f}" if texts_per_second >= 10 else f"{texts_per_second:.1f}"
+
+
+def _rule(candidates: Candidates) -> str:
+    chosen = candidate_name(candidates.chosen)
+    if candidates.margin is None:
+        text = _("The {chosen} goes on: it has the best {metric}. To prefer a faster one, set registration.margin.")
+    else:
+        text = _(
+            "The {chosen} goes on: it is the fastest whose {metric} is, with 95 % confidence, at most {margin} below "
+            "that of the best."
+        )
+    return text.format(chosen=chosen, metric=candidates.metric, margin=candidates.margin)
+
+
+def _difference(candidate: Candidate) -> str:
+    if candidate.behind_best is None:
+        return "–"
+    interval = candidate.behind_best.interval
+    return f"{interval.low:+.4f} … {interval.high:+.4f}"
