@@ -1,4 +1,4 @@
-"""Train a classifier: download, clean, audit, tokenize, train, evaluate, register."""
+"""Train a classifier: download, clean, audit, tokenize, train, evaluate, export, register."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tasks.clean import clean
 from tasks.distill import distill
 from tasks.download import download
 from tasks.evaluate import evaluate
+from tasks.export import export
 from tasks.register import register
 from tasks.tokenize import tokenize
 from tasks.train import train as train_model
@@ -74,6 +75,8 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
         trained = train_model(encoded, prepared, model, run.mlflow_run, config, home)
         student = distill(trained, prepared, encoded, config, home) if config.distillation.enabled else None
         evaluated = evaluate(trained, prepared, encoded, model, config, home, student)
+        if config.engine.export:
+            export(trained, evaluated, prepared, encoded, config, home, student)
         compared = candidates(trained, student, evaluated, prepared, config, home)
         registered = register(compared, evaluated, prepared, config, home)
     announce(registered)

@@ -102,7 +102,7 @@ def main() -> None:
         predict_files(
             config,
             model(),
-            lambda engine: classifier,
+            lambda engine, sample: classifier,
             run_id=wanted.get("run_id", "process"),
             folder=home.predictions,
             report=reports.append,
@@ -143,7 +143,7 @@ def run(
     return predict_files(
         PredictConfig(input=source, output=output, **settings),
         model(version),
-        lambda engine: answering,
+        lambda engine, sample: answering,
         run_id="run-1",
         folder=home.predictions,
         report=report,
@@ -183,7 +183,7 @@ def _obey_permissions() -> None:
         ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
 
 
-def not_loaded(engine: str | None) -> Any:
+def not_loaded(engine: str | None, sample: object) -> Any:
     raise AssertionError("there is nothing to predict")
 
 

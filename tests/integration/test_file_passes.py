@@ -44,7 +44,7 @@ def predicted(fetched, path, home):
     config = PredictConfig(input=path, output=home.root / "out.csv")
     model = ChosenModel("m", 1, "", "", "m-1")
     settings = ClassifierSettings(labels=("0", "1"), max_length=128, cleaning=CleaningConfig(), pairs=False)
-    load = lambda engine: Even(settings)
+    load = lambda engine, sample: Even(settings)
     predict_files(config, model, load, run_id="r", folder=home.predictions, report=lambda summary: None)
 
 def done_before(fetched, path, home):

@@ -146,7 +146,12 @@ def test_another_model_alias_or_setting_is_another_job(tmp_path: Path, home: Hom
     classifier: Any = WordClassifier()
     config = PredictConfig(input=source, output=output, probabilities=True)
     (file,) = predict_files(
-        config, other, lambda engine: classifier, run_id="run", folder=home.predictions, report=lambda summary: None
+        config,
+        other,
+        lambda engine, sample: classifier,
+        run_id="run",
+        folder=home.predictions,
+        report=lambda summary: None,
     ).files
     assert not file.skipped
 

@@ -68,7 +68,7 @@ class Machine:
         self._engines = engines
         self._fails_at = fails_at
 
-    def load(self, engine: str | None) -> Classifier:
+    def load(self, engine: str | None, sample: object) -> Classifier:
         name = engine or self._engines[0]
         if name not in self._engines:
             raise ModelError(f"{name} needs instructions that this processor lacks.")

@@ -117,6 +117,11 @@ class Home:
         return self.root / "data" / "quarantine"
 
     @property
+    def engines(self) -> Path:
+        """Which engine was measured to be the fastest, one file per model and kind of machine."""
+        return self.root / "engines"
+
+    @property
     def checkpoints(self) -> Path:
         """Training checkpoints, one folder per MLflow run."""
         return self.root / "checkpoints"

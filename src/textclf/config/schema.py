@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema
 
 from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataConfig, Delimiter, Encoding
 from textclf.config.distillation import DistillationConfig
+from textclf.config.engine import EngineConfig
 from textclf.config.form import leave_empty, unwrapped
 from textclf.config.sources import ModelSource, StrictModel
 from textclf.language import Language
@@ -245,6 +246,9 @@ class TrainConfig(StrictModel):
     audit: AuditConfig = Field(default=AuditConfig(), description="What the audit looks for, and does about it.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="What is measured.")
     registration: RegistrationConfig = Field(default=RegistrationConfig(), description="Which model is the champion.")
+    engine: EngineConfig = Field(
+        default=EngineConfig(), title="Engine", description="A fast engine for CPUs, made from the trained model."
+    )
     ladder: LadderConfig = Field(
         default=LadderConfig(), description="Cheap models answer the texts they are sure of, the full model the rest."
     )
@@ -361,7 +365,7 @@ class PredictConfig(StrictModel):
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
     )
-    engine: Literal["auto", "torch", "openvino-int8", "openvino"] = Field(
+    engine: Literal["auto", "torch", "openvino-int8"] = Field(
         default="auto",
         description="What computes: `auto` uses the fastest engine on this machine of those that agree with the model.",
     )

@@ -7,7 +7,7 @@ holds is in its `textclf.json`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,23 @@ class Answers:
     rungs: NDArray[np.int8]
 
 
+Sample = Callable[[ClassifierSettings], tuple[list[str], list[str] | None]]
+"""Returns cleaned texts, and the second text of each if the model classifies pairs."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How the fastest engine is found on this machine.
+
+    Attributes:
+        folder: Keeps what was measured.
+        sample: Texts to measure with; None to use only what was measured before.
+    """
+
+    folder: Path
+    sample: Sample | None = None
+
+
 class Classifier(ABC):
     """Classifies raw texts, or pairs of them.
 
@@ -67,7 +84,13 @@ class Classifier(ABC):
         self.pairs = settings.pairs
 
     @staticmethod
-    def load(folder: Path, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto") -> Classifier:
+    def load(
+        folder: Path,
+        *,
+        engine: str = "auto",
+        mixed_precision: AskedPrecision = "auto",
+        choices: Choices | None = None,
+    ) -> Classifier:
         """Loads a model folder, without network access, pickle or remote code.
 
         Args:
@@ -75,6 +98,8 @@ class Classifier(ABC):
             engine: `auto`, an engine or a runtime (`torch`), or exactly the `engine_name` of another classifier. A
                 linear model has only one engine.
             mixed_precision: The precision of torch, unless the engine names it.
+            choices: With `auto`, how the fastest engine is found; without it, an exported engine that agrees with the
+                model comes first.
 
         Raises:
             ModelError: A file is missing or damaged, or the folder does not have the engine.
@@ -93,8 +118,10 @@ class Classifier(ABC):
         if settings.kind == "linear":
             return LinearClassifier.open(folder, settings)
         if settings.kind == "ladder":
-            return LadderClassifier.open(folder, settings, engine=engine, mixed_precision=mixed_precision)
-        return EncoderClassifier.open(folder, settings, engine=engine, mixed_precision=mixed_precision)
+            return LadderClassifier.open(
+                folder, settings, engine=engine, mixed_precision=mixed_precision, choices=choices
+            )
+        return EncoderClassifier.open(folder, settings, engine=engine, mixed_precision=mixed_precision, choices=choices)
 
     @abstractmethod
     def _answer(

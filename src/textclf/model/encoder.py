@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textclf.model.classifier import Answers, Classifier
+from textclf.model.classifier import Answers, Choices, Classifier
 from textclf.model.devices import AskedPrecision
-from textclf.model.engines.choice import open_engine
+from textclf.model.engines.choice import Trial, open_engine
 from textclf.model.engines.engine import Engine
+from textclf.model.engines.speed import texts_per_second
 from textclf.model.settings import ClassifierSettings
 from textclf.model.tokenizer import TextTokenizer, TokenIds
 
@@ -63,6 +64,7 @@ class EncoderClassifier(Classifier):
         *,
         engine: str = "auto",
         mixed_precision: AskedPrecision = "auto",
+        choices: Choices | None = None,
     ) -> EncoderClassifier:
         """Loads a folder that `save_classifier` wrote; see `open_engine`.
 
@@ -70,7 +72,21 @@ class EncoderClassifier(Classifier):
             ModelError: A file is missing or damaged, or the engine cannot be used.
         """
         tokenizer = TextTokenizer.load(folder, max_length=settings.max_length)
-        opened, reason = open_engine(folder, engine, mixed_precision)
+
+        def trial() -> Trial | None:
+            texts, text_pairs = choices.sample(settings) if choices and choices.sample else ([], None)
+            if not texts:
+                return None
+
+            def speed(candidate: Engine) -> float:
+                predict = partial(cls(candidate, tokenizer, settings)._answer, batch_size=64, progress=None)
+                return texts_per_second(predict, texts, text_pairs, max_characters=settings.max_length)
+
+            return Trial(len(texts), speed)
+
+        opened, reason = open_engine(
+            folder, engine, mixed_precision, choices=choices.folder if choices else None, trial=trial
+        )
         classifier = cls(opened, tokenizer, settings)
         classifier.engine_reason = reason
         return classifier

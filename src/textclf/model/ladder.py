@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from textclf import __version__
 from textclf.errors import ModelError
-from textclf.model.classifier import Answers, Classifier
+from textclf.model.classifier import Answers, Choices, Classifier
 from textclf.model.devices import AskedPrecision
 from textclf.model.settings import ClassifierSettings, read_settings
 from textclf.records import GuaranteedLadder, LadderCalibration, LadderRung, Record
@@ -111,6 +111,7 @@ class LadderClassifier(Classifier):
         *,
         engine: str,
         mixed_precision: AskedPrecision,
+        choices: Choices | None,
     ) -> None:
         super().__init__(settings)
         self.ladder = ladder
@@ -119,6 +120,7 @@ class LadderClassifier(Classifier):
         self._folder = folder
         self._asked = _by_rung(engine, self.rungs)
         self._mixed_precision: AskedPrecision = mixed_precision
+        self._choices = choices
         self._engines = {rung.name: rung.engine for rung in ladder.rungs}
         self._loaded: dict[str, Classifier] = {}
         # Serving answers in several threads.
@@ -133,6 +135,7 @@ class LadderClassifier(Classifier):
         *,
         engine: str = "auto",
         mixed_precision: AskedPrecision = "auto",
+        choices: Choices | None = None,
     ) -> LadderClassifier:
         """Opens a folder that `save_ladder` wrote, and loads none of its rungs yet.
 
@@ -147,7 +150,7 @@ class LadderClassifier(Classifier):
             ) from error
         # Now, not when a text climbs so far.
         _check_rungs({rung.name: folder / rung.folder for rung in ladder.rungs}, settings)
-        return cls(folder, settings, ladder, engine=engine, mixed_precision=mixed_precision)
+        return cls(folder, settings, ladder, engine=engine, mixed_precision=mixed_precision, choices=choices)
 
     def _answer(
         self,
@@ -185,7 +188,10 @@ class LadderClassifier(Classifier):
             if rung.name not in self._loaded:
                 try:
                     loaded = Classifier.load(
-                        self._folder / rung.folder, engine=self._asked[rung.name], mixed_precision=self._mixed_precision
+                        self._folder / rung.folder,
+                        engine=self._asked[rung.name],
+                        mixed_precision=self._mixed_precision,
+                        choices=self._choices,
                     )
                 except ModelError as error:
                     raise ModelError(

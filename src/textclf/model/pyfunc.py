@@ -5,15 +5,21 @@ Each answer says which model and version gave it.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textclf.model.classifier import Classifier
+from textclf.config.home import Home
+from textclf.errors import ConfigError
+from textclf.model.classifier import Choices, Classifier
 from textclf.model.rows import answer_rows
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
+
+# MLflow's server shows no information but that of its own loggers.
+logger = logging.getLogger("mlflow.textclf")
 
 _EXAMPLE = {"text": "房间很干净，下次还会来。", "text_pair": "酒店打扫得很干净。"}
 _COLUMNS = ("label", "score", "probabilities", "error")
@@ -81,7 +87,23 @@ class PyfuncClassifier:
 def _load_pyfunc(path: str) -> PyfuncClassifier:
     # MLflow's contract for a loader module.
     folder = Path(path)
-    return PyfuncClassifier(Classifier.load(folder), *_origin(folder.parents[1]))
+    classifier = Classifier.load(folder, choices=_choices())
+    model, version = _origin(folder.parents[1])
+    logger.info(
+        "%s%s answers, computed by %s. %s",
+        *(model, "" if version is None else f" version {version}", classifier.engine_name),
+        classifier.engine_reason or "",
+    )
+    return PyfuncClassifier(classifier, model, version)
+
+
+def _choices() -> Choices | None:
+    """Returns what jobs of this machine measured, if they share its home."""
+    try:
+        return Choices(Home.from_environment().engines)
+    except ConfigError:
+        # Serving writes nothing, and so needs no home.
+        return None
 
 
 def _origin(folder: Path) -> tuple[str, int | None]:

@@ -17,12 +17,15 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf import store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
+from textclf.data.cleaning import clean_texts
 from textclf.errors import ConfigError, DataError, ModelError
 from textclf.language import _
 from textclf.prediction.answers import KnownAnswers
@@ -40,13 +43,17 @@ from textclf.registry.lookup import load_resolved, resolve_model
 from textclf.registry.versions import ChosenModel
 
 if TYPE_CHECKING:
-    from textclf.model.classifier import Classifier
+    from textclf.model.classifier import Classifier, Sample
+    from textclf.model.settings import ClassifierSettings
 
 logger = logging.getLogger(__name__)
 
-Load = Callable[[str | None], "Classifier"]
-"""Loads the model; with the `engine_name` of a classifier, for exactly that engine."""
+Load = Callable[[str | None, "Sample | None"], "Classifier"]
+"""Loads the model; with the `engine_name` of a classifier, for exactly that engine, else for the fastest on the sample.
+"""
 
+_SAMPLE, _SAMPLED_BATCHES = 256, 16
+"""How many texts engines are measured with, and among how many times as many rows they are looked for."""
 _NAMED = 10
 """How many names a line of the log holds."""
 # In fewer rows, shares differ by chance.
@@ -80,8 +87,9 @@ def predict_batch(
         raise
     logger.info("Predict: %s@%s is version %d.", model.name, config.alias, model.version)
 
-    def load(engine: str | None) -> Classifier:
-        return load_resolved(home, model, engine=engine or config.engine, mixed_precision=config.mixed_precision)
+    def load(engine: str | None, sample: Sample | None) -> Classifier:
+        asked, precision = engine or config.engine, config.mixed_precision
+        return load_resolved(home, model, engine=asked, mixed_precision=precision, sample=sample)
 
     return predict_files(config, model, load, run_id=run_id, folder=home.predictions, report=report)
 
@@ -215,7 +223,7 @@ class _Batch:
             if self.inputs.folder and (refused := self._refusals.find(path, self._refusal_key(source), before)):
                 return refused
             ledger.explain()
-            self._run = self._run or self._start()
+            self._run = self._run or self._start(source)
             with ledger.locked():
                 # Another process may have finished it while this one waited.
                 if file := ledger.finished(path):
@@ -245,18 +253,18 @@ class _Batch:
         model = self.model
         return self._refusals.key(source.sha256, model.name, model.version, model.model_id)
 
-    def _start(self) -> Run:
-        classifier = self.load(None)
+    def _start(self, source: DataFile) -> Run:
+        classifier = self.load(None, partial(_sample, source, self.config, self.model))
         reason = classifier.engine_reason or _("It is the only engine of this model.")
         self.progress.uses(EngineChoice(name=classifier.engine_name, reason=reason), classifier.expected_shares)
-        logger.info("Engine: %s.", classifier.engine_name)
+        logger.info("Engine: %s. %s", classifier.engine_name, reason)
         return Run(
             config=self.config,
             model=self.model,
             classifier=classifier,
             known=KnownAnswers(len(classifier.labels)),
             pipeline=self.pipeline,
-            text_pair_column=_text_pair_column(self.config, classifier, self.model),
+            text_pair_column=_text_pair_column(self.config, self.model, pairs=classifier.pairs),
             run_id=self.run_id,
             predicted_at=datetime.now(UTC).replace(microsecond=0),
         )
@@ -269,7 +277,7 @@ class _Batch:
             return self._run
         problem = "it was loaded as another one"
         try:
-            classifier = self.load(theirs)
+            classifier = self.load(theirs, None)
             if classifier.engine_name == theirs:
                 logger.info("%s is continued with the engine %s, which its shards are from.", path, theirs)
                 return replace(self._run, classifier=classifier, known=KnownAnswers(len(classifier.labels)))
@@ -296,8 +304,27 @@ def _named(what: str, names: Sequence[str]) -> str:
     return f"{what} ({len(names):,}): {', '.join(names[:_NAMED])}{more}."
 
 
-def _text_pair_column(config: PredictConfig, classifier: Classifier, model: ChosenModel) -> str | None:
-    if not classifier.pairs:
+def _sample(
+    source: DataFile, config: PredictConfig, model: ChosenModel, settings: ClassifierSettings
+) -> tuple[list[str], list[str] | None]:
+    """Returns the first different texts of a file that can be predicted; none if they are not near its beginning."""
+    second = _text_pair_column(config, model, pairs=settings.pairs)
+    columns = [name for name in (config.text_column, second) if name is not None]
+    found: dict[tuple[str, ...], None] = {}
+    with reading_input():
+        for batch in islice(source.batches(rows_per_batch=_SAMPLE), _SAMPLED_BATCHES):
+            for row in batch.rows:
+                cleaned = clean_texts([row.get(name) for name in columns], settings.cleaning)
+                if not isinstance(cleaned, str):
+                    found[cleaned] = None
+            if len(found) >= _SAMPLE:
+                break
+    texts = list(found)[:_SAMPLE]
+    return [text[0] for text in texts], [text[1] for text in texts] if second else None
+
+
+def _text_pair_column(config: PredictConfig, model: ChosenModel, *, pairs: bool) -> str | None:
+    if not pairs:
         if config.text_pair_column is not None:
             raise ConfigError(
                 f"text_pair_column is {config.text_pair_column!r}, but the model {model.name} version {model.version} "

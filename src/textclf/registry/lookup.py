@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from textclf.config.home import Home
-from textclf.model.classifier import Classifier
+from textclf.model.classifier import Choices, Classifier, Sample
 from textclf.model.devices import AskedPrecision
 from textclf.registry.versions import ChosenModel, choose_model, load_classifier
 from textclf.tracking.store import TrackingStore
@@ -52,17 +52,26 @@ def resolve_model(home: Home, name: str, alias: str) -> ChosenModel:
 
 
 def load_resolved(
-    home: Home, chosen: ChosenModel, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto"
+    home: Home,
+    chosen: ChosenModel,
+    *,
+    engine: str = "auto",
+    mixed_precision: AskedPrecision = "auto",
+    sample: Sample | None = None,
 ) -> Classifier:
     """Loads a registered classifier; `engine` and `mixed_precision` as in `Classifier.load`.
+
+    With `auto`, the fastest engine is the one that a job found with its `sample`; without one, nothing is measured.
 
     Raises:
         TrackingError: Its files cannot be fetched.
         ModelError: Its files are missing or damaged, or it does not have the engine here.
     """
+    choices = Choices(home.engines, sample)
     if chosen.folder is not None and chosen.folder.is_dir():
-        return Classifier.load(chosen.folder, engine=engine, mixed_precision=mixed_precision)
-    return load_classifier(TrackingStore.open(home), chosen, engine=engine, mixed_precision=mixed_precision)
+        return Classifier.load(chosen.folder, engine=engine, mixed_precision=mixed_precision, choices=choices)
+    store = TrackingStore.open(home)
+    return load_classifier(store, chosen, engine=engine, mixed_precision=mixed_precision, choices=choices)
 
 
 def models_with(home: Home, alias: str) -> list[str]:

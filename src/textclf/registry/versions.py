@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
 from textclf.evaluation.scores import log_metrics
-from textclf.model.classifier import Classifier
+from textclf.model.classifier import Choices, Classifier
 from textclf.model.devices import AskedPrecision
+from textclf.model.engines.engine import ENGINE_FILE, ENGINES_FOLDER
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
-from textclf.model.settings import Kind, read_settings
+from textclf.model.settings import read_settings
 from textclf.quiet import quiet_mlflow
 from textclf.records import Candidate, PreparedData
 from textclf.store import digest_of
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "pydantic-settings", "PyYAML", "safetensors", "tqdm")
-_ENCODER_REQUIREMENTS = ("tokenizers", "torch", "transformers")
+_ENCODER_REQUIREMENTS = ("psutil", "tokenizers", "torch", "transformers")
 
 
-def requirements(kind: Kind) -> tuple[str, ...]:
+def requirements(folder: Path) -> tuple[str, ...]:
     """Returns the packages that a logged model needs, which contains textclf's own code."""
-    # The last rung of a ladder is an encoder.
-    return _REQUIREMENTS if kind == "linear" else (*_REQUIREMENTS, *_ENCODER_REQUIREMENTS)
+    if read_settings(folder).kind == "linear":
+        return _REQUIREMENTS
+    # Those of a ladder are in the folders of its rungs.
+    exported = any(folder.rglob(f"{ENGINES_FOLDER}/*/{ENGINE_FILE}"))
+    return (*_REQUIREMENTS, *_ENCODER_REQUIREMENTS, *(("openvino",) if exported else ()))
 
 
 KIND_TAG, TRAINING_TAG, SPEED_TAG = "textclf.kind", "textclf.training_run", "textclf.texts_per_second"
@@ -118,9 +122,14 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
 
 
 def load_classifier(
-    store: TrackingStore, chosen: ChosenModel, *, engine: str = "auto", mixed_precision: AskedPrecision = "auto"
+    store: TrackingStore,
+    chosen: ChosenModel,
+    *,
+    engine: str = "auto",
+    mixed_precision: AskedPrecision = "auto",
+    choices: Choices | None = None,
 ) -> Classifier:
-    """Loads a registered classifier; `engine` and `mixed_precision` as in `Classifier.load`.
+    """Loads a registered classifier; `engine`, `mixed_precision` and `choices` as in `Classifier.load`.
 
     Raises:
         TrackingError: Its files cannot be fetched.
@@ -147,7 +156,7 @@ def load_classifier(
                 f"data/ in the artifacts of {chosen.source} (run {chosen.run_id}), found none.\n"
                 f"Restore them from a backup, or move the alias to another version in `mlflow ui` under Models."
             )
-        classifier = Classifier.load(found[0], engine=engine, mixed_precision=mixed_precision)
+        classifier = Classifier.load(found[0], engine=engine, mixed_precision=mixed_precision, choices=choices)
     except BaseException:
         temporary.cleanup()
         raise
@@ -236,7 +245,7 @@ def _log_model(store: TrackingStore, run: Run, candidate: Candidate, name: str) 
         signature=signature,
         input_example=example,
         pip_requirements=[
-            f"{package}=={package_version(package).split('+')[0]}" for package in requirements(settings.kind)
+            f"{package}=={package_version(package).split('+')[0]}" for package in requirements(candidate.folder)
         ],
         metadata={NAME_KEY: name},
     )

@@ -104,7 +104,7 @@ def training_summary(trained: TrainedModel, link: str | None) -> str:
         steps=trained.steps, epochs=trained.epochs, seconds=trained.seconds
     )
     best = _("Best validation metric {metric:.4f}.").format(metric=trained.best_metric)
-    return "\n\n".join([*parts, joined(duration, best), _run(trained.run_id, link)])
+    return "\n\n".join([*parts, joined(duration, best), run_line(trained.run_id, link)])
 
 
 def distillation_summary(student: DistilledModel, link: str | None) -> str:
@@ -133,7 +133,7 @@ def distillation_summary(student: DistilledModel, link: str | None) -> str:
     duration = _("{steps:,} steps, {epochs:.1f} epochs, {seconds:,.0f} s.").format(
         steps=student.steps, epochs=student.epochs, seconds=student.seconds
     )
-    return "\n\n".join([*parts, duration, markdown_table(rows), _run(student.run_id, link)])
+    return "\n\n".join([*parts, duration, markdown_table(rows), run_line(student.run_id, link)])
 
 
 def no_student_summary(reason: str) -> str:
@@ -171,7 +171,7 @@ def _version_is(registered: RegisteredModel) -> str:
 
 def _links(registered: RegisteredModel, home: Home) -> str:
     experiment, run_id = registered.experiment_id, registered.run_id
-    links = [_run(run_id, full_address(home, run_page(experiment, run_id)))]
+    links = [run_line(run_id, full_address(home, run_page(experiment, run_id)))]
     if version := full_address(home, version_page(registered.name, registered.version)):
         text = _("{name} version {version}").format(name=markdown_text(registered.name), version=registered.version)
         links.append(f"[{text}]({version})")
@@ -180,7 +180,8 @@ def _links(registered: RegisteredModel, home: Home) -> str:
     return " · ".join(links)
 
 
-def _run(run_id: str, link: str | None) -> str:
+def run_line(run_id: str, link: str | None) -> str:
+    """Names a run, with a link to it if there is one."""
     return _("MLflow run {run}").format(run=_link(run_id, link))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textclf.errors import EngineUnavailable, ExportError
+from textclf.extras import install_command
 from textclf.language import _
 from textclf.model.engines.engine import ENGINE_FILE, OPENVINO_INT8, EngineRecord, engine_folder
 from textclf.model.engines.openvino_engine import (
@@ -32,8 +33,6 @@ from textclf.store import building, file_sha256, sync, write_text
 
 logger = logging.getLogger(__name__)
 
-CALIBRATION_ROWS = 200
-"""More rows take longer and change the result little."""
 # NNCF reads the calibration rows three times: to smooth, to find ranges, and to correct biases.
 PASSES = 3
 
@@ -50,8 +49,7 @@ def export_engine(
 
     Args:
         model_folder: As `save_classifier` writes it.
-        input_ids: Encoded, cleaned training texts with special tokens, not padded; the first `CALIBRATION_ROWS` are
-            used.
+        input_ids: Encoded, cleaned training texts with special tokens, not padded. More take longer.
         token_type_ids: For pairs of texts, the type of each token, if the tokenizer produces it.
 
     Raises:
@@ -61,8 +59,8 @@ def export_engine(
     """
     began = time.monotonic()
     target = engine_folder(model_folder, OPENVINO_INT8)
-    rows = [np.asarray(row, dtype=np.int64)[None] for row in input_ids[:CALIBRATION_ROWS]]
-    types = [np.asarray(row, dtype=np.int64)[None] for row in (token_type_ids or ())[:CALIBRATION_ROWS]]
+    rows = [np.asarray(row, dtype=np.int64)[None] for row in input_ids]
+    types = [np.asarray(row, dtype=np.int64)[None] for row in token_type_ids or ()]
     if not rows:
         raise ExportError("An engine needs at least one training text for its calibration, and there is none.")
     try:
@@ -70,7 +68,8 @@ def export_engine(
         _import_nncf()
     except (EngineUnavailable, ImportError) as error:
         raise ExportError(
-            f"No engine was exported: {error}\nExporting needs openvino and nncf: pip install textclf"
+            f"{OPENVINO_INT8} needs openvino and nncf, and one of them cannot be imported: {error}\n"
+            f"Install the extra textclf[train]: {install_command('train')}"
         ) from error
     with building(target) as draft:
         made = draft / target.name
