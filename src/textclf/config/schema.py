@@ -43,7 +43,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training.weight_decay": 0.0,
         "training.group_by_length": False,
         "training.merge_repeats": False,
-        "training.fast_dropout": False,
+        "training.shortcuts": False,
         "training.mixed_precision": "no",
         "training.early_stopping_patience": None,
         "training.logging_steps": 10,
@@ -148,9 +148,10 @@ class TrainingConfig(StrictModel):
         default=True,
         description="Train equal rows (same tokens, same label) once, with their number as weight: fewer steps.",
     )
-    fast_dropout: bool = Field(
+    shortcuts: bool = Field(
         default=True,
-        description="On a CPU, draw dropout from fewer random numbers: the same probabilities, more speed.",
+        description="On a CPU, skip work that only takes time: dropout from fewer random numbers, the last layer of a "
+        "BERT for its first token alone, no conversions between fp32 and bf16.",
     )
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."

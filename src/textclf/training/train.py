@@ -137,7 +137,7 @@ def _make_trainer(
         progress=Progress(log_metrics, checkpoint_seconds=60 * training.checkpoint_minutes),
         head=SingleLabel(settings.labels),
         group_by_length=training.group_by_length,
-        fast_dropout=training.fast_dropout,
+        shortcuts=training.shortcuts,
     )
 
 

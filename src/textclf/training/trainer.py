@@ -22,7 +22,7 @@ from textclf.heads.single_label import SingleLabel
 from textclf.language import _
 from textclf.progress import progress_bar
 from textclf.training.checkpoints import STATE_FILE, is_last, seal
-from textclf.training.fast_dropout import FastDropout, keep_activations_in_bf16
+from textclf.training.shortcuts import FastDropout, take_shortcuts
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -87,14 +87,14 @@ class ClassifierTrainer(Trainer):
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, *, head: SingleLabel, group_by_length: bool, fast_dropout: bool, progress: Progress, **named: Any
+        self, *, head: SingleLabel, group_by_length: bool, shortcuts: bool, progress: Progress, **named: Any
     ) -> None:
         super().__init__(compute_metrics=self._validation_metrics, **named)
         self._head = head
         self._group_by_length = group_by_length
-        self._fast_dropout = fast_dropout
-        if self.args.bf16 and self.args.device.type == "cpu":
-            keep_activations_in_bf16(self.model)
+        self._shortcuts = shortcuts and self.args.device.type == "cpu"
+        if self._shortcuts:
+            take_shortcuts(self.model, bf16=self.args.bf16)
         self.progress = progress
         self.add_callback(progress)
         self.remove_callback(PrinterCallback)
@@ -138,7 +138,7 @@ class ClassifierTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Computes a batch's share of the mean over its step, whose row weights sum to `num_items_in_batch`."""
-        with FastDropout() if self._fast_dropout and model.training else nullcontext():
+        with FastDropout() if self._shortcuts and model.training else nullcontext():
             outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "weight")})
         loss = self._head.loss(outputs.logits, inputs["labels"], _weights(inputs)) / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
