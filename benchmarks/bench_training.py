@@ -37,7 +37,9 @@ def main() -> None:
         default=SHARED / "data" / "chnsenticorp" / "data",
         help="folder with train-*.parquet (default: %(default)s)",
     )
-    parser.add_argument("--steps", type=int, default=40, help=f"steps of the reference, {BATCH_SIZE} rows each (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=40, help=f"steps of the reference, {BATCH_SIZE} rows each (default: %(default)s)"
+    )
     parser.add_argument("--precision", choices=["no", "auto"], default="auto", help="of ours (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of runs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="seed (default: %(default)s)")
@@ -79,7 +81,9 @@ def main() -> None:
         "precision of ours": arguments.precision,
     }
     ratios = [ours / theirs for ours, theirs in zip(processor["ours"], processor["reference"], strict=True)]
-    cpu = "By processor time instead of the clock, the ratios are " + ", ".join(f"{ratio:.2f}" for ratio in ratios) + "."
+    cpu = (
+        "By processor time instead of the clock, the ratios are " + ", ".join(f"{ratio:.2f}" for ratio in ratios) + "."
+    )
     print(markdown("Training", settings, pairs, [tokens, cpu]))
 
 

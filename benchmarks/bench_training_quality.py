@@ -19,7 +19,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +52,17 @@ def main() -> None:
                 values = measure(arguments, name, seed, model=model, folder=folder / f"{name}-{seed}")
                 found[name].append(values)
                 print(json.dumps({"recipe": name, "seed": seed, **values}), file=sys.stderr, flush=True)
-    print(f"Command: `{' '.join(['python benchmarks/' + Path(sys.argv[0]).name, *sys.argv[1:]])}`\n\n{machine_line()}\n")
+    print(
+        f"Command: `{' '.join(['python benchmarks/' + Path(sys.argv[0]).name, *sys.argv[1:]])}`\n\n{machine_line()}\n"
+    )
     print("| recipe | leak-free macro F1, mean | by seed | accuracy, mean | steps | processor seconds, mean |")
     print("| --- | ---: | --- | ---: | ---: | ---: |")
     for name, runs in found.items():
-        mean: Callable[[str], float] = lambda key, runs=runs: statistics.mean(run[key] for run in runs)
+        means = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
         scores = ", ".join(f"{run['f1_macro']:.4f}" for run in runs)
         print(
-            f"| {name} | {mean('f1_macro'):.4f} | {scores} | {mean('accuracy'):.4f} | {mean('steps'):.0f} | "
-            f"{mean('cpu_seconds'):.0f} |"
+            f"| {name} | {means['f1_macro']:.4f} | {scores} | {means['accuracy']:.4f} | {means['steps']:.0f} | "
+            f"{means['cpu_seconds']:.0f} |"
         )
 
 

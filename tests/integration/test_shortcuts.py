@@ -1,4 +1,4 @@
-"""What training on a CPU leaves out changes nothing that a user gets: the same gradients, masks and kinds of numbers."""
+"""What training on a CPU leaves out changes nothing: gradients, the odds of dropout and fp32 weights stay."""
 
 from __future__ import annotations
 
