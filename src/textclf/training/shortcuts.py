@@ -20,14 +20,14 @@ LEVELS = 2**16
 
 
 class FastDropout(TorchFunctionMode):
-    """Within this context, dropout on a CPU draws its masks four times as fast.
+    """Within this context, dropout on a CPU draws a mask several times as fast.
 
-    torch draws each element of a mask from a generator of its own kind of numbers, on one core; in a BERT of the usual
-    size this, and attention that falls back to its slowest form because of its dropout, take a quarter of the time
-    (docs/experiments.md). Here one random number serves four elements. The probabilities are those asked for, to one in
-    65,536. The numbers come from torch's generator, so that its seed and saved state decide them.
+    torch draws one number for each element, on one core, and its attention is slowest where it drops out; together they
+    take a quarter of a step of bert-base (docs/experiments.md). Here, one 64-bit number serves four elements: the
+    probability is the one asked for, to 1 in 65,536. The numbers come from torch's generator, so its seed and its saved
+    state decide them.
 
-    Dropout of other data types than fp32 and bf16, and attention that is causal or shares heads, are left to torch.
+    Data types other than fp32 and bf16, and attention that is causal or shares heads, are left to torch.
     """
 
     def __torch_function__(
@@ -127,7 +127,8 @@ def _first_token(layer: Any, hidden_states: torch.Tensor, mask: torch.Tensor | N
     first = hidden_states[:, :1]
 
     def heads(projected: torch.Tensor) -> torch.Tensor:
-        return projected.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+        batch, tokens, _ = projected.shape
+        return projected.view(batch, tokens, attention.num_attention_heads, -1).transpose(1, 2)
 
     context = functional.scaled_dot_product_attention(
         heads(attention.query(first)),

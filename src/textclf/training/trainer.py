@@ -93,7 +93,7 @@ class ClassifierTrainer(Trainer):
         self._head = head
         self._group_by_length = group_by_length
         self._shortcuts = shortcuts and self.args.device.type == "cpu"
-        if self._shortcuts:
+        if self._shortcuts and isinstance(self.model, torch.nn.Module):
             take_shortcuts(self.model, bf16=self.args.bf16)
         self.progress = progress
         self.add_callback(progress)
