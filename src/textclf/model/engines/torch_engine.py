@@ -29,9 +29,12 @@ class TorchEngine:
     def __init__(self, model: PreTrainedModel, precision: Precision = "no") -> None:
         import torch
 
+        from textclf.model.first_token import read_first_token_alone
+
         self.name = f"torch-{'fp32' if precision == 'no' else precision}"
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokens_per_batch = TOKENS_PER_BATCH[self._device.type]
+        read_first_token_alone(model)
         self._model: Any = model.to(device=self._device).eval()  # type: ignore[call-arg]
         self._autocast: dict[str, Any] = {
             "device_type": self._device.type,
