@@ -33,7 +33,7 @@ def launch(
     model: type[Config],
     *,
     program: str,
-    default_file: Path,
+    default_file: Path | None,
     examples: str,
     check: Callable[[Config], object],
     closing: Callable[[Config, Result, Home], str],
@@ -45,7 +45,7 @@ def launch(
         flow: Takes the configuration as its only parameter.
         model: The configuration class.
         program: The command that users type.
-        default_file: Used without `--config`.
+        default_file: Used without `--config`; None uses the defaults.
         examples: Command lines for `--help`.
         check: Raises mistakes that can be found before Prefect starts; gets the configuration with absolute paths.
         closing: Formats the closing message.

@@ -20,6 +20,7 @@ from textclf.store import storage_error
 from textclf.summaries.prediction import prediction_closing
 from textclf.summaries.success import newly_refused, prediction_message, prediction_state_name
 
+DEFAULT = CONFIGS / "predict.yaml"
 EXAMPLES = """\
   python flows/predict_flow.py --input reviews.csv --output labelled.csv
   python flows/predict_flow.py --input inbox --output outbox --model textclf-chnsenticorp
@@ -76,7 +77,8 @@ def main() -> int:
         predict,
         PredictConfig,
         program="python flows/predict_flow.py",
-        default_file=CONFIGS / "predict.yaml",
+        # An installed package has no configurations: `python -m flows.predict_flow` takes everything from flags.
+        default_file=DEFAULT if DEFAULT.exists() else None,
         examples=EXAMPLES,
         check=_check,
         closing=prediction_closing,

@@ -116,7 +116,7 @@ def test_a_second_training_reuses_data_and_tokens(
 def test_a_student_is_trained_beside_its_teacher(user: User, tiny_config: Path, prefect_server: Any) -> None:
     (user.folder.parent / "more.csv").write_text("text\n早餐很好\n服务很差\n", encoding="utf-8")
     shape = ["--model.architecture.num_hidden_layers", 2, "--distillation.num_hidden_layers", 1]
-    student = ["--distillation.enabled", "true", "--distillation.unlabelled", user.folder.parent / "more.csv"]
+    student = ["--distillation.enabled", "--distillation.unlabelled", user.folder.parent / "more.csv"]
     done = user.types(TRAIN, "--config", tiny_config, "--data.name", "both", *shape, *student)
     assert done.returncode == 0, done.stderr
     assert "a student with 1 of 2 layers" in done.stderr

@@ -32,14 +32,7 @@ def run(program: str, *arguments: str, environment: dict[str, str], folder: Path
         ("train_flow.py", ["--data.sources", SOURCES, "--data.text_column", "review"], "rows.csv lacks 'review'"),
         (
             "train_flow.py",
-            [
-                "--distillation.enabled",
-                "true",
-                "--distillation.num_hidden_layers",
-                "1",
-                "--distillation.unlabelled",
-                "x",
-            ],
+            ["--distillation.enabled", "--distillation.num_hidden_layers", "1", "--distillation.unlabelled", "x"],
             "There is no file or folder",
         ),
     ],

@@ -19,6 +19,8 @@ from textclf.model.classifier import Classifier
 from textclf.model.encoder import save_classifier
 from textclf.model.settings import ClassifierSettings
 from textclf.records import (
+    Candidate,
+    Candidates,
     DistilledModel,
     EncodedData,
     EvaluatedModel,

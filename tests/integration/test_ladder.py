@@ -162,7 +162,7 @@ def test_another_engine_than_the_calibrated_one_is_named(
     description.write_text(description.read_text(encoding="utf-8").replace("torch-fp32", "openvino-int8"))
     ladder = load(folder)
     assert ladder.engine_name == "ladder: linear, openvino-int8"
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         ladder.predict(made.rows.texts)
     assert "The rung encoder of the ladder computes with torch-fp32 here; the ladder was calibrated with" in caplog.text
     assert ladder.engine_name == "ladder: linear, torch-fp32"

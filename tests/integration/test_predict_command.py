@@ -258,8 +258,8 @@ class TestPredictionOnly:
         program = (
             "import sys; from pathlib import Path; from textclf.config import Home, PredictConfig\n"
             "from textclf.prediction.batch import predict_batch\n"
-            "paths = {'input': Path('in.csv').absolute(), 'output': Path('out.csv').absolute()}\n"
-            f"config = PredictConfig(**paths, model={NAME!r})\n"
+            "here = Path.cwd()\n"
+            f"config = PredictConfig(input=here / 'in.csv', output=here / 'out.csv', model={NAME!r})\n"
             "predict_batch(config, home=Home.from_environment(), run_id='run', report=print)\n"
             "print('mlflow' in sys.modules)"
         )

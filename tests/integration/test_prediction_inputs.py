@@ -106,9 +106,9 @@ def test_an_input_that_disappears_is_named_and_the_others_are_predicted(tmp_path
         write_rows(folder / name, reviews(3))
 
     class Removing(WordClassifier):
-        def predict(self, *texts: Any, **settings: Any) -> Any:
+        def answer(self, *texts: Any, **settings: Any) -> Any:
             (folder / "b.csv").unlink(missing_ok=True)
-            return super().predict(*texts, **settings)
+            return super().answer(*texts, **settings)
 
     summary = run(home, folder, tmp_path / "out", classifier=Removing())
     assert (summary.postponed, summary.refused) == (("b.csv",), ())

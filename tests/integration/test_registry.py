@@ -182,6 +182,19 @@ def test_a_decision_is_recorded_with_what_it_rests_on(place: Any) -> None:
         "champion_version": 1,
         "theirs": 0.6,
         "baselines": {"majority": 0.4},
+        "kind": "encoder",
+        "margin": None,
+        "candidates": [
+            {
+                "kind": "encoder",
+                "version": 2,
+                "score": 0.5,
+                "behind_best": None,
+                "texts_per_second": 50.0,
+                "fastest_engine": "torch-fp32",
+            }
+        ],
+        "left_out": {},
     }
 
 

@@ -37,7 +37,7 @@ def parse_command_line(
     program: str,
     description: str,
     examples: str,
-    default_file: Path,
+    default_file: Path | None,
 ) -> Config:
     """Reads a configuration from the command line of a program that takes no other arguments (`parse_command`)."""
     return parse_command(

@@ -129,6 +129,12 @@ def candidate_name(kind: CandidateKind) -> str:
     return names[kind]
 
 
+def marked_name(kind: CandidateKind, chosen: CandidateKind) -> str:
+    """Names a kind of candidate in a table in which the chosen one is marked."""
+    name = candidate_name(kind)
+    return _("{kind} (chosen)").format(kind=name) if kind == chosen else name
+
+
 def choose(found: Sequence[Candidate], metric: str, rows: str, margin: float | None) -> CandidateKind:
     """Chooses the best candidate by a metric, or with a margin the fastest that is at most so much worse.
 

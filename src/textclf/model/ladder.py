@@ -198,7 +198,7 @@ class LadderClassifier(Classifier):
                         f"The rung {rung.name} of the ladder in {self._folder} cannot be used: {error}"
                     ) from error
                 if loaded.engine_name != rung.engine:
-                    logger.warning(
+                    logger.info(
                         "The rung %s of the ladder computes with %s here; the ladder was calibrated with %s. Its "
                         "guarantee allows for other rounding, but not for the labels that differ between engines.",
                         rung.name,

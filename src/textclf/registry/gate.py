@@ -145,7 +145,8 @@ def _decide(
     elif _same(champion, version):
         if RECORD_TAG in version.tags:
             recorded = Decision.model_validate_json(version.tags[RECORD_TAG])
-            if recorded.decided == "champion":
+            # A linear model may have been chosen by an earlier training on the same data.
+            if recorded.decided == "champion" and recorded.run_id == evaluated.run_id:
                 return recorded
         rule = "already"
     elif ours is None:

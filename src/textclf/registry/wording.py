@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textclf.evaluation.baselines import TFIDF
-from textclf.evaluation.candidates import candidate_name
+from textclf.evaluation.candidates import candidate_name, marked_name
 from textclf.evaluation.scores import LOWER_IS_BETTER
 from textclf.language import _, joined
 from textclf.records import CandidateScore, Decision
@@ -126,11 +126,10 @@ def candidates_table(decision: Decision) -> str:
         ]
     ]
     for each in decision.candidates:
-        name = candidate_name(each.kind)
         interval = each.behind_best and each.behind_best.interval
         rows.append(
             [
-                f"**{name}**" if each.kind == decision.kind else name,
+                marked_name(each.kind, decision.kind),
                 str(each.version),
                 _("undefined") if each.score is None else f"{each.score:.4f}",
                 f"{interval.low:+.4f} … {interval.high:+.4f}" if interval else "–",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from textclf.evaluation.candidates import candidate_name
+from textclf.evaluation.candidates import candidate_name, marked_name
 from textclf.language import _
 from textclf.records import Candidate, Candidates
 from textclf.summaries.ladder import ladder_page
@@ -23,10 +23,9 @@ def candidates_summary(candidates: Candidates, link: str | None) -> str:
         [_("candidate"), key, _("difference from the best (95 %)"), _("texts a second"), _("engine"), _("MLflow run")]
     ]
     for each in candidates.found:
-        name = candidate_name(each.kind)
         rows.append(
             [
-                f"**{name}**" if each.kind == candidates.chosen else name,
+                marked_name(each.kind, candidates.chosen),
                 f"{each.metrics[key]:.4f}" if key in each.metrics else _("undefined"),
                 _difference(each),
                 speed(each.texts_per_second),
