@@ -23,7 +23,7 @@ def user(new_user: dict[str, str], tiny_config: Path, tmp_path_factory: pytest.T
     """A user who has trained with the default of exporting an engine."""
     user = User(tmp_path_factory.mktemp("elsewhere"), new_user)
     # In so few rows, one other label would be too many.
-    options = ["--engine.export", "true", "--engine.min_agreement", "0.5", "--engine.margin", "0.2"]
+    options = ["--engine.export", "--engine.min_agreement", "0.5", "--engine.margin", "0.2"]
     candidates = ["--registration.candidates", '["encoder"]']
     trained = user.types(TRAIN, "--config", tiny_config, *options, *candidates)
     assert trained.returncode == 0, trained.stderr
