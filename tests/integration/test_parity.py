@@ -369,9 +369,7 @@ class TestChoice:
         (other,) = {INT8, "torch-fp32"} - {fastest}
         assert loaded.engine_reason == f"{fastest} is the fastest here: 61 texts/s, {other} 24."
 
-    def test_without_a_sample_nothing_is_measured(
-        self, exported: tuple[Place, ExportedEngine], tmp_path: Path
-    ) -> None:
+    def test_without_a_sample_nothing_is_measured(self, exported: tuple[Place, ExportedEngine], tmp_path: Path) -> None:
         place, _ = exported
         assert self.load(place, tmp_path, measuring=False).engine_name == INT8
         assert not list(tmp_path.iterdir())
