@@ -68,7 +68,7 @@ def export_engine(
         _import_nncf()
     except (EngineUnavailable, ImportError) as error:
         raise ExportError(
-            f"{OPENVINO_INT8} needs openvino and nncf, and one of them cannot be imported: {error}\n"
+            f"{OPENVINO_INT8} needs openvino and nncf, and one of them cannot be imported: {error.__cause__ or error}\n"
             f"Install the extra textclf[train]: {install_command('train')}"
         ) from error
     with building(target) as draft:
