@@ -81,7 +81,11 @@ def main() -> None:
             "max_length": arguments.max_length,
             "most texts per batch of ours": arguments.batch_size,
         }
-        print(table(arguments, model, folder, settings) if arguments.engines_table else pairs(arguments, model, folder, settings))
+        print(
+            table(arguments, model, folder, settings)
+            if arguments.engines_table
+            else pairs(arguments, model, folder, settings)
+        )
 
 
 def pairs(arguments: argparse.Namespace, model: KeptModel, folder: Path, settings: dict[str, object]) -> str:
@@ -144,7 +148,8 @@ def table(arguments: argparse.Namespace, model: KeptModel, folder: Path, setting
         equal = int((probabilities[name].argmax(axis=1) == reference.argmax(axis=1)).sum())
         lines.append(
             f"| {name} | {spread(speeds[name])} | {spread(ratios(speeds[name], speeds[TORCH]), 2)} | "
-            f"{difference.max():.4f} | {difference.mean():.5f} | {equal:,} of {len(reference):,} ({equal / len(reference):.2%}) |"
+            f"{difference.max():.4f} | {difference.mean():.5f} | "
+            f"{equal:,} of {len(reference):,} ({equal / len(reference):.2%}) |"
         )
     return section("Engines", settings, lines, notes)
 
@@ -154,9 +159,7 @@ def rate(found: dict[str, Any]) -> float:
     return float(found["texts"] / found["predict_seconds"])
 
 
-def _ours(
-    model: Path, folder: Path, output: str, arguments: argparse.Namespace, *words: str | Path
-) -> dict[str, Any]:
+def _ours(model: Path, folder: Path, output: str, arguments: argparse.Namespace, *words: str | Path) -> dict[str, Any]:
     given = ["--batch-size", str(arguments.batch_size), "--engine", arguments.engine]
     if arguments.engine == "auto":
         given += ["--choices", str(folder / "choices")]

@@ -141,7 +141,7 @@ def test_attention_with_dropout_is_on_average_attention_without(kind: str) -> No
     many = [part.repeat(2000, 1, 1, 1) for part in (query, key, value)]
     repeated = None if mask is None else mask.repeat(2000, 1, 1, 1)
     with FastDropout():
-        found = functional.scaled_dot_product_attention(*many, repeated, dropout_p=0.2)
+        found = functional.scaled_dot_product_attention(many[0], many[1], many[2], repeated, dropout_p=0.2)
         causal = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     torch.testing.assert_close(found.view(2000, 2, 3, 5, 8).mean(0), expected, rtol=0, atol=0.08)
     assert not torch.equal(found[:2], found[2:4])
