@@ -91,6 +91,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser = Parser(
         prog="textclf predict",
+        # `parse_intermixed_args` would cut the length of the English `usage: ` off a generated one.
+        usage="%(prog)s [TEXT …] [--model MODEL] [--alias ALIAS] [--engine ENGINE] [--json] [--debug]",
         description="\n".join(wrap(description, width)),
         epilog="\n".join(wrap(codes, width)) + f"\n\n{_('examples:')}\n{EXAMPLES}",
         allow_abbrev=False,

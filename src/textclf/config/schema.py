@@ -210,8 +210,8 @@ class RegistrationConfig(StrictModel):
         default=None,
         ge=0,
         le=0.2,
-        description="The cheapest candidate is chosen whose metric is, with 95 % confidence, at most this much below "
-        "the best one's. By default, the best candidate is chosen, whatever it costs.",
+        description="The fastest candidate is chosen whose metric is, with 95% confidence, at most this much worse "
+        "than the best one's. By default, the best candidate is chosen, however slow.",
     )
 
     @model_validator(mode="after")

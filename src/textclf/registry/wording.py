@@ -95,12 +95,14 @@ def _choice(decision: Decision) -> str:
         "best": best and candidate_name(best.kind),
         "margin": decision.margin,
     }
-    if decision.margin is None or best is None or best.kind == decision.kind:
+    if best is None:
+        text = _("Of {count} candidates, the {kind} is chosen: {metric} is undefined for each.")
+    elif decision.margin is None or best.kind == decision.kind:
         text = _("Of {count} candidates, the {kind} has the best {metric}.")
     else:
         text = _(
-            "Of {count} candidates, the {kind} is the fastest whose {metric} is at most {margin} below that of the "
-            "best, the {best} (with 95 % confidence)."
+            "Of {count} candidates, the {kind} is the fastest whose {metric} is at most {margin} worse than that of the "
+            "best, the {best} (with 95% confidence)."
         )
     # The metric is filled in with the rest of the sentence.
     return text.format(metric="{metric}", **values)
@@ -120,7 +122,7 @@ def candidates_table(decision: Decision) -> str:
             _("candidate"),
             _("version"),
             f"{decision.rows}/{decision.metric}",
-            _("difference from the best (95 %)"),
+            _("difference from the best (95%)"),
             _("texts a second"),
             _("engine"),
         ]

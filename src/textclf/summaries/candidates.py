@@ -20,7 +20,7 @@ def candidates_summary(candidates: Candidates, link: str | None) -> str:
     """
     key = f"{candidates.rows}/{candidates.metric}"
     rows = [
-        [_("candidate"), key, _("difference from the best (95 %)"), _("texts a second"), _("engine"), _("MLflow run")]
+        [_("candidate"), key, _("difference from the best (95%)"), _("texts a second"), _("engine"), _("MLflow run")]
     ]
     for each in candidates.found:
         rows.append(
@@ -57,12 +57,14 @@ def speed(texts_per_second: float) -> str:
 
 def _rule(candidates: Candidates) -> str:
     chosen = candidate_name(candidates.chosen)
-    if candidates.margin is None:
+    if f"{candidates.rows}/{candidates.metric}" not in candidates.of(candidates.chosen).metrics:
+        text = _("The {chosen} is chosen: {metric} is undefined for every candidate.")
+    elif candidates.margin is None:
         text = _("The {chosen} is chosen: it has the best {metric}. To prefer a faster one, set registration.margin.")
     else:
         text = _(
-            "The {chosen} is chosen: it is the fastest whose {metric} is, with 95 % confidence, at most {margin} below "
-            "that of the best."
+            "The {chosen} is chosen: it is the fastest whose {metric} is, with 95% confidence, at most {margin} worse "
+            "than that of the best."
         )
     return text.format(chosen=chosen, metric=candidates.metric, margin=candidates.margin)
 

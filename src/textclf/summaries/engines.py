@@ -41,7 +41,7 @@ def _agreement(parity: ParityReport) -> str:
             _("split"),
             _("rows"),
             _("same label as {engine}").format(engine=parity.reference),
-            _("95 % interval"),
+            _("95% interval"),
             _("largest difference of probability"),
             _("mean"),
         ]
@@ -57,7 +57,7 @@ def _agreement(parity: ParityReport) -> str:
 
 
 def _metrics(parity: ParityReport) -> str:
-    rows = [[_("metric"), _("engine"), _("model"), _("difference"), _("95 % interval")]]
+    rows = [[_("metric"), _("engine"), _("model"), _("difference"), _("95% interval")]]
     for name, found in parity.metrics.items():
         scores = [f"{found.first:.4f}", f"{found.second:.4f}", f"{found.difference:+.4f}"]
         rows.append([f"{name}/{found.metric}", *scores, _interval(found.interval)])
