@@ -5,10 +5,9 @@ the same learning rate and length. Fine-tuning a small model from pre-trained we
 tutorial's.
 
 - `default`: the library's default recipe.
-- `before`: the default, but equal rows are repeated, and no work is skipped (training.merge_repeats and
-  training.shortcuts are false).
-- `repeated`: the default, but equal rows are repeated (training.merge_repeats is false).
-- `batch-16`: the default in 16 rows a step, as in the tutorial: twice the steps.
+- `before`: the default recipe as it was: 32 rows a step, equal rows repeated, no work skipped.
+- `repeated`: 32 rows a step, equal rows repeated.
+- `batch-32`: 32 rows a step.
 - `tutorial`: training.recipe tutorial, which does what the tutorial's script does, step for step.
 """
 
@@ -28,9 +27,9 @@ from comparison import SHARED, machine_line
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    "before": {"merge_repeats": False, "shortcuts": False},
-    "repeated": {"merge_repeats": False},
-    "batch-16": {"per_device_train_batch_size": 16},
+    "before": {"per_device_train_batch_size": 32, "merge_repeats": False, "shortcuts": False},
+    "repeated": {"per_device_train_batch_size": 32, "merge_repeats": False},
+    "batch-32": {"per_device_train_batch_size": 32},
     "tutorial": {"recipe": "tutorial"},
 }
 

@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="model folder")
     parser.add_argument("--output", type=Path, required=True, help="folder for the homes of both trainings")
     parser.add_argument("--seed", type=int, default=42, help="seed (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=32, help="rows per step (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, help="rows per step (default: %(default)s)")
     parser.add_argument("--max-length", type=int, default=128, help="tokens per row (default: %(default)s)")
     parser.add_argument("--precision", choices=["no", "auto"], default="auto", help="(default: %(default)s)")
     arguments = parser.parse_args()

@@ -132,7 +132,7 @@ class TrainingConfig(StrictModel):
         default=None, ge=1, title="Maximum steps", description="Total optimiser steps; overrides num_train_epochs."
     )
     per_device_train_batch_size: int = Field(
-        default=32, ge=1, le=4096, title="Training batch size", description="Rows per step on each device."
+        default=16, ge=1, le=4096, title="Training batch size", description="Rows per step on each device."
     )
     per_device_eval_batch_size: int = Field(
         default=64, ge=1, le=4096, title="Evaluation batch size", description="Rows per batch in evaluation."
