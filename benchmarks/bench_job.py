@@ -84,9 +84,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> str:
         return run("job_ours.py", "--input", source, "--home", root)
 
     programs: dict[str, Callable[[], Any]] = {
-        BARE: lambda: run(
-            "predict_ours.py", "--input", texts, "--precision", "auto", "--choices", root / "engines"
-        ),
+        BARE: lambda: run("predict_ours.py", "--input", texts, "--precision", "auto", "--choices", root / "engines"),
         JOB: job,
     }
     # From here on, it is known which engine is the fastest, as after the first job on a machine.
@@ -115,7 +113,13 @@ def describe(arguments: argparse.Namespace, measured: dict[str, list[Any]], sett
     ]
     if FLOW in measured:
         flow = measured[FLOW]
-        rows.append((f"flow, whole process, server {arguments.flow}", [found.seconds for found in flow], [found.peak_mebibytes for found in flow]))
+        rows.append(
+            (
+                f"flow, whole process, server {arguments.flow}",
+                [found.seconds for found in flow],
+                [found.peak_mebibytes for found in flow],
+            )
+        )
     texts = measured[JOB][0]["rows"]
     table = [
         "| | seconds: median (range) | texts/s | **ratio to the bare engine** | peak MiB |",
@@ -126,13 +130,10 @@ def describe(arguments: argparse.Namespace, measured: dict[str, list[Any]], sett
             for name, seconds, peak in rows
         ),
     ]
-    note = (
-        f"The job computed {measured[JOB][0]['computed']:,} of {texts:,} texts. The peak of the flow is that of all its "
-        "processes together."
-        if FLOW in measured
-        else f"The job computed {measured[JOB][0]['computed']:,} of {texts:,} texts."
-    )
-    return section("Whole job", {**settings, "rounds": arguments.repeats}, table, [note])
+    notes = [f"The job computed {measured[JOB][0]['computed']:,} of {texts:,} texts; the others were equal to them."]
+    if FLOW in measured:
+        notes.append("The peak of the flow is that of all its processes together.")
+    return section("Whole job", {**settings, "rounds": arguments.repeats}, table, notes)
 
 
 if __name__ == "__main__":

@@ -110,8 +110,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> str:
 
     def run(script: str, source: Path, where: Path, *words: str) -> float:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            given = ["--model", where, "--input", source, "--output", f"{scratch}/out.parquet", *words]
-            found = run_program(BENCHMARKS / script, given, Path(scratch))[-1].values
+            given = ["--model", where, "--input", source, "--output", Path(scratch) / "out.parquet"]
+            found = run_program(BENCHMARKS / script, [*given, *words], Path(scratch))[-1].values
         engines[str(where)] = str(found.get("engine"))
         return float(found["texts"] / found["predict_seconds"])
 
@@ -131,9 +131,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> str:
     labelled = ", ".join(f"{rung} {engine}" for rung, engine in trained.engines.items())
     notes = [
         f"For the speed, the full model computes with {engines[str(model.folder)]}. For the labels: {labelled}.",
-        f"The loop gets {len(some):,} of the {len(texts):,} leak-free test texts ({sum(map(len, some)) / len(some):.0f} "
-        f"characters on average, {sum(map(len, texts)) / len(texts):.0f} in all). Ladder and full model get all of them. "
-        "Ratios are those of one round.",
+        f"The loop gets {len(some):,} of the {len(texts):,} leak-free test texts ({_mean_length(some)} characters on "
+        f"average, all have {_mean_length(texts)}). Ladder and full model get all of them.",
     ]
     notes += [f"{name}: {found.problem}" for name, found in ladders.items() if found.problem]
     about: dict[str, object] = {
@@ -292,13 +291,15 @@ def describe(name: str, made: Made) -> str:
     validation = ", ".join(f"{rung.name} {rung.share:.1%}" for rung in made.ladder.rungs)
     test = ", ".join(f"{rung} {share:.1%}" for rung, share in checked.shares.items())
     share = checked.disagreements / checked.rows
-    scores = [
-        f"{found.first:.4f} / {found.second:.4f} ({_range(found.interval, '+.4f')})" for found in checked.metrics
-    ]
+    scores = [f"{found.first:.4f} / {found.second:.4f} ({_range(found.interval, '+.4f')})" for found in checked.metrics]
     return (
         f"| {name} | {validation} | {test} | {checked.disagreements:,} of {checked.rows:,} = {share:.2%} "
         f"({_range(checked.disagreement, '.2%')}) | {' | '.join(scores)} |"
     )
+
+
+def _mean_length(texts: list[str]) -> str:
+    return f"{sum(map(len, texts)) / len(texts):.0f}"
 
 
 def _range(interval: Interval, style: str) -> str:

@@ -77,9 +77,7 @@ def kept_model(
         shutil.rmtree(folder, ignore_errors=True)
         drawn = random.Random(seed).sample(list(texts), min(_calibration_rows(), len(texts) // 2))
         plain = source or make_model(keep / "plain", shape, seed=seed, labels=labels)
-        as_classifier(
-            folder, plain, max_length=max_length, spread_over=() if source else drawn[:TEXTS_FOR_THE_HEAD]
-        )
+        as_classifier(folder, plain, max_length=max_length, spread_over=() if source else drawn[:TEXTS_FOR_THE_HEAD])
         shutil.rmtree(keep / "plain", ignore_errors=True)
         description.write_text(json.dumps({**settings, "texts": drawn}, ensure_ascii=False), encoding="utf-8")
     if exported and not exported_engines(folder):

@@ -83,7 +83,9 @@ def prefect_server(root: Path, where: str) -> Iterator[str | None]:
 
 
 def _environment(root: Path) -> dict[str, str]:
-    without = {name: value for name, value in os.environ.items() if name not in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")}
+    without = {
+        name: value for name, value in os.environ.items() if name not in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
+    }
     return without | {
         "TEXTCLF_HOME": str(root),
         "PREFECT_HOME": str(root / "prefect"),

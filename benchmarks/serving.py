@@ -66,7 +66,9 @@ def watch(
                 peak, next_look = max(peak, _memory(program.pid)), now + _MEMORY_SECONDS
             time.sleep(_POLL_SECONDS)
     if program.returncode or first is None:
-        raise SystemExit(f"{' '.join(map(str, command))}\nended with exit code {program.returncode}:\n{log.read_text()}")
+        raise SystemExit(
+            f"{' '.join(map(str, command))}\nended with exit code {program.returncode}:\n{log.read_text()}"
+        )
     return Watched(now, first, peak)
 
 
