@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -104,6 +106,8 @@ def serving(
     Raises:
         SystemExit: It does not start; the message has its output.
     """
+    # Else a benchmark that is ended from outside would leave its server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended from outside."))
     with log.open("wb") as output:
         server = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
