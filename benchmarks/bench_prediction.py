@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from texts import draw, read_texts, write_texts
 
 REFERENCES = {"loop": [], "pipeline": ["--batch-size", "32"]}
 TORCH = "torch-fp32"
+TEXTS, TEXTS_TO_TRY = "texts.parquet", 8
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def main() -> None:
             exported=arguments.engines_table or arguments.engine != "torch",
         )
         texts = draw(found, arguments.rows, seed=arguments.seed, without=model.texts)
-        write_texts(texts, folder / "texts.parquet")
+        write_texts(texts, folder / TEXTS)
         settings = {
             "Model": model.about,
             "texts": len(texts),
@@ -81,11 +82,10 @@ def main() -> None:
             "max_length": arguments.max_length,
             "most texts per batch of ours": arguments.batch_size,
         }
-        print(
-            table(arguments, model, folder, settings)
-            if arguments.engines_table
-            else pairs(arguments, model, folder, settings)
-        )
+        if arguments.engines_table:
+            print(table(arguments, model, texts, folder, settings))
+        else:
+            print(pairs(arguments, model, folder, settings))
 
 
 def pairs(arguments: argparse.Namespace, model: KeptModel, folder: Path, settings: dict[str, object]) -> str:
@@ -108,7 +108,13 @@ def pairs(arguments: argparse.Namespace, model: KeptModel, folder: Path, setting
     return markdown("Prediction", settings, measured, notes)
 
 
-def table(arguments: argparse.Namespace, model: KeptModel, folder: Path, settings: dict[str, object]) -> str:
+def table(
+    arguments: argparse.Namespace,
+    model: KeptModel,
+    texts: Sequence[str],
+    folder: Path,
+    settings: dict[str, object],
+) -> str:
     """Compares the engines with each other."""
     import numpy as np
     import pyarrow.parquet as pq
@@ -128,10 +134,17 @@ def table(arguments: argparse.Namespace, model: KeptModel, folder: Path, setting
     else:
         notes.append("ONNX Runtime is not installed.")
 
-    def run(name: str) -> float:
+    def run(name: str, source: str = TEXTS) -> float:
         arguments.engine = name
-        return rate(_ours(model.folder, folder, name, arguments, *onnx))
+        return rate(_ours(model.folder, folder, name, arguments, *onnx, source=source))
 
+    write_texts(texts[:TEXTS_TO_TRY], folder / "few.parquet")
+    for name in list(names):
+        try:
+            run(name, "few.parquet")
+        except SystemExit as error:
+            names.remove(name)
+            notes.append(f"{name} does not work here: {str(error).strip().splitlines()[-1]}")
     programs: dict[str, Callable[[], float]] = {name: partial(run, name) for name in names}
     speeds = rounds(arguments.repeats, programs)
     probabilities = {
@@ -148,8 +161,8 @@ def table(arguments: argparse.Namespace, model: KeptModel, folder: Path, setting
         equal = int((probabilities[name].argmax(axis=1) == reference.argmax(axis=1)).sum())
         lines.append(
             f"| {name} | {spread(speeds[name])} | {spread(ratios(speeds[name], speeds[TORCH]), 2)} | "
-            f"{difference.max():.4f} | {difference.mean():.5f} | "
-            f"{equal:,} of {len(reference):,} ({equal / len(reference):.2%}) |"
+            f"{difference.max():.4f} | {difference.mean():.5f} | {equal:,} of {len(reference):,} "
+            f"({equal / len(reference):.2%}) |"
         )
     return section("Engines", settings, lines, notes)
 
@@ -159,16 +172,20 @@ def rate(found: dict[str, Any]) -> float:
     return float(found["texts"] / found["predict_seconds"])
 
 
-def _ours(model: Path, folder: Path, output: str, arguments: argparse.Namespace, *words: str | Path) -> dict[str, Any]:
+def _ours(
+    model: Path, folder: Path, output: str, arguments: argparse.Namespace, *words: str | Path, source: str = TEXTS
+) -> dict[str, Any]:
     given = ["--batch-size", str(arguments.batch_size), "--engine", arguments.engine]
     if arguments.engine == "auto":
         given += ["--choices", str(folder / "choices")]
-    return _run(model, folder, output, "predict_ours.py", *given, *words)
+    return _run(model, folder, output, "predict_ours.py", *given, *words, source=source)
 
 
-def _run(model: Path, folder: Path, output: str, script: str, *words: str | Path) -> dict[str, Any]:
+def _run(
+    model: Path, folder: Path, output: str, script: str, *words: str | Path, source: str = TEXTS
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        common = ["--model", model, "--input", folder / "texts.parquet", "--output", folder / f"{output}.parquet"]
+        common = ["--model", model, "--input", folder / source, "--output", folder / f"{output}.parquet"]
         return run_program(BENCHMARKS / script, [*common, *words], Path(scratch))[-1].values
 
 

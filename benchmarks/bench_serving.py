@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,17 +20,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from comparison import machine_line
+from comparison import section
 from random_model import SHAPE, as_classifier, make_model
+from serving import free_port, serving
 
 if TYPE_CHECKING:
     from textclf.model.classifier import Classifier
 
 SHORT_TEXT = "房间很干净，下次还会来。"
-START_SECONDS = 120
 
 
 def main() -> None:
@@ -55,14 +53,25 @@ def main() -> None:
         folder = Path(temporary)
         source = arguments.model or make_model(folder / "random", arguments.shape, seed=42)
         classifier, served = save(source, folder)
-        with serving(served, folder, arguments.timeout) as address:
+        with serving_model(served, folder, arguments.timeout) as address:
             tables = [
                 compare(address, classifier, rows, repeats)
                 for rows, repeats in ((1, arguments.single_repeats), (arguments.rows, arguments.repeats))
             ]
             notes = [too_many(address, tables[-1][0] / arguments.rows, arguments.timeout)]
             notes.append(too_long(address, arguments.megabytes))
-    print(section(arguments, tables, notes))
+    settings = {
+        "Model": str(arguments.model) if arguments.model else f"random weights ({arguments.shape.name})",
+        "texts of about": f"{len(SHORT_TEXT)} characters",
+        "requests of one row": arguments.single_repeats,
+        f"of {arguments.rows:,} rows": arguments.repeats,
+    }
+    table = [
+        "| rows per request | over HTTP, ms: median (range) | in process, ms: median (range) | ratio |",
+        "| ---: | ---: | ---: | ---: |",
+        *(line for _median, line in tables),
+    ]
+    print(section("Serving", settings, table, notes))
 
 
 def save(source: Path, folder: Path) -> tuple[Classifier, Path]:
@@ -86,38 +95,15 @@ def save(source: Path, folder: Path) -> tuple[Classifier, Path]:
 
 
 @contextmanager
-def serving(model: Path, folder: Path, timeout: int) -> Iterator[str]:
-    """Runs `mlflow models serve`, and yields the address of its answers when it is ready.
-
-    Raises:
-        SystemExit: It does not start; the message has its output.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def serving_model(model: Path, folder: Path, timeout: int) -> Iterator[str]:
+    """Runs `mlflow models serve`, and yields the address of its answers when it is ready."""
+    port = free_port()
     command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve", "--model-uri", str(model)]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--timeout", str(timeout)]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    log = folder / "server.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
     address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                with urlopen(f"{address}/ping", timeout=5):
-                    break
-            except (URLError, OSError):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"{' '.join(command)} did not start:\n{log.read_text()}") from None
-                time.sleep(0.2)
+    with serving(command, f"{address}/ping", log=folder / "server.log", environment=environment):
         yield f"{address}/invocations"
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait()
 
 
 def ask(address: str, texts: Sequence[str]) -> tuple[int, bytes]:
@@ -178,28 +164,6 @@ def too_long(address: str, megabytes: int) -> str:
     took = time.perf_counter() - started
     error = json.loads(body)["predictions"][0]["error"] if status == 200 else body[:200].decode()
     return f"One text of {megabytes} MB was answered with {status} after {took:.1f} s: {error}."
-
-
-def section(arguments: argparse.Namespace, tables: Sequence[tuple[float, str]], notes: Sequence[str]) -> str:
-    """Formats a section for RESULTS.md."""
-    model = str(arguments.model) if arguments.model else f"random weights ({arguments.shape.name})"
-    return "\n".join(
-        [
-            "### Serving",
-            "",
-            f"Command: `{' '.join(['python benchmarks/bench_serving.py', *sys.argv[1:]])}`",
-            "",
-            machine_line(),
-            "",
-            f"Model {model}, texts of about {len(SHORT_TEXT)} characters, {arguments.single_repeats} requests of one "
-            f"row, {arguments.repeats} of {arguments.rows:,}.",
-            "",
-            "| rows per request | over HTTP, ms: median (range) | in process, ms: median (range) | ratio |",
-            "| ---: | ---: | ---: | ---: |",
-            *(line for _median, line in tables),
-            *(f"\n{note}" for note in notes),
-        ]
-    )
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -18,6 +18,8 @@ from onnxruntime_engine import NAME as ONNX_RUNTIME
 if TYPE_CHECKING:
     from textclf.model.classifier import Classifier
 
+TEXTS_TO_REACH_ALL_RUNGS = 512
+
 
 def main() -> None:
     """Predicts, writes `label`, `score`, `probabilities` and `rung` of each row, and prints a JSON object.
@@ -42,7 +44,7 @@ def main() -> None:
     classifier = load(arguments, texts)
     if len(classifier.rungs) > 1:
         # A rung is loaded when a text reaches it.
-        classifier.predict(texts, batch_size=arguments.batch_size)
+        classifier.predict(texts[:TEXTS_TO_REACH_ALL_RUNGS], batch_size=arguments.batch_size)
     started = time.perf_counter()
     answers = classifier.answer(texts, batch_size=arguments.batch_size)
     decisions = classifier.head.decide(answers.probabilities)

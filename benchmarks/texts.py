@@ -38,6 +38,14 @@ def draw(texts: Sequence[str], rows: int, *, seed: int, without: Collection[str]
     return random.Random(seed).sample(left, rows)
 
 
+def evenly(texts: Sequence[str], rows: int) -> list[str]:
+    """Returns so many of the texts, at most all, spread evenly over their lengths: they cost as much on average."""
+    if rows >= len(texts):
+        return list(texts)
+    by_length = sorted(texts, key=len)
+    return [by_length[int((index + 0.5) * len(texts) / rows)] for index in range(rows)]
+
+
 def write_texts(texts: Sequence[str], target: Path) -> Path:
     """Writes a Parquet file with the columns id and text, and returns its path."""
     import pyarrow as pa
