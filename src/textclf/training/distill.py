@@ -34,6 +34,7 @@ from textclf.training.train import (
     padding_collator,
     reporting_storage,
     run_trainer,
+    trains_packed,
     training_arguments,
 )
 from textclf.training.unlabelled import open_unlabelled, write_unlabelled
@@ -252,8 +253,9 @@ def _make_trainer(
     def log(metrics: dict[str, float], step: int) -> None:
         log_metrics({f"{STUDENT}/{name}": value for name, value in metrics.items()}, step)
 
+    student = build_student(trained.folder, distillation.num_hidden_layers)
     return StudentTrainer(
-        model=build_student(trained.folder, distillation.num_hidden_layers),
+        model=student,
         args=arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
@@ -265,6 +267,7 @@ def _make_trainer(
         group_by_length=training.group_by_length,
         temperature=distillation.temperature,
         label_weight=distillation.label_weight,
+        packed=trains_packed(student, arguments, encoding),
     )
 
 

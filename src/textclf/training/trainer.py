@@ -19,6 +19,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from textclf.heads.single_label import SingleLabel
 from textclf.language import _
+from textclf.model.packed import forward_packed, pack_rows
 from textclf.progress import progress_bar
 from textclf.training.checkpoints import STATE_FILE, is_last, seal
 
@@ -78,13 +79,21 @@ class ClassifierTrainer(Trainer):
 
     The loss of a step is the mean over the rows of all its accumulated batches. A row with a weight (a column `weight`
     of the training rows) counts as that many rows.
+
+    `packed` trains and validates without padding: the model must be one for which `can_pack` is true, and rows are
+    collated by `pack_rows`.
     """
 
     # Trainer mistakes BERT's loss, the mean of one batch, for a mean over all batches of a step: gradients and logged
     # loss would grow with gradient_accumulation_steps. `compute_loss` does return such a mean.
     loss_is_scaled_for_ga = True
 
-    def __init__(self, *, head: SingleLabel, group_by_length: bool, progress: Progress, **named: Any) -> None:
+    def __init__(
+        self, *, head: SingleLabel, group_by_length: bool, progress: Progress, packed: bool = False, **named: Any
+    ) -> None:
+        if packed:
+            forward_packed(named["model"])
+            named["data_collator"] = pack_rows
         super().__init__(compute_metrics=self._validation_metrics, **named)
         self._head = head
         self._group_by_length = group_by_length
