@@ -1,4 +1,4 @@
-"""A BERT computes rows without padding as it computes padded ones. On a GPU that does so by itself, it is tested there."""
+"""A BERT computes packed rows as it computes padded ones. The kernels of GPUs are tested where there is one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from textclf.errors import ModelError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.packed import PackedClassifier, Rows, can_pack, forward_packed, pack_rows, packed_logits, should_pack
-from textclf.training.train import trains_packed, training_arguments
+from textclf.training.train import training_arguments, trains_packed
 from textclf.training.trainer import ClassifierTrainer, Progress
 
 LONGEST = 64
@@ -38,8 +38,9 @@ def make_bert(**named: Any) -> BertForSequenceClassification:
     shape = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 128}
     config = AutoConfig.for_model(
         "bert",
-        **shape | {"vocab_size": VOCABULARY, "max_position_embeddings": LONGEST, "num_labels": 3},
-        **{"initializer_range": 0.2} | named,
+        **shape
+        | {"vocab_size": VOCABULARY, "max_position_embeddings": LONGEST, "num_labels": 3, "initializer_range": 0.2}
+        | named,
     )
     torch.manual_seed(1)
     model: BertForSequenceClassification = BertForSequenceClassification(config).eval()
@@ -55,7 +56,7 @@ def make_batch(lengths: list[int], *, pairs: bool = False, seed: int = 0) -> Bat
 
 
 def make_rows(count: int) -> list[dict[str, Any]]:
-    """Encoded training rows, as `encode` writes them: the label is the parity of one token."""
+    """Encoded training rows, as `encode` writes them: the label is the parity of one token, and rows have weights."""
     random = np.random.default_rng(2)
     rows = []
     for number in range(count):
@@ -96,32 +97,27 @@ def test_rows_do_not_see_each_other() -> None:
 
 
 def test_gradients_equal_those_of_padded_rows() -> None:
-    rows = [
-        {"input_ids": ids[:length].tolist(), "token_type_ids": types[:length].tolist(), "label": length % 3}
-        for length, ids, types in zip([5, 33, 1, 12], *make_pair_arrays([5, 33, 1, 12]), strict=True)
-    ]
+    lengths = [5, 33, 1, 12]
+    ids, mask, types = make_batch(lengths, pairs=True)
+    assert mask is not None and types is not None
     padded, packed = make_bert(), make_bert()
     forward_packed(packed)
-    ids, mask, types = (
-        torch.from_numpy(part) for part in make_batch([5, 33, 1, 12], pairs=True) if part is not None
+    batch = pack_rows(
+        [
+            {"input_ids": ids[row, :length].tolist(), "token_type_ids": types[row, :length].tolist(), "label": row % 3}
+            for row, length in enumerate(lengths)
+        ]
     )
-    batch = pack_rows(rows)
     labels = batch.pop("labels")
-    found = packed(**batch).logits
-    expected = padded(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
-    for logits in (found, expected):
+    tensors = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    expected = padded(**{name: torch.from_numpy(values) for name, values in tensors.items()}).logits
+    for logits in (packed(**batch).logits, expected):
         torch.nn.functional.cross_entropy(logits, labels).backward()
     parameters = dict(padded.named_parameters())
     assert parameters.keys() == dict(packed.named_parameters()).keys()
     for name, parameter in packed.named_parameters():
         assert parameter.grad is not None, name
         torch.testing.assert_close(parameter.grad, parameters[name].grad, rtol=1e-4, atol=1e-5, msg=name)
-
-
-def make_pair_arrays(lengths: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    ids, _, types = make_batch(lengths, pairs=True)
-    assert types is not None
-    return ids, types
 
 
 @pytest.mark.parametrize("kind", ["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"])
@@ -145,7 +141,7 @@ def test_dropout_is_that_of_the_model(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "electra"])
-def test_other_models_are_padded(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_models_are_padded(kind: str) -> None:
     names = {"dim": 64, "n_layers": 1, "n_heads": 4, "hidden_dim": 64} if kind == "distilbert" else {}
     model = AutoModelForSequenceClassification.from_config(
         AutoConfig.for_model(kind, **names or {"num_hidden_layers": 1}, vocab_size=VOCABULARY)
@@ -184,7 +180,9 @@ def test_prediction_goes_on_if_it_cannot_be_compiled(
 class Training:
     """A short training of a tiny BERT through the class that trains all classifiers."""
 
-    def __init__(self, pretrained: Path, folder: Path, *, packed: bool, precision: str = "no", dropout: float = 0.0):
+    def __init__(
+        self, pretrained: Path, folder: Path, *, packed: bool, precision: str = "no", dropout: float = 0.0
+    ) -> None:
         self.pretrained, self.folder, self.packed, self.dropout = pretrained, folder, packed, dropout
         self.config = TrainingConfig.model_validate(
             {
@@ -208,7 +206,7 @@ class Training:
         )
         tokenizer = AutoTokenizer.from_pretrained(self.pretrained)
         # Not a multiple of the batches: the last one of each epoch is smaller.
-        rows = [{**row, "input_ids": [token % len(tokenizer) for token in row["input_ids"]]} for row in make_rows(75)]
+        rows = make_rows(75)
         arguments = training_arguments(self.config, rows=50, folder=self.folder)
         return ClassifierTrainer(
             model=model,
@@ -235,7 +233,9 @@ class Training:
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = ["".join(chr(0x4E00 + number) for number in range(200))]
-    return support.make_pretrained(tmp_path_factory.mktemp("model") / "bert", texts, initializer_range=0.2)
+    folder = support.make_pretrained(tmp_path_factory.mktemp("model") / "bert", texts)
+    make_bert(num_labels=2).save_pretrained(folder)
+    return folder
 
 
 def weights(trainer: ClassifierTrainer) -> dict[str, torch.Tensor]:
@@ -243,19 +243,19 @@ def weights(trainer: ClassifierTrainer) -> dict[str, torch.Tensor]:
     return {name: value.cpu() for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("no", 1e-5), ("bf16", 2e-2)])
-def test_training_equals_that_with_padding(
-    pretrained: Path, tmp_path: Path, precision: str, tolerance: float
-) -> None:
+@pytest.mark.parametrize(("precision", "tolerance"), [("no", 1e-7), ("bf16", 1e-4)])
+def test_training_equals_that_with_padding(pretrained: Path, tmp_path: Path, precision: str, tolerance: float) -> None:
     packed = Training(pretrained, tmp_path / "packed", packed=True, precision=precision)
     padded = Training(pretrained, tmp_path / "padded", packed=False, precision=precision)
     ours, theirs = packed.run(), padded.run()
     for name in ("train/loss", "train/gradient_norm", "validation/loss", "validation/accuracy"):
-        assert packed.values(name) == pytest.approx(padded.values(name), rel=10 * tolerance), name
+        assert packed.values(name) == pytest.approx(padded.values(name), rel=1e-4 if precision == "no" else 0.2), name
     assert len(packed.values("validation/loss")) >= 4
     assert ours.state.num_input_tokens_seen == theirs.state.num_input_tokens_seen > 0
     for name, expected in weights(theirs).items():
-        torch.testing.assert_close(weights(ours)[name], expected, rtol=0, atol=tolerance, msg=name)
+        # The gradient of these is zero; AdamW turns what rounding leaves of it into steps.
+        if not name.endswith("self.key.bias"):
+            assert (weights(ours)[name] - expected).abs().mean() < tolerance, name
     start = AutoModelForSequenceClassification.from_pretrained(pretrained).state_dict()
     name = "bert.encoder.layer.0.attention.self.value.weight"
     assert (weights(ours)[name] - start[name]).abs().max() > 1e-3, "it learnt"

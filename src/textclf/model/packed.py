@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.nn import functional
@@ -46,11 +46,9 @@ class Rows(NamedTuple):
 
 def can_pack(model: torch.nn.Module) -> bool:
     """Returns whether `packed_logits` can compute a model."""
-    return (
-        type(model) is BertForSequenceClassification
-        and not model.config.is_decoder
-        and not model.config.add_cross_attention
-    )
+    config: Any = model.config
+    plain: bool = type(model) is BertForSequenceClassification and not (config.is_decoder or config.add_cross_attention)
+    return plain
 
 
 def should_pack(model: PreTrainedModel, precision: Precision) -> bool:
@@ -100,7 +98,7 @@ def _forward(
     token_type_ids: torch.Tensor | None = None,
 ) -> SequenceClassifierOutput:
     rows = Rows(row_starts, longest_row)
-    return SequenceClassifierOutput(logits=packed_logits(model, input_ids, token_type_ids, rows))  # type: ignore[arg-type]
+    return SequenceClassifierOutput(logits=packed_logits(model, input_ids, token_type_ids, rows))
 
 
 def packed_layer(layer: torch.nn.Module, hidden: torch.Tensor, rows: Rows, asking: Rows | None) -> torch.Tensor:
@@ -118,7 +116,7 @@ def packed_layer(layer: torch.nn.Module, hidden: torch.Tensor, rows: Rows, askin
     asked = hidden if asking is None else hidden[rows.starts[:-1]]
 
     def heads(projected: torch.Tensor) -> torch.Tensor:
-        return projected.unflatten(-1, (attention.num_attention_heads, attention.attention_head_size))
+        return projected.view(len(projected), attention.num_attention_heads, attention.attention_head_size)
 
     context = _attention(
         heads(attention.query(asked)),
@@ -167,7 +165,8 @@ def packed_logits(
     # The head reads nothing but the first token of each row.
     alone = Rows(torch.arange(len(rows.starts), dtype=torch.int32, device=hidden.device), 1)
     first = layer(last, hidden, rows, alone)
-    logits: torch.Tensor = model.classifier(model.dropout(model.bert.pooler(first[:, None])))
+    pooler: Any = model.bert.pooler
+    logits: torch.Tensor = model.classifier(model.dropout(pooler(first[:, None])))
     return logits
 
 
@@ -184,20 +183,26 @@ def _attention(
     """Attention of [tokens, heads, width], in which each row sees itself alone."""
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         where = (asking.starts, rows.starts, asking.longest, rows.longest)
-        if not dropout:
-            attended: Any = varlen_attn(query, key, value, *where, scale=scale)
-            return attended  # type: ignore[no-any-return]
         # What `varlen_attn` calls, which itself has no dropout.
         flash: Any = torch.ops.aten._flash_attention_forward
-        return flash(query, key, value, *where, dropout, False, False, scale=scale)[0]  # type: ignore[no-any-return]
+        attended: torch.Tensor = (
+            flash(query, key, value, *where, dropout, False, False, scale=scale)[0]
+            if dropout
+            else cast("torch.Tensor", varlen_attn(query, key, value, *where, scale=scale))
+        )
+        return attended
     asked, lengths = asking.starts.diff().tolist(), rows.starts.diff().tolist()
-    parts = zip(query.split(asked), key.split(lengths), value.split(lengths), strict=True)
+    parts = zip(torch.split(query, asked), torch.split(key, lengths), torch.split(value, lengths), strict=True)
     return torch.cat(
         [
             functional.scaled_dot_product_attention(
-                *(tensor.transpose(0, 1) for tensor in part), dropout_p=dropout, scale=scale
+                row_query.transpose(0, 1),
+                row_key.transpose(0, 1),
+                row_value.transpose(0, 1),
+                dropout_p=dropout,
+                scale=scale,
             ).transpose(0, 1)
-            for part in parts
+            for row_query, row_key, row_value in parts
         ]
     )
 

@@ -34,8 +34,8 @@ from textclf.training.train import (
     padding_collator,
     reporting_storage,
     run_trainer,
-    trains_packed,
     training_arguments,
+    trains_packed,
 )
 from textclf.training.unlabelled import open_unlabelled, write_unlabelled
 

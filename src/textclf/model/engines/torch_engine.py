@@ -57,7 +57,9 @@ class TorchEngine:
         self._packed: PackedClassifier | None = None
         if should_pack(model, precision) if packed is None else packed:
             if not can_pack(model):
-                raise ModelError(f"{type(model).__name__} cannot be computed without padding: expected a BERT classifier.")
+                raise ModelError(
+                    f"{type(model).__name__} cannot be computed without padding: expected a BERT classifier."
+                )
             on_gpu = self._device.type == "cuda"
             self._packed = PackedClassifier(self._model, compile_after=COMPILE_AFTER if on_gpu else None)
 
