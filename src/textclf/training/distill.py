@@ -35,6 +35,7 @@ from textclf.training.train import (
     reporting_storage,
     run_trainer,
     training_arguments,
+    trains_packed,
 )
 from textclf.training.unlabelled import open_unlabelled, write_unlabelled
 
@@ -252,8 +253,9 @@ def _make_trainer(
     def log(metrics: dict[str, float], step: int) -> None:
         log_metrics({f"{STUDENT}/{name}": value for name, value in metrics.items()}, step)
 
+    student = build_student(trained.folder, distillation.num_hidden_layers)
     return StudentTrainer(
-        model=build_student(trained.folder, distillation.num_hidden_layers),
+        model=student,
         args=arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
@@ -266,6 +268,7 @@ def _make_trainer(
         shortcuts=training.shortcuts,
         temperature=distillation.temperature,
         label_weight=distillation.label_weight,
+        packed=trains_packed(student, arguments, encoding),
     )
 
 

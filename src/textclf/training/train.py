@@ -15,7 +15,7 @@ from textclf.config.schema import EncodingConfig, ModelConfig, TrainingConfig
 from textclf.errors import StorageError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.build import build_classifier
-from textclf.model.devices import resolve_precision
+from textclf.model.devices import Precision, resolve_precision
 from textclf.model.encoder import save_classifier
 from textclf.model.settings import ClassifierSettings
 from textclf.model.tokens import load_tokenizer
@@ -115,9 +115,11 @@ def _make_trainer(
     if training.merge_repeats:
         rows["train"] = merge_repeats(rows["train"])
     patience = training.early_stopping_patience
+    classifier = build_classifier(fetched, encoded, model=model, labels=settings.labels, seed=training.seed)
+    arguments = training_arguments(training, rows=len(rows["train"]), folder=folder)
     return ClassifierTrainer(
-        model=build_classifier(fetched, encoded, model=model, labels=settings.labels, seed=training.seed),
-        args=training_arguments(training, rows=len(rows["train"]), folder=folder),
+        model=classifier,
+        args=arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
         processing_class=tokenizer,
@@ -127,7 +129,19 @@ def _make_trainer(
         head=SingleLabel(settings.labels),
         group_by_length=training.group_by_length,
         shortcuts=training.shortcuts,
+        packed=trains_packed(classifier, arguments, encoding),
     )
+
+
+def trains_packed(model: PreTrainedModel, arguments: TrainingArguments, encoding: EncodingConfig) -> bool:
+    """Returns whether a model trains without padding here; one process for several GPUs cannot divide packed rows."""
+    from textclf.model.packed import should_pack
+
+    precision: Precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "no"
+    packed = arguments.n_gpu == 1 and not encoding.pad_to_max_length and should_pack(model, precision)
+    if packed:
+        logger.info("Train: batches are computed without padding.")
+    return packed
 
 
 def padding_collator(

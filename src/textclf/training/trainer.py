@@ -20,6 +20,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from textclf.heads.single_label import SingleLabel
 from textclf.language import _
+from textclf.model.packed import forward_packed, pack_rows
 from textclf.progress import progress_bar
 from textclf.training.checkpoints import STATE_FILE, is_last, seal
 from textclf.training.shortcuts import FastDropout, take_shortcuts
@@ -80,6 +81,9 @@ class ClassifierTrainer(Trainer):
 
     The loss of a step is the mean over the rows of all its accumulated batches. A row with a weight (a column `weight`
     of the training rows) counts as that many rows.
+
+    `packed` trains and validates without padding: the model must be one for which `can_pack` is true, and rows are
+    collated by `pack_rows`.
     """
 
     # Trainer mistakes BERT's loss, the mean of one batch, for a mean over all batches of a step: gradients and logged
@@ -87,12 +91,22 @@ class ClassifierTrainer(Trainer):
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, *, head: SingleLabel, group_by_length: bool, shortcuts: bool, progress: Progress, **named: Any
+        self,
+        *,
+        head: SingleLabel,
+        group_by_length: bool,
+        shortcuts: bool,
+        progress: Progress,
+        packed: bool = False,
+        **named: Any,
     ) -> None:
+        if packed:
+            forward_packed(named["model"])
+            named["data_collator"] = pack_rows
         super().__init__(compute_metrics=self._validation_metrics, **named)
         self._head = head
         self._group_by_length = group_by_length
-        self._shortcuts = shortcuts and self.args.device.type == "cpu"
+        self._shortcuts = shortcuts and not packed and self.args.device.type == "cpu"
         if self._shortcuts and isinstance(self.model, torch.nn.Module):
             take_shortcuts(self.model, bf16=self.args.bf16)
         self.progress = progress
