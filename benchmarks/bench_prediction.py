@@ -2,23 +2,28 @@
 
 Both classify the same texts with the same weights, alternately and in separate processes. Loading is not timed. The
 texts are cleaned beforehand with the library's standard rule, so that both see the same; ours cleans them again within
-its time.
+its time. With --engines-table, the engines are compared with each other instead.
 
 Without --model, the shape of bert-base-chinese with random weights is used, its last layer adjusted so that labels
-vary between texts; the share of equal labels is reported.
+vary between texts; the share of equal labels is reported. An engine is calibrated with other texts than those timed.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from comparison import BENCHMARKS, SHARED, alternate, markdown, run_program
-from random_model import SHAPE, as_classifier, make_model
+import onnxruntime_engine
+from comparison import BENCHMARKS, CHNSENTICORP, alternate, markdown, ratios, rounds, run_program, section, spread
+from random_model import SHAPE, KeptModel, kept_model
+from texts import draw, read_texts, write_texts
 
-TEXTS_FOR_THE_HEAD = 64
+REFERENCES = {"loop": [], "pipeline": ["--batch-size", "32"]}
+TORCH = "torch-fp32"
 
 
 def main() -> None:
@@ -29,73 +34,142 @@ def main() -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        default=SHARED / "data" / "chnsenticorp" / "data",
-        help="folder with *.parquet that have the column text (default: %(default)s)",
+        default=CHNSENTICORP,
+        help="*.parquet with the column text, or a folder of such (default: %(default)s)",
     )
     parser.add_argument("--rows", type=int, default=400, help="texts (default: %(default)s)")
     parser.add_argument("--max-length", type=int, default=128, help="tokens per text (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64, help="texts per batch of ours (default: %(default)s)")
-    parser.add_argument("--precision", choices=["no", "auto"], default="no", help="of ours (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, help="most texts per batch of ours (default: 64)")
+    parser.add_argument("--precision", choices=["no", "auto"], default="no", help="of torch in ours (default: no)")
+    parser.add_argument(
+        "--engine",
+        choices=["torch", "openvino-int8", "auto"],
+        default="torch",
+        help="of ours; auto measures which is the fastest, before the timing (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--reference",
+        choices=list(REFERENCES),
+        default="loop",
+        help="one call of pipeline per text, or pipeline(batch_size=32) over all (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--engines-table", action="store_true", help="compare all engines of the model, torch and ONNX Runtime"
+    )
+    parser.add_argument("--keep", type=Path, help="folder for the model and its engine, which later commands reuse")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of runs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="seed (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        texts = write_texts(arguments, folder / "texts.parquet")
-        source = arguments.model or make_model(folder / "random", arguments.shape, seed=arguments.seed)
-        model = as_classifier(
-            folder / "model",
-            source,
+        found = read_texts(arguments.data)
+        model = kept_model(
+            (arguments.keep or folder / "kept").absolute(),
+            found,
+            source=arguments.model,
+            shape=arguments.shape,
             max_length=arguments.max_length,
-            spread_over=() if arguments.model else texts[:TEXTS_FOR_THE_HEAD],
+            seed=arguments.seed,
+            exported=arguments.engines_table or arguments.engine != "torch",
         )
-        common = ["--model", model, "--input", folder / "texts.parquet"]
-        plain = [*common, "--raw", "--max-length", str(arguments.max_length)]
-        ours = [*common, "--batch-size", str(arguments.batch_size), "--precision", arguments.precision]
-
-        def run(script: str, words: list[str | Path], output: str) -> float:
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                lines = run_program(BENCHMARKS / script, [*words, "--output", folder / output], Path(scratch))
-            result = lines[-1].values
-            return result["texts"] / result["predict_seconds"]
-
-        pairs = alternate(
-            arguments.repeats,
-            reference=lambda: run("reference/predict_pipeline.py", plain, "reference.parquet"),
-            ours=lambda: run("predict_ours.py", ours, "ours.parquet"),
+        texts = draw(found, arguments.rows, seed=arguments.seed, without=model.texts)
+        write_texts(texts, folder / "texts.parquet")
+        settings = {
+            "Model": model.about,
+            "texts": len(texts),
+            "of characters on average": f"{sum(map(len, texts)) / len(texts):.0f}",
+            "max_length": arguments.max_length,
+            "most texts per batch of ours": arguments.batch_size,
+        }
+        print(
+            table(arguments, model, folder, settings)
+            if arguments.engines_table
+            else pairs(arguments, model, folder, settings)
         )
-        agreement = compare(folder / "reference.parquet", folder / "ours.parquet")
-    settings = {
-        "Model": str(arguments.model) if arguments.model else f"random weights ({arguments.shape.name})",
-        "texts": arguments.rows,
-        "max_length": arguments.max_length,
-        "batch of ours": arguments.batch_size,
-        "precision of ours": arguments.precision,
-    }
-    print(markdown("Prediction", settings, pairs, [agreement]))
 
 
-def write_texts(arguments: argparse.Namespace, target: Path) -> list[str]:
-    """Samples and cleans the texts that both classify, writes them to a Parquet file, and returns them.
+def pairs(arguments: argparse.Namespace, model: KeptModel, folder: Path, settings: dict[str, object]) -> str:
+    """Compares ours with a reference."""
+    reasons: list[str] = []
 
-    Raises:
-        SystemExit: The data is missing or has too few texts.
-    """
-    import pyarrow as pa
+    def ours() -> float:
+        found = _ours(model.folder, folder, "ours", arguments, "--precision", arguments.precision)
+        reasons[:] = [f"Engine: {found['engine']}. {found['reason'] or ''}".strip()]
+        return float(found["texts"] / found["predict_seconds"])
+
+    plain = ["--raw", "--max-length", str(arguments.max_length), *REFERENCES[arguments.reference]]
+    measured = alternate(
+        arguments.repeats,
+        reference=lambda: rate(_run(model.folder, folder, "reference", "reference/predict_pipeline.py", *plain)),
+        ours=ours,
+    )
+    settings |= {"reference": arguments.reference, "precision of torch in ours": arguments.precision}
+    notes = [*reasons, compare(folder / "reference.parquet", folder / "ours.parquet")]
+    return markdown("Prediction", settings, measured, notes)
+
+
+def table(arguments: argparse.Namespace, model: KeptModel, folder: Path, settings: dict[str, object]) -> str:
+    """Compares the engines with each other."""
+    import numpy as np
     import pyarrow.parquet as pq
 
-    from textclf.data.cleaning import clean_text
+    from textclf.model.devices import resolve_precision
+    from textclf.model.engines.engine import exported_engines
 
-    files = sorted(arguments.data.glob("*.parquet")) if arguments.data.is_dir() else []
-    if not files:
-        raise SystemExit(f"There is no *.parquet in {arguments.data}: name a folder with --data.")
-    found = [text for file in files for text in pq.read_table(file, columns=["text"])["text"].to_pylist()]
-    texts = [clean for text in found if (clean := clean_text(text, "standard"))]
-    if len(texts) < arguments.rows:
-        raise SystemExit(f"{arguments.data} has {len(texts):,} texts; {arguments.rows:,} are needed.")
-    drawn = random.Random(arguments.seed).sample(texts, arguments.rows)
-    pq.write_table(pa.table({"text": drawn}), target)
-    return drawn
+    names = [TORCH, *exported_engines(model.folder)]
+    notes = []
+    if (best := resolve_precision("auto")) != "no":
+        names.insert(1, f"torch-{best}")
+    onnx: list[str | Path] = []
+    if onnxruntime_engine.is_installed():
+        file = model.folder.parent / f"{onnxruntime_engine.NAME}.onnx"
+        onnx = ["--onnx", onnxruntime_engine.export_onnx(model.folder, file)]
+        names.append(onnxruntime_engine.NAME)
+    else:
+        notes.append("ONNX Runtime is not installed.")
+
+    def run(name: str) -> float:
+        arguments.engine = name
+        return rate(_ours(model.folder, folder, name, arguments, *onnx))
+
+    programs: dict[str, Callable[[], float]] = {name: partial(run, name) for name in names}
+    speeds = rounds(arguments.repeats, programs)
+    probabilities = {
+        name: np.array(pq.read_table(folder / f"{name}.parquet")["probabilities"].to_pylist()) for name in names
+    }
+    reference = probabilities[TORCH]
+    lines = [
+        f"| engine | texts/s: median (range), {arguments.repeats} rounds | ratio to {TORCH} | largest difference of "
+        "probability | mean | equal labels |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name in names:
+        difference = np.abs(probabilities[name] - reference)
+        equal = int((probabilities[name].argmax(axis=1) == reference.argmax(axis=1)).sum())
+        lines.append(
+            f"| {name} | {spread(speeds[name])} | {spread(ratios(speeds[name], speeds[TORCH]), 2)} | "
+            f"{difference.max():.4f} | {difference.mean():.5f} | "
+            f"{equal:,} of {len(reference):,} ({equal / len(reference):.2%}) |"
+        )
+    return section("Engines", settings, lines, notes)
+
+
+def rate(found: dict[str, Any]) -> float:
+    """Returns the texts per second that a program reports."""
+    return float(found["texts"] / found["predict_seconds"])
+
+
+def _ours(model: Path, folder: Path, output: str, arguments: argparse.Namespace, *words: str | Path) -> dict[str, Any]:
+    given = ["--batch-size", str(arguments.batch_size), "--engine", arguments.engine]
+    if arguments.engine == "auto":
+        given += ["--choices", str(folder / "choices")]
+    return _run(model, folder, output, "predict_ours.py", *given, *words)
+
+
+def _run(model: Path, folder: Path, output: str, script: str, *words: str | Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        common = ["--model", model, "--input", folder / "texts.parquet", "--output", folder / f"{output}.parquet"]
+        return run_program(BENCHMARKS / script, [*common, *words], Path(scratch))[-1].values
 
 
 def compare(reference: Path, ours: Path) -> str:

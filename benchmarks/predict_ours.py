@@ -10,30 +10,72 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comparison import peak_mebibytes
+from onnxruntime_engine import NAME as ONNX_RUNTIME
+
+if TYPE_CHECKING:
+    from textclf.model.classifier import Classifier
 
 
 def main() -> None:
-    """Predicts, writes `label` and `score` of each row, and prints `texts` and `predict_seconds` as JSON."""
+    """Predicts, writes `label`, `score`, `probabilities` and `rung` of each row, and prints a JSON object.
+
+    It has `texts`, `predict_seconds`, `engine`, `reason` and `peak_mebibytes`.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="a model folder with textclf.json")
     parser.add_argument("--input", type=Path, required=True, help="Parquet file with the column text")
     parser.add_argument("--output", type=Path, required=True, help="Parquet file to write")
-    parser.add_argument("--batch-size", type=int, default=64, help="texts per batch (default: %(default)s)")
-    parser.add_argument("--precision", choices=["no", "auto"], default="no", help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, help="most texts per batch (default: %(default)s)")
+    parser.add_argument("--precision", choices=["no", "auto"], default="no", help="of torch (default: %(default)s)")
+    parser.add_argument("--engine", default="auto", help="as the library names it (default: %(default)s)")
+    parser.add_argument("--choices", type=Path, help="folder that keeps which engine is the fastest, for auto")
+    parser.add_argument("--onnx", type=Path, help=f"file of {ONNX_RUNTIME}")
     arguments = parser.parse_args()
 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from textclf.model.classifier import Classifier
-
     texts = pq.read_table(arguments.input, columns=["text"])["text"].to_pylist()
-    classifier = Classifier.load(arguments.model, mixed_precision=arguments.precision)
+    classifier = load(arguments, texts)
+    if len(classifier.rungs) > 1:
+        # A rung is loaded when a text reaches it.
+        classifier.predict(texts, batch_size=arguments.batch_size)
     started = time.perf_counter()
-    decisions = classifier.head.decide(classifier.predict(texts, batch_size=arguments.batch_size))
+    answers = classifier.answer(texts, batch_size=arguments.batch_size)
+    decisions = classifier.head.decide(answers.probabilities)
     seconds = time.perf_counter() - started
-    pq.write_table(pa.table({"label": decisions.labels, "score": decisions.scores}), arguments.output)
-    print(json.dumps({"texts": len(texts), "predict_seconds": seconds}))
+    columns = {
+        "label": decisions.labels,
+        "score": decisions.scores,
+        "probabilities": answers.probabilities.tolist(),
+        "rung": answers.rungs,
+    }
+    pq.write_table(pa.table(columns), arguments.output)
+    found = {"texts": len(texts), "predict_seconds": seconds, "engine": classifier.engine_name}
+    print(json.dumps({**found, "reason": classifier.engine_reason, "peak_mebibytes": peak_mebibytes()}))
+
+
+def load(arguments: argparse.Namespace, texts: list[str]) -> Classifier:
+    """Loads the classifier with the engine that was asked for."""
+    from onnxruntime_engine import OnnxRuntimeEngine
+
+    from textclf.model.classifier import Choices, Classifier
+    from textclf.model.encoder import EncoderClassifier
+    from textclf.model.settings import read_settings
+    from textclf.model.tokenizer import TextTokenizer
+
+    if arguments.engine == ONNX_RUNTIME:
+        settings = read_settings(arguments.model)
+        tokenizer = TextTokenizer.load(arguments.model, max_length=settings.max_length)
+        return EncoderClassifier(OnnxRuntimeEngine(arguments.onnx), tokenizer, settings)
+    # As many as a job takes.
+    choices = Choices(arguments.choices, lambda _: (texts[:256], None)) if arguments.choices else None
+    return Classifier.load(
+        arguments.model, engine=arguments.engine, mixed_precision=arguments.precision, choices=choices
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import random
+import shutil
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +18,102 @@ if TYPE_CHECKING:
 
 SHAPE = SHARED / "models" / "bert-base-chinese"
 LABELS = ("负面", "正面")
+TEXTS_FOR_THE_HEAD = 64
 
 
-def make_model(target: Path, shape: Path, *, seed: int) -> Path:
+@dataclass(frozen=True)
+class KeptModel:
+    """A model folder that several benchmarks share.
+
+    Attributes:
+        folder: As training writes it, with its exported engines.
+        texts: What it was calibrated with. It is not timed with them.
+        about: Says what it is.
+    """
+
+    folder: Path
+    texts: frozenset[str]
+    about: str
+
+
+def kept_model(
+    keep: Path,
+    texts: Sequence[str],
+    *,
+    source: Path | None = None,
+    shape: Path = SHAPE,
+    labels: Sequence[str] = LABELS,
+    max_length: int = 128,
+    seed: int = 42,
+    exported: bool = True,
+) -> KeptModel:
+    """Makes a model with an int8 engine in a folder, or finds the one made there earlier with the same settings.
+
+    Args:
+        keep: The folder.
+        texts: Cleaned texts; the engine is calibrated with some of them.
+        source: A fine-tuned model, else random weights.
+        shape: `config.json` and vocabulary of random weights.
+        labels: Of random weights.
+        max_length: Length to which texts are truncated.
+        seed: Of the weights, and of the texts that are drawn.
+        exported: Whether the engine is needed.
+
+    Raises:
+        SystemExit: The folder has a model with other settings, or the model is missing.
+    """
+    from textclf.model.engines.engine import exported_engines, read_engine
+
+    about = str(source) if source else f"random weights ({shape.name})"
+    settings = {"model": about, "labels": list(labels), "max_length": max_length, "seed": seed}
+    description, folder = keep / "settings.json", keep / "model"
+    if description.is_file():
+        found = json.loads(description.read_text(encoding="utf-8"))
+        drawn = found.pop("texts")
+        if found != settings:
+            raise SystemExit(f"{keep} was made with {found}, not {settings}: name another folder with --keep.")
+    else:
+        keep.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        drawn = random.Random(seed).sample(list(texts), min(_calibration_rows(), len(texts) // 2))
+        plain = source or make_model(keep / "plain", shape, seed=seed, labels=labels)
+        as_classifier(folder, plain, max_length=max_length, spread_over=() if source else drawn[:TEXTS_FOR_THE_HEAD])
+        shutil.rmtree(keep / "plain", ignore_errors=True)
+        description.write_text(json.dumps({**settings, "texts": drawn}, ensure_ascii=False), encoding="utf-8")
+    if exported and not exported_engines(folder):
+        export(folder, drawn, max_length=max_length)
+    for name in exported_engines(folder):
+        record = read_engine(folder / "engines" / name, check_files=False)
+        about += f", {name} exported in {record.seconds:.0f} s with {record.calibration_rows} other texts"
+    return KeptModel(folder, frozenset(drawn), about)
+
+
+def export(folder: Path, texts: Sequence[str], *, max_length: int) -> None:
+    """Exports the int8 engine into a model folder, and lets the library use it whatever it says of the texts.
+
+    The labels of random weights say nothing about parity; the benchmarks count those that are equal.
+    """
+    from textclf.model.engines.choice import PARITY_FILE
+    from textclf.model.engines.engine import engine_folder
+    from textclf.model.engines.export import export_engine
+    from textclf.model.tokenizer import TextTokenizer
+    from textclf.records import ParityReport
+
+    print(f"exporting the engine of {folder}: one or two minutes", file=sys.stderr, flush=True)
+    tokenizer = TextTokenizer.load(folder, max_length=max_length)
+    record = export_engine(folder, [tokenizer.encode([text]).ids.tolist() for text in texts])
+    report = ParityReport(engine=record.name, passed=True, reason="It is measured by a benchmark.")
+    parity = engine_folder(folder, record.name) / PARITY_FILE
+    parity.write_text(report.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _calibration_rows() -> int:
+    from textclf.config.engine import EngineConfig
+
+    return EngineConfig().calibration_texts
+
+
+def make_model(target: Path, shape: Path, *, seed: int, labels: Sequence[str] = LABELS) -> Path:
     """Writes a folder with random weights for `from_pretrained`, and returns it.
 
     Raises:
@@ -25,7 +123,7 @@ def make_model(target: Path, shape: Path, *, seed: int) -> Path:
 
     check_folder(shape)
     set_seed(seed)
-    names = dict(enumerate(LABELS))
+    names = dict(enumerate(labels))
     config = AutoConfig.from_pretrained(shape, id2label=names, label2id={name: index for index, name in names.items()})
     AutoModelForSequenceClassification.from_config(config).save_pretrained(target)
     AutoTokenizer.from_pretrained(shape).save_pretrained(target)

@@ -1,5 +1,7 @@
 """The tutorial's prediction, written plainly: one call of `pipeline` per text, as a reference for textclf.
 
+With --batch-size, one call for all texts, which `pipeline` then cuts into batches in their order.
+
     python benchmarks/reference/predict_pipeline.py --model FOLDER --input texts.parquet --output labelled.parquet
 
 The input has a column text; the output adds label and score. Nothing here comes from textclf.
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--raw", action="store_true", help="do not clean: the model was trained on uncleaned texts")
     parser.add_argument("--max-length", type=int, default=MAX_LENGTH, help="longest sequence in tokens")
+    parser.add_argument("--batch-size", type=int, help="texts per batch (default: one call per text)")
     arguments = parser.parse_args()
 
     classify = pipeline(
@@ -41,10 +44,12 @@ def main() -> None:
     )
     rows = pd.read_parquet(arguments.input)
     started = time.perf_counter()
-    results = [
-        classify(text if arguments.raw else clean(text), truncation=True, max_length=arguments.max_length)[0]
-        for text in rows["text"]
-    ]
+    texts = [text if arguments.raw else clean(text) for text in rows["text"]]
+    options = {"truncation": True, "max_length": arguments.max_length}
+    if arguments.batch_size:
+        results = classify(texts, batch_size=arguments.batch_size, **options)
+    else:
+        results = [classify(text, **options)[0] for text in texts]
     seconds = time.perf_counter() - started
     rows["label"] = [result["label"] for result in results]
     rows["score"] = [result["score"] for result in results]

@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -129,29 +126,20 @@ def test_its_file_says_what_is_guaranteed(made: Made) -> None:
     assert alone.predict(made.rows.texts) == pytest.approx(made.probabilities["encoder"], abs=1e-5)
 
 
-def test_the_full_model_is_loaded_only_for_a_text_that_needs_it(made: Made, tmp_path: Path) -> None:
-    # Somewhere else: its folders are relative.
-    folder = shutil.copytree(made.save(tmp_path / "sure", made.with_threshold(0.5)), tmp_path / "moved")
-    (folder / "rungs" / "encoder" / "model.safetensors").write_bytes(b"damaged")
-    assert load(folder).answer(made.rows.texts).rungs.tolist() == [0] * len(made.rows)
-    unsure = shutil.copytree(made.folder, tmp_path / "unsure")
-    (unsure / "rungs" / "encoder" / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"The rung encoder of the ladder in .*unsure cannot be used"):
-        load(unsure).answer(made.rows.texts)
+def test_a_ladder_can_be_moved_and_names_a_rung_that_cannot_be_used(made: Made, tmp_path: Path) -> None:
+    folder = shutil.copytree(made.folder, tmp_path / "moved")
+    assert load(folder).predict(made.rows.texts) == pytest.approx(load(made.folder).predict(made.rows.texts))
+    (folder / "rungs" / "encoder" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"The rung encoder of the ladder in .*moved cannot be used"):
+        load(folder)
 
 
-def test_texts_that_cheap_rungs_answer_need_no_torch(made: Made, tmp_path: Path) -> None:
-    folder = made.save(tmp_path / "sure", made.with_threshold(0.5))
-    code = (
-        "import sys; from pathlib import Path; from textclf.model.classifier import Classifier\n"
-        f"answers = Classifier.load(Path({str(folder)!r})).answer(['房间很好，早餐满意'])\n"
-        "print(answers.rungs.tolist(), {'torch', 'transformers', 'sklearn', 'scipy'} & set(sys.modules))"
-    )
-    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
-    )
-    assert done.stdout.strip() == "[0] set()"
+def test_the_name_of_its_engine_leads_to_the_same_engines(made: Made) -> None:
+    name = load(made.folder).engine_name
+    assert name == "ladder: linear, torch-fp32"
+    assert Classifier.load(made.folder, engine=name).engine_name == name
+    with pytest.raises(ModelError, match="that of a ladder with other rungs"):
+        Classifier.load(made.folder, engine="ladder: torch-fp32")
 
 
 def test_another_engine_than_the_calibrated_one_is_named(
@@ -160,10 +148,8 @@ def test_another_engine_than_the_calibrated_one_is_named(
     folder = shutil.copytree(made.folder, tmp_path / "ladder")
     description = folder / "ladder.json"
     description.write_text(description.read_text(encoding="utf-8").replace("torch-fp32", "openvino-int8"))
-    ladder = load(folder)
-    assert ladder.engine_name == "ladder: linear, openvino-int8"
     with caplog.at_level(logging.INFO):
-        ladder.predict(made.rows.texts)
+        ladder = load(folder)
     assert "The rung encoder of the ladder computes with torch-fp32 here; the ladder was calibrated with" in caplog.text
     assert ladder.engine_name == "ladder: linear, torch-fp32"
 

@@ -53,6 +53,8 @@ def start(
         kill_at_step: The process kills itself when this step is logged.
         kill_at_metric: The metric that is looked at.
     """
+    from safetensors.torch import load_file
+
     from textclf.tracking.metric_log import MetricLog
     from textclf.tracking.runs import run_folder, training_run
     from textclf.tracking.store import TrackingStore
@@ -91,7 +93,9 @@ def start(
         kept = student or trained
         shutil.copytree(kept.folder, keep)
         record = kept.model_dump(mode="json")
-    return {"run_id": run_id, "weights": file_sha256(keep / "model.safetensors"), "record": record}
+    weights = keep / "model.safetensors"
+    kinds = sorted({str(tensor.dtype) for tensor in load_file(weights).values()})
+    return {"run_id": run_id, "weights": file_sha256(weights), "kinds": kinds, "record": record}
 
 
 class Program:
@@ -143,7 +147,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return support.write_reviews(tmp_path_factory.mktemp("reviews"), ROWS, longest=8)
+    folder = support.write_reviews(tmp_path_factory.mktemp("reviews"), ROWS, longest=8)
+    with (folder / "train.tsv").open("r+", encoding="utf-8") as file:
+        # Copies become weights, not steps.
+        file.writelines(file.readlines()[1:30])
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +185,13 @@ def statuses(home: Home) -> dict[str, str]:
     return {run.info.run_id: run.info.status for run in client.search_runs(experiments)}
 
 
-@pytest.mark.parametrize("group_by_length", [True, False], ids=["grouped by length", "in random order"])
+@pytest.mark.parametrize(
+    ("group_by_length", "precision"), [(True, "bf16"), (False, "no")], ids=["grouped by length", "in random order"]
+)
 def test_a_killed_run_resumes_as_if_nothing_had_happened(
-    data: Path, empty: Home, tmp_path: Path, group_by_length: bool
+    data: Path, empty: Home, tmp_path: Path, group_by_length: bool, precision: str
 ) -> None:
-    config = make_config(data, group_by_length=group_by_length)
+    config = make_config(data, group_by_length=group_by_length, mixed_precision=precision)
     whole_home = support.make_home(tmp_path / "whole", like=empty)
     whole = start(whole_home, config, tmp_path / "whole-kept")
 
@@ -204,6 +214,7 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
     assert "is incomplete or damaged and is removed" in resumed["log"]
 
     assert resumed["weights"] == whole["weights"]
+    assert set(resumed["kinds"]) == {"torch.float32"}, "the master copies, whatever the precision of the arithmetic"
     assert resumed["record"]["best_metric"] == whole["record"]["best_metric"]
     assert resumed["record"]["steps"] == whole["record"]["steps"] == 3 * STEPS_PER_EPOCH
     for name in ("train/loss", "train/learning_rate", "validation/loss", "validation/f1_macro"):

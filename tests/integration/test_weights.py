@@ -16,6 +16,7 @@ import training_support as support
 from textclf.config import Home, TrainConfig
 from textclf.model.tokens import build_vocabulary, encode
 from textclf.records import PreparedData
+from textclf.training.repeats import merge_repeats
 from textclf.training.train import train
 
 # Which weight the first rows have; the others count once.
@@ -46,7 +47,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     # The same ids whatever rows there are.
     vocabulary.write_text("\n".join(build_vocabulary(texts, 200)), encoding="utf-8")
     architecture = {**support.TINY, "vocabulary_path": str(vocabulary), "dropout": 0.0}
-    training = {"max_steps": STEPS, "learning_rate": 2e-3, "group_by_length": False}
+    training = {"max_steps": STEPS, "learning_rate": 2e-3, "group_by_length": False, "merge_repeats": False}
     return support.make_config(data, model={"architecture": architecture}, training=training)
 
 
@@ -132,6 +133,50 @@ def test_a_weight_is_as_good_as_so_many_rows(
     theirs = Run(config, repeated, tmp_path / "b", gradient_accumulation_steps=batches_repeated, **settings)
     assert len(ours.metrics["train/loss"]) == STEPS
     ours.assert_like(theirs)
+
+
+@pytest.mark.parametrize("weighted_too", [False, True])
+def test_repeated_rows_are_trained_once_with_weights(
+    config: TrainConfig,
+    weighted: PreparedData,
+    repeated: PreparedData,
+    weighted_too: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if weighted_too:
+        table = pq.read_table(repeated.folder / "train.parquet")
+        halves = table.append_column("weight", pa.array([0.5] * len(table), pa.float32()))
+        repeated = support.replace_training_rows(repeated, halves, tmp_path / "halves")
+    # One step an epoch: 12 rows once the 19 are merged.
+    settings = {"per_device_train_batch_size": 12, "group_by_length": True}
+    with caplog.at_level("INFO", logger="textclf"):
+        ours = Run(config, repeated, tmp_path / "a", merge_repeats=True, **settings)
+    assert "7 of 19 rows repeat another with the same tokens and label" in caplog.text
+    assert ours.encoded.rows["train"] == 19, "the data stay what they are"
+    assert ours.metrics["train/epoch"] == [1, 2, 3, 4]
+    ours.assert_like(Run(config, weighted, tmp_path / "b", **settings))
+
+
+def test_only_rows_with_the_same_tokens_and_label_are_merged() -> None:
+    from datasets import Dataset
+
+    rows = {
+        "row": [1, 2, 3, 4, 5, 6],
+        "input_ids": [[2, 5, 3], [2, 5, 3], [2, 5, 3], [2, 5, 6, 3], [2, 5, 3], [2, 5, 3]],
+        "token_type_ids": [[0, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 0, 1], [0, 1, 1], [0, 0, 1]],
+        "length": [3, 3, 3, 4, 3, 3],
+        "label": [1, 0, 1, 1, 1, 1],
+    }
+    merged = merge_repeats(Dataset.from_dict(rows))
+    assert merged["row"][:] == [1, 2, 4, 5]
+    assert merged["weight"][:] == [3, 1, 1, 1]
+    assert merged["label"][:] == [1, 0, 1, 1]
+    assert merged["input_ids"][:] == [[2, 5, 3], [2, 5, 3], [2, 5, 6, 3], [2, 5, 3]]
+    weighted = Dataset.from_dict({**rows, "weight": [1.0, 2.0, 0.5, 1.0, 1.0, 4.0]})
+    assert merge_repeats(weighted)["weight"][:] == [5.5, 2, 1, 1]
+    distinct = Dataset.from_dict({name: values[:2] for name, values in rows.items()})
+    assert merge_repeats(distinct) is distinct
 
 
 def test_weights_make_a_difference(

@@ -44,6 +44,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training.warmup_ratio": 0.0,
         "training.weight_decay": 0.0,
         "training.group_by_length": False,
+        "training.merge_repeats": False,
+        "training.shortcuts": False,
         "training.mixed_precision": "no",
         "training.early_stopping_patience": None,
         "training.logging_steps": 10,
@@ -144,6 +146,15 @@ class TrainingConfig(StrictModel):
         default=1.0, gt=0, title="Maximum gradient norm", description="Gradients are clipped to this norm."
     )
     group_by_length: bool = Field(default=True, description="Batch texts of similar length: less padding, more speed.")
+    merge_repeats: bool = Field(
+        default=True,
+        description="Train equal rows (same tokens, same label) once, with their number as weight: fewer steps.",
+    )
+    shortcuts: bool = Field(
+        default=True,
+        description="On a CPU, skip work that only takes time: dropout from fewer random numbers, the last layer of a "
+        "BERT for its first token alone, no conversions between fp32 and bf16.",
+    )
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
     )
@@ -360,7 +371,7 @@ class PredictConfig(StrictModel):
         title="Answered by",
         description="Also write which model answered each row, if the classifier is a ladder of several.",
     )
-    batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch.")
+    batch_size: int = Field(default=1024, ge=1, le=4096, description="Rows per batch.")
     rows_per_shard: int = Field(default=8192, ge=1, le=1_000_000, description="Rows predicted and committed as a unit.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."

@@ -170,4 +170,4 @@ def _log(candidates: Candidates) -> None:
         )
     for kind, reason in candidates.left_out.items():
         logger.info("Candidates: no %s. %s", kind, reason)
-    logger.info("Candidates: the %s is chosen.", candidates.chosen)
+    logger.info("Candidates: %s is chosen.", candidates.chosen)

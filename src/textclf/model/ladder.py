@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +96,7 @@ def ladder_answers(ladder: GuaranteedLadder, probabilities: Mapping[str, NDArray
 class LadderClassifier(Classifier):
     """Asks the next rung only about texts that the rungs before are not sure of.
 
-    A rung is loaded when the first text reaches it.
+    All rungs are loaded at once: the engines of a job must be known before its first text is answered.
 
     Attributes:
         ladder: The rungs, their thresholds and the guarantee.
@@ -117,15 +116,12 @@ class LadderClassifier(Classifier):
         self.ladder = ladder
         self.rungs = tuple(rung.name for rung in ladder.rungs)
         self.expected_shares = {rung.name: rung.share for rung in ladder.rungs}
-        self._folder = folder
-        self._asked = _by_rung(engine, self.rungs)
-        self._mixed_precision: AskedPrecision = mixed_precision
-        self._choices = choices
-        self._engines = {rung.name: rung.engine for rung in ladder.rungs}
-        self._loaded: dict[str, Classifier] = {}
-        # Serving answers in several threads.
-        self._loading = Lock()
-        self._name_engines()
+        asked = _by_rung(engine, self.rungs)
+        self._classifiers = [
+            _load_rung(folder, rung, asked[rung.name], mixed_precision, choices) for rung in ladder.rungs
+        ]
+        self.engine_name = _NAME + ", ".join(classifier.engine_name for classifier in self._classifiers)
+        self.engine_reason = self._classifiers[-1].engine_reason
 
     @classmethod
     def open(
@@ -137,10 +133,10 @@ class LadderClassifier(Classifier):
         mixed_precision: AskedPrecision = "auto",
         choices: Choices | None = None,
     ) -> LadderClassifier:
-        """Opens a folder that `save_ladder` wrote, and loads none of its rungs yet.
+        """Loads a folder that `save_ladder` wrote.
 
         Raises:
-            ModelError: A description is missing or damaged, or a rung does not fit the ladder.
+            ModelError: A description is missing or damaged, or a rung does not fit the ladder or cannot be used.
         """
         try:
             ladder = StoredLadder.model_validate_json((folder / LADDER_FILE).read_text(encoding="utf-8"))
@@ -148,7 +144,6 @@ class LadderClassifier(Classifier):
             raise ModelError(
                 f"The ladder in {folder} cannot be loaded: {error}\nExpected {LADDER_FILE}, as training writes it."
             ) from error
-        # Now, not when a text climbs so far.
         _check_rungs({rung.name: folder / rung.folder for rung in ladder.rungs}, settings)
         return cls(folder, settings, ladder, engine=engine, mixed_precision=mixed_precision, choices=choices)
 
@@ -164,11 +159,11 @@ class LadderClassifier(Classifier):
         probabilities = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         answered_by = np.zeros(len(texts), dtype=np.int8)
         waiting = np.arange(len(texts))
-        for index, rung in enumerate(self.ladder.rungs):
+        for index, (rung, classifier) in enumerate(zip(self.ladder.rungs, self._classifiers, strict=True)):
             if not len(waiting):
                 break
             last = rung.threshold is None
-            found = self._rung(rung)._answer(
+            found = classifier._answer(
                 [texts[row] for row in waiting.tolist()],
                 None if text_pairs is None else [text_pairs[row] for row in waiting.tolist()],
                 batch_size=batch_size,
@@ -183,42 +178,33 @@ class LadderClassifier(Classifier):
             waiting = waiting[~answered]
         return Answers(probabilities, answered_by)
 
-    def _rung(self, rung: StoredRung) -> Classifier:
-        with self._loading:
-            if rung.name not in self._loaded:
-                try:
-                    loaded = Classifier.load(
-                        self._folder / rung.folder,
-                        engine=self._asked[rung.name],
-                        mixed_precision=self._mixed_precision,
-                        choices=self._choices,
-                    )
-                except ModelError as error:
-                    raise ModelError(
-                        f"The rung {rung.name} of the ladder in {self._folder} cannot be used: {error}"
-                    ) from error
-                if loaded.engine_name != rung.engine:
-                    logger.info(
-                        "The rung %s of the ladder computes with %s here; the ladder was calibrated with %s. Its "
-                        "guarantee allows for other rounding, but not for the labels that differ between engines.",
-                        rung.name,
-                        loaded.engine_name,
-                        rung.engine,
-                    )
-                self._loaded[rung.name] = loaded
-                self._engines[rung.name] = loaded.engine_name
-                self._name_engines()
-            return self._loaded[rung.name]
 
-    def _name_engines(self) -> None:
-        self.engine_name = f"{_NAME}{', '.join(self._engines.values())}"
+def _load_rung(
+    folder: Path, rung: StoredRung, engine: str, mixed_precision: AskedPrecision, choices: Choices | None
+) -> Classifier:
+    try:
+        loaded = Classifier.load(folder / rung.folder, engine=engine, mixed_precision=mixed_precision, choices=choices)
+    except ModelError as error:
+        raise ModelError(f"The rung {rung.name} of the ladder in {folder} cannot be used: {error}") from error
+    if loaded.engine_name != rung.engine:
+        logger.info(
+            "The rung %s of the ladder computes with %s here; the ladder was calibrated with %s. Its guarantee allows "
+            "for other rounding, but not for the labels that differ between engines.",
+            rung.name,
+            loaded.engine_name,
+            rung.engine,
+        )
+    return loaded
 
 
 def _by_rung(engine: str, rungs: Sequence[str]) -> dict[str, str]:
     """Returns the engine that is asked of each rung; the name of a ladder's engine names those of its rungs."""
     if not engine.startswith(_NAME):
         return dict.fromkeys(rungs, engine)
-    return dict(zip(rungs, engine.removeprefix(_NAME).split(", "), strict=True))
+    engines = engine.removeprefix(_NAME).split(", ")
+    if len(engines) != len(rungs):
+        raise ModelError(f"The engine {engine!r} is that of a ladder with other rungs: expected {', '.join(rungs)}.")
+    return dict(zip(rungs, engines, strict=True))
 
 
 def save_ladder(

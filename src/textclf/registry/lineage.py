@@ -14,7 +14,7 @@ from textclf.data.versions import known_versions
 from textclf.errors import DataError
 from textclf.language import _
 from textclf.records import PreparedData, Record
-from textclf.registry.versions import choose_model
+from textclf.registry.versions import TRAINING_TAG, choose_model
 from textclf.tables import align, display_width
 from textclf.tracking.runs import VERSION_TAG
 from textclf.tracking.store import TrackingStore
@@ -136,9 +136,16 @@ def _check_digits(prefix: str) -> None:
 
 def _trained(client: MlflowClient, run: Any) -> TrainedOn:
     models = []
-    for found in client.search_model_versions(f"run_id = '{run.info.run_id}'"):
+    run_id = run.info.run_id
+    # Versions that textclf 0.3.0 and older registered have no tag; a linear model has the run of the baseline.
+    versions = {
+        (found.name, int(found.version))
+        for wanted in (f"run_id = '{run_id}'", f"tags.`{TRAINING_TAG}` = '{run_id}'")
+        for found in client.search_model_versions(wanted)
+    }
+    for name, version in sorted(versions):
         # The search omits the aliases.
-        model = client.get_model_version(found.name, found.version)
+        model = client.get_model_version(name, str(version))
         aliases = f" ({', '.join(model.aliases)})" if model.aliases else ""
         models.append(f"{model.name} version {model.version}{aliases}")
     started = datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)

@@ -58,10 +58,10 @@ def speed(texts_per_second: float) -> str:
 def _rule(candidates: Candidates) -> str:
     chosen = candidate_name(candidates.chosen)
     if candidates.margin is None:
-        text = _("The {chosen} goes on: it has the best {metric}. To prefer a faster one, set registration.margin.")
+        text = _("The {chosen} is chosen: it has the best {metric}. To prefer a faster one, set registration.margin.")
     else:
         text = _(
-            "The {chosen} goes on: it is the fastest whose {metric} is, with 95 % confidence, at most {margin} below "
+            "The {chosen} is chosen: it is the fastest whose {metric} is, with 95 % confidence, at most {margin} below "
             "that of the best."
         )
     return text.format(chosen=chosen, metric=candidates.metric, margin=candidates.margin)

@@ -265,6 +265,7 @@ def _make_trainer(
         progress=Progress(log, checkpoint_seconds=60 * training.checkpoint_minutes, step="Distil"),
         head=SingleLabel(settings.labels),
         group_by_length=training.group_by_length,
+        shortcuts=training.shortcuts,
         temperature=distillation.temperature,
         label_weight=distillation.label_weight,
         packed=trains_packed(student, arguments, encoding),

@@ -22,6 +22,7 @@ from textclf.model.tokens import load_tokenizer
 from textclf.records import EncodedData, FetchedModel, TrainedModel
 from textclf.store import storage_error, write_text
 from textclf.training.checkpoints import read_state, usable_checkpoints
+from textclf.training.repeats import merge_repeats
 
 if TYPE_CHECKING:
     from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
@@ -111,6 +112,8 @@ def _make_trainer(
 
     tokenizer = load_tokenizer(encoded.tokenizer_folder)
     rows = {split: Dataset.from_file(str(encoded.folder / f"{split}.arrow")) for split in ("train", "validation")}
+    if training.merge_repeats:
+        rows["train"] = merge_repeats(rows["train"])
     patience = training.early_stopping_patience
     classifier = build_classifier(fetched, encoded, model=model, labels=settings.labels, seed=training.seed)
     arguments = training_arguments(training, rows=len(rows["train"]), folder=folder)
@@ -125,6 +128,7 @@ def _make_trainer(
         progress=Progress(log_metrics, checkpoint_seconds=60 * training.checkpoint_minutes),
         head=SingleLabel(settings.labels),
         group_by_length=training.group_by_length,
+        shortcuts=training.shortcuts,
         packed=trains_packed(classifier, arguments, encoding),
     )
 

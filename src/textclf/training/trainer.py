@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ from textclf.language import _
 from textclf.model.packed import forward_packed, pack_rows
 from textclf.progress import progress_bar
 from textclf.training.checkpoints import STATE_FILE, is_last, seal
+from textclf.training.shortcuts import FastDropout, take_shortcuts
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -89,7 +91,14 @@ class ClassifierTrainer(Trainer):
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, *, head: SingleLabel, group_by_length: bool, progress: Progress, packed: bool = False, **named: Any
+        self,
+        *,
+        head: SingleLabel,
+        group_by_length: bool,
+        shortcuts: bool,
+        progress: Progress,
+        packed: bool = False,
+        **named: Any,
     ) -> None:
         if packed:
             forward_packed(named["model"])
@@ -97,6 +106,9 @@ class ClassifierTrainer(Trainer):
         super().__init__(compute_metrics=self._validation_metrics, **named)
         self._head = head
         self._group_by_length = group_by_length
+        self._shortcuts = shortcuts and self.args.device.type == "cpu"
+        if self._shortcuts and isinstance(self.model, torch.nn.Module):
+            take_shortcuts(self.model, bf16=self.args.bf16)
         self.progress = progress
         self.add_callback(progress)
         self.remove_callback(PrinterCallback)
@@ -141,7 +153,8 @@ class ClassifierTrainer(Trainer):
     ) -> Any:
         """Computes a batch's share of the mean over its step, whose row weights sum to `num_items_in_batch`."""
         asked = {name: value for name, value in inputs.items() if name not in (*self.label_names, "weight")}
-        outputs = model(**asked)
+        with FastDropout() if self._shortcuts and model.training else nullcontext():
+            outputs = model(**asked)
         loss = self._sum_of_losses(outputs.logits, inputs) / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
 

@@ -58,7 +58,7 @@ def open_engine(
     Args:
         folder: Of an encoder.
         asked: `torch`, the name of an engine, or `auto`: of torch and the exported engines that passed their parity
-            report, the one that was measured to be the fastest on this machine; an exported one before that is measured.
+            report, the one that was measured to be the fastest on this machine; before that, an exported one.
         mixed_precision: Of torch, unless the engine names it.
         choices: Folder in which measured choices are kept, one file per model and kind of machine.
         trial: Is called if the choice has to be measured; without it, nothing is measured.

@@ -68,7 +68,7 @@ def export_engine(
         _import_nncf()
     except (EngineUnavailable, ImportError) as error:
         raise ExportError(
-            f"{OPENVINO_INT8} needs openvino and nncf, and one of them cannot be imported: {error}\n"
+            f"{OPENVINO_INT8} needs openvino and nncf, and one of them cannot be imported: {error.__cause__ or error}\n"
             f"Install the extra textclf[train]: {install_command('train')}"
         ) from error
     with building(target) as draft:
@@ -150,10 +150,13 @@ def _convert(folder: Path) -> tuple[Any, int]:
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    from textclf.model.first_token import read_first_token_alone
+
     quiet_transformers()
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
     ).eval()
+    read_first_token_alone(model)
     parameters = inspect.signature(model.forward).parameters
     names = ["input_ids", "attention_mask", *(["token_type_ids"] if "token_type_ids" in parameters else [])]
     example = {name: torch.ones((2, 8), dtype=torch.int64) for name in names}

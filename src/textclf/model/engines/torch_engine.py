@@ -41,11 +41,13 @@ class TorchEngine:
     def __init__(self, model: PreTrainedModel, precision: Precision = "no", *, packed: bool | None = None) -> None:
         import torch
 
+        from textclf.model.first_token import read_first_token_alone
         from textclf.model.packed import COMPILE_AFTER, PackedClassifier, can_pack, should_pack
 
         self.name = f"torch-{'fp32' if precision == 'no' else precision}"
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokens_per_batch = TOKENS_PER_BATCH[self._device.type]
+        read_first_token_alone(model)
         self._model: Any = model.to(device=self._device).eval()  # type: ignore[call-arg]
         self._autocast: dict[str, Any] = {
             "device_type": self._device.type,
