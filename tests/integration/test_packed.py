@@ -218,6 +218,7 @@ class Training:
             progress=Progress(lambda metrics, _: self.metrics.append(metrics), checkpoint_seconds=600),
             head=SingleLabel(("a", "b")),
             group_by_length=True,
+            shortcuts=False,
             packed=self.packed,
         )
 

@@ -371,7 +371,7 @@ class PredictConfig(StrictModel):
         title="Answered by",
         description="Also write which model answered each row, if the classifier is a ladder of several.",
     )
-    batch_size: int = Field(default=64, ge=1, le=4096, description="Rows per batch.")
+    batch_size: int = Field(default=1024, ge=1, le=4096, description="Rows per batch.")
     rows_per_shard: int = Field(default=8192, ge=1, le=1_000_000, description="Rows predicted and committed as a unit.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."

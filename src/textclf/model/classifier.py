@@ -139,7 +139,7 @@ class Classifier(ABC):
         texts: Sequence[str],
         text_pairs: Sequence[str] | None = None,
         *,
-        batch_size: int = 64,
+        batch_size: int = 1024,
         progress: tqdm[Any] | None = None,
     ) -> Answers:
         """Classifies raw texts, or pairs of them.
@@ -162,7 +162,7 @@ class Classifier(ABC):
         texts: Sequence[str],
         text_pairs: Sequence[str] | None = None,
         *,
-        batch_size: int = 64,
+        batch_size: int = 1024,
         progress: tqdm[Any] | None = None,
     ) -> NDArray[np.float32]:
         """Returns the probabilities of `answer`: float32[texts, labels]."""

@@ -79,7 +79,7 @@ class EncoderClassifier(Classifier):
                 return None
 
             def speed(candidate: Engine) -> float:
-                predict = partial(cls(candidate, tokenizer, settings)._answer, batch_size=64, progress=None)
+                predict = partial(cls(candidate, tokenizer, settings)._answer, batch_size=1024, progress=None)
                 return texts_per_second(predict, texts, text_pairs, max_characters=settings.max_length)
 
             return Trial(len(texts), speed)

@@ -46,9 +46,7 @@ class Rows(NamedTuple):
 
 def can_pack(model: torch.nn.Module) -> bool:
     """Returns whether `packed_logits` can compute a model."""
-    config: Any = model.config
-    plain: bool = type(model) is BertForSequenceClassification and not (config.is_decoder or config.add_cross_attention)
-    return plain
+    return type(model) is BertForSequenceClassification and not model.config.is_decoder
 
 
 def should_pack(model: PreTrainedModel, precision: Precision) -> bool:
@@ -60,7 +58,7 @@ def should_pack(model: PreTrainedModel, precision: Precision) -> bool:
     if not can_pack(model):
         logger.info("Batches are padded: %s cannot be computed without padding.", type(model).__name__)
         return False
-    width = model.config.hidden_size // model.config.num_attention_heads
+    width: int = model.config.hidden_size // model.config.num_attention_heads
     return width % 8 == 0 and width <= LARGEST_HEAD
 
 
