@@ -144,7 +144,9 @@ def table(
             run(name, "few.parquet")
         except SystemExit as error:
             names.remove(name)
-            notes.append(f"{name} does not work here: {str(error).strip().splitlines()[-1]}")
+            lines = str(error).strip().splitlines()
+            reason = next((line for line in reversed(lines) if "Error: " in line), lines[-1])
+            notes.append(f"{name} does not work here. {reason}")
     programs: dict[str, Callable[[], float]] = {name: partial(run, name) for name in names}
     speeds = rounds(arguments.repeats, programs)
     probabilities = {

@@ -66,7 +66,7 @@ def programs(alone: RegisteredHome, served: RegisteredHome, folder: Path) -> dic
     numbers = iter(range(1_000_000))
 
     def cold(run: Callable[[], Watched]) -> Watched:
-        forget_files([Path(sys.prefix), Path(sys.base_prefix) / "lib", REPOSITORY / "src", alone.root])
+        forget_files([Path(sys.prefix), Path(os.__file__).parent, REPOSITORY / "src", alone.root])
         return run()
 
     def predict() -> Watched:
@@ -91,12 +91,13 @@ def programs(alone: RegisteredHome, served: RegisteredHome, folder: Path) -> dic
 
 def forget_files(folders: list[Path]) -> None:
     """Drops the files in these folders from the page cache."""
+    # What is not yet written stays.
+    os.sync()
     for folder in folders:
         for path in folder.rglob("*"):
             if path.is_file() and not path.is_symlink():
                 descriptor = os.open(path, os.O_RDONLY)
                 try:
-                    os.fsync(descriptor)
                     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                 finally:
                     os.close(descriptor)
