@@ -101,8 +101,8 @@ def _choice(decision: Decision) -> str:
         text = _("Of {count} candidates, the {kind} has the best {metric}.")
     else:
         text = _(
-            "Of {count} candidates, the {kind} is the fastest whose {metric} is at most {margin} worse than that of the "
-            "best, the {best} (with 95% confidence)."
+            "Of {count} candidates, the {kind} is the fastest whose {metric} is at most {margin} worse than that of "
+            "the best, the {best} (with 95% confidence)."
         )
     # The metric is filled in with the rest of the sentence.
     return text.format(metric="{metric}", **values)
