@@ -93,6 +93,7 @@ class TestWorkPool:
             "data-report",
             "data-audit",
             "tokens",
+            "candidates",
             "training",
             "metrics",
             "decision",

@@ -390,6 +390,7 @@ class TestChoice:
             content["engines"] = ["another"]
         file.write_text("{" if change == "damaged" else json.dumps(content))
         caplog.set_level(logging.INFO)
+        caplog.clear()
         self.load(place, tmp_path)
         assert caplog.text.count("Engine: measured with") == 1
         assert "is made again" in caplog.text

@@ -534,7 +534,7 @@ def test_a_damaged_version_is_reported(place: Any) -> None:
     support.make_version(place, 0.6)
     inner = next(place.home.root.rglob("MLmodel")).parent / "data" / "model"
     (inner / "textclf.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"Expected config\.json, model\.safetensors, a tokenizer and textclf\.json"):
+    with pytest.raises(ModelError, match=r"Expected textclf\.json, as training writes it"):
         support.load_champion(place)
 
 

@@ -148,13 +148,14 @@ def test_repeated_rows_are_trained_once_with_weights(
         table = pq.read_table(repeated.folder / "train.parquet")
         halves = table.append_column("weight", pa.array([0.5] * len(table), pa.float32()))
         repeated = support.replace_training_rows(repeated, halves, tmp_path / "halves")
-    # One step an epoch: 12 rows once the 19 are merged.
-    settings = {"per_device_train_batch_size": 12, "group_by_length": True}
+    # One step an epoch, for the 19 rows as for the 12 that they are merged to.
+    merging = {"per_device_train_batch_size": 19, "group_by_length": True, "merge_repeats": True}
     with caplog.at_level("INFO", logger="textclf"):
-        ours = Run(config, repeated, tmp_path / "a", merge_repeats=True, **settings)
+        ours = Run(config, repeated, tmp_path / "a", **merging)
     assert "7 of 19 rows repeat another with the same tokens and label" in caplog.text
     assert ours.encoded.rows["train"] == 19, "the data stay what they are"
     assert ours.metrics["train/epoch"] == [1, 2, 3, 4]
+    settings = {"per_device_train_batch_size": 12, "group_by_length": True}
     ours.assert_like(Run(config, weighted, tmp_path / "b", **settings))
 
 

@@ -13,6 +13,7 @@ from textclf.errors import (
     HubError,
     HubUnreachableError,
     IntegrityError,
+    MissingPackageError,
     ModelNotFoundError,
     StorageError,
     TextclfError,
@@ -29,7 +30,8 @@ ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubc
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_one_tree_with_an_exit_code(kind: type[TextclfError]) -> None:
     assert issubclass(kind, TextclfError)
-    assert kind.exit_code == (2 if issubclass(kind, (ConfigError, DataError, ModelNotFoundError)) else 1)
+    mistakes = (ConfigError, DataError, MissingPackageError, ModelNotFoundError)
+    assert kind.exit_code == (2 if issubclass(kind, mistakes) else 1)
     assert kind.__doc__
 
 

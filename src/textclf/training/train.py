@@ -113,7 +113,11 @@ def _make_trainer(
     tokenizer = load_tokenizer(encoded.tokenizer_folder)
     rows = {split: Dataset.from_file(str(encoded.folder / f"{split}.arrow")) for split in ("train", "validation")}
     if training.merge_repeats:
+        all_rows = len(rows["train"])
         rows["train"] = merge_repeats(rows["train"])
+        # A step still covers as many rows of the data: fewer steps would learn less in an epoch.
+        per_step = max(1, round(training.per_device_train_batch_size * len(rows["train"]) / all_rows))
+        training = training.model_copy(update={"per_device_train_batch_size": per_step})
     patience = training.early_stopping_patience
     classifier = build_classifier(fetched, encoded, model=model, labels=settings.labels, seed=training.seed)
     arguments = training_arguments(training, rows=len(rows["train"]), folder=folder)
