@@ -58,6 +58,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def place(data: Path, fetched: FetchedModel, tmp_path_factory: pytest.TempPathFactory) -> Any:
     training = {"num_train_epochs": 8, "learning_rate": 2e-3, "early_stopping_patience": None}
+    # Many of these short pairs are equal: trained once each, they would be too few steps to learn from.
+    training["merge_repeats"] = False
     config = support.data_support.make_config(data, pretrained=fetched.folder, data=PAIRS, training=training)
     home = support.data_support.make_home(tmp_path_factory.mktemp("home"))
     prepared, encoded, _ = support.data_support.make_encoded(config, home)

@@ -191,7 +191,10 @@ class TestBestCheckpoint:
 def test_three_classes(home: Home, tmp_path: Path) -> None:
     rows = {"train": 180, "validation": 48, "test": 48}
     data = support.write_reviews(tmp_path / "reviews", rows, classes=3)
-    run = Run(support.make_config(data, training={"num_train_epochs": 6, "seed": 2}), home, tmp_path / "run")
+    # With dropout, whether a model this small leaves the majority classes is luck: of five seeds, two or three do.
+    architecture = {**support.TINY, "vocabulary_size": 200, "dropout": 0.0}
+    config = support.make_config(data, model={"architecture": architecture}, training={"num_train_epochs": 6})
+    run = Run(config, home, tmp_path / "run")
     assert set(run.prepared.labels) == {"好评", "差评", "中评"}
     assert run.accuracy() > 0.8
     assert Classifier.load(run.record.folder).predict(["一般"]).shape == (1, 3)
