@@ -1,0 +1,53 @@
+"""The small frozen records passed between steps: paths, digests, MLflow ids and counts."""
+
+from textclf.records.base import Record
+from textclf.records.data import Attempt, EncodedData, FetchedData, FetchedFile, FetchedModel, PreparedData, Quarantined
+from textclf.records.engines import (
+    Agreement,
+    EngineChoice,
+    ExportedEngine,
+    ExportedEngines,
+    MeasuredEngines,
+    ParityReport,
+)
+from textclf.records.figures import Interval, PairedDifference
+from textclf.records.ladder import GuaranteedLadder, LadderCalibration, LadderRung, LadderVerification
+from textclf.records.prediction import PredictedFile, PredictionSummary, RefusedFile
+from textclf.records.registration import Candidate, CandidateKind, Candidates, CandidateScore, Decision, RegisteredModel
+from textclf.records.training import DistilledModel, EvaluatedModel, TrainedModel, UnlabelledTexts
+
+__all__ = [
+    "Agreement",
+    "Attempt",
+    "Candidate",
+    "CandidateKind",
+    "CandidateScore",
+    "Candidates",
+    "Decision",
+    "DistilledModel",
+    "EncodedData",
+    "EngineChoice",
+    "EvaluatedModel",
+    "ExportedEngine",
+    "ExportedEngines",
+    "FetchedData",
+    "FetchedFile",
+    "FetchedModel",
+    "GuaranteedLadder",
+    "Interval",
+    "LadderCalibration",
+    "LadderRung",
+    "LadderVerification",
+    "MeasuredEngines",
+    "PairedDifference",
+    "ParityReport",
+    "PredictedFile",
+    "PredictionSummary",
+    "PreparedData",
+    "Quarantined",
+    "Record",
+    "RefusedFile",
+    "RegisteredModel",
+    "TrainedModel",
+    "UnlabelledTexts",
+]

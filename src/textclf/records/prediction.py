@@ -1,0 +1,69 @@
+"""Records of batch predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from textclf.records.base import Record
+from textclf.records.engines import EngineChoice
+
+
+class PredictedFile(Record):
+    """One input file after a batch prediction."""
+
+    input: Path
+    output: Path
+    quarantine: Path | None
+    rows_read: int
+    rows_predicted: int
+    rows_quarantined: int
+    label_counts: dict[str, int]
+    skipped: bool
+    """True if the file was predicted before with the same settings, and its output is kept."""
+    version: int | None = None
+    """Version of the model that predicted it."""
+    engine: str | None = None
+    """What computed its rows, e.g. `torch-bf16`; None in records of textclf 0.2.0."""
+    rows_repeated: int = 0
+    """Rows that were not computed, because the run knew the answer to an equal text."""
+    rung_counts: dict[str, int] = Field(default_factory=dict)
+    """Rows that each model of a ladder answered; other classifiers have one entry."""
+
+
+class RefusedFile(Record):
+    """A file of the input folder that cannot be predicted."""
+
+    input: Path
+    r"""For display: bytes of the name that are not UTF-8 are written as `\xNN`."""
+    reason: str
+    """What failed, what was expected and found, and what to do."""
+    refused_before: bool
+    """True if an earlier run refused the same content; it is not tried again."""
+    moved_to: Path | None
+    """Where it was moved; None if it stayed in the input folder."""
+
+
+class PredictionSummary(Record):
+    """One batch prediction, finished or as far as it came.
+
+    The input folder's files are `files`, `refused`, `postponed` and `waiting`.
+    """
+
+    model: str
+    version: int | None
+    """None if no version of the model was found."""
+    files: tuple[PredictedFile, ...]
+    seconds: float
+    refused: tuple[RefusedFile, ...] = ()
+    postponed: tuple[str, ...] = ()
+    """Names of files that another program changed or removed while they were read; the next run tries them again."""
+    waiting: int = 0
+    """Number of files that were not reached; 0 if the run finished."""
+    ignored: tuple[str, ...] = ()
+    """Names in the input folder that are not read: other endings, and folders (with a slash); not hidden files."""
+    engine: EngineChoice | None = None
+    """None if no model was loaded."""
+    expected_shares: dict[str, float] | None = None
+    """Share of the validation rows that each model of a ladder answered; None without a ladder."""

@@ -1,0 +1,145 @@
+"""Records of candidates and of the decision about them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from textclf.records.base import Record
+from textclf.records.figures import PairedDifference
+from textclf.records.ladder import GuaranteedLadder, LadderCalibration, LadderVerification
+
+CandidateKind = Literal["encoder", "student", "linear", "ladder"]
+
+
+class Candidate(Record):
+    """A model of a training that could become champion."""
+
+    kind: CandidateKind
+    run_id: str
+    """The MLflow run that holds its metrics, and makes its version."""
+    folder: Path
+    """Its model folder."""
+    engine: str
+    """What computed its metrics, e.g. `torch-bf16`."""
+    metrics: dict[str, float]
+    """By MLflow name, e.g. `test/f1_macro`."""
+    steps: int
+    """Training steps behind it, as MLflow's step of its metrics; 0 without such."""
+    measured_ms: int
+    texts_per_second: float
+    """How fast it predicts validation texts on this machine."""
+    fastest_engine: str
+    """What it was that fast with, e.g. `openvino-int8`."""
+    behind_best: PairedDifference | None = None
+    """Its metric (first) and that of the best candidate (second) over the same rows; None for the best."""
+
+
+class Candidates(Record):
+    """What a training has to offer, and which of it goes on to be compared with the champion."""
+
+    found: tuple[Candidate, ...]
+    """The cheapest first."""
+    left_out: dict[CandidateKind, str]
+    """Why a kind that was asked for is not among them."""
+    chosen: CandidateKind
+    metric: str
+    rows: Literal["test", "test_leakfree"]
+    """The rows over which they are compared."""
+    margin: float | None
+    """How much worse than the best the chosen one may be; None: not at all."""
+    calibration: LadderCalibration | None
+    """How the thresholds of the ladder were set; None without cheaper models."""
+    ladder: GuaranteedLadder | None
+    """The ladder among the candidates."""
+    verification: LadderVerification | None
+    """The ladder on the test rows; None without a ladder."""
+    picture: Path | None
+    """Quality against cost, drawn; None for a single candidate."""
+
+    def of(self, kind: CandidateKind) -> Candidate:
+        """Returns the candidate of a kind.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return {candidate.kind: candidate for candidate in self.found}[kind]
+
+
+class CandidateScore(Record):
+    """A candidate as a decision remembers it."""
+
+    kind: CandidateKind
+    version: int
+    score: float | None
+    behind_best: PairedDifference | None
+    texts_per_second: float
+    fastest_engine: str
+
+
+class Decision(Record):
+    """Why a new version became champion, or did not."""
+
+    run_id: str
+    name: str
+    version: int
+    decided: Literal["champion", "challenger"]
+    rule: Literal["first", "already", "as_good", "worse", "undefined", "incomparable"]
+    """`first`: there was no champion. `already`: the alias was set by hand. `as_good` and `worse` compare scores.
+    `undefined`: the metric has no value over these rows. `incomparable`: the champion has other labels or inputs."""
+    metric: str
+    rows: Literal["test", "test_leakfree"]
+    """The rows compared: leak-free ones if there are any."""
+    row_count: int
+    rows_digest: str
+    engine: str
+    """What computed the new version's score, e.g. `torch-bf16`; the champion's too, if both are encoders."""
+    ours: float | None
+    """The new version's score; None if it is undefined."""
+    champion_version: int | None
+    theirs: float | None
+    """The champion's score over the same rows with the same engine; None if it was not compared."""
+    baselines: dict[str, float]
+    """Scores of the baselines over the same rows."""
+    decided_at: datetime
+    kind: CandidateKind = "encoder"
+    """What the version is."""
+    margin: float | None = None
+    """How much worse than the best candidate the chosen one may be."""
+    candidates: tuple[CandidateScore, ...] = ()
+    """What the version was chosen from, the cheapest first; empty in records of textclf 0.3.0 and older."""
+    left_out: dict[CandidateKind, str] = Field(default_factory=dict)
+    """Why a kind was no candidate."""
+
+
+class RegisteredModel(Record):
+    """A registered version and the decision about it."""
+
+    decision: Decision
+    reason: str
+    """The decision in a sentence."""
+    experiment_id: str
+    """The MLflow experiment of its run."""
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run that made it."""
+        return self.decision.run_id
+
+    @property
+    def name(self) -> str:
+        """Name of the registered model."""
+        return self.decision.name
+
+    @property
+    def version(self) -> int:
+        """The version number."""
+        return self.decision.version
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether it became the champion."""
+        return self.decision.decided == "champion"
