@@ -233,10 +233,11 @@ def prepare_data(arguments: argparse.Namespace, settings: ClassifierSettings, fo
 
 def speed(folder: Path, texts: list[str]) -> float:
     """Returns the texts per second of a model, as a training measures them."""
-    from textclf.evaluation.cost import texts_per_second
     from textclf.model.classifier import Classifier
+    from textclf.model.engines.speed import texts_per_second
 
-    return texts_per_second(Classifier.load(folder), texts)
+    classifier = Classifier.load(folder)
+    return texts_per_second(classifier.predict, texts, None, max_characters=classifier.max_length)
 
 
 @dataclass(frozen=True)

@@ -121,3 +121,13 @@ def _columns(character: str) -> int:
     if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Cc", "Mn"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def speed_text(per_second: float) -> str:
+    """Formats a speed with the digits that mean something.
+
+    Example:
+        >>> speed_text(1234.5), speed_text(6.25)
+        ('1,234', '6.2')
+    """
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.1f}"

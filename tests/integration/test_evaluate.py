@@ -198,7 +198,7 @@ def test_baselines_are_runs_of_their_own_and_measured_once_for_the_same_data(
 
     with caplog.at_level(logging.INFO):
         again = measure(place)
-    assert "reusing the baselines measured on this data" in caplog.text
+    assert "reusing those measured on this data" in caplog.text
     assert len(baseline_runs()) == 2
     for name, metrics in evaluated.baselines.items():
         assert again.baselines[name] == pytest.approx(metrics)

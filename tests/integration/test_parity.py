@@ -9,7 +9,7 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -325,12 +325,12 @@ print(place.export().model_dump_json())
 
 
 class TestChoice:
-    def load(self, place: Place, choices: Path, *, measuring: bool = True) -> Classifier:
+    def load(self, place: Place, choices: Path, *, measuring: bool = True, texts: Sequence[str] = TEXTS) -> Classifier:
         asked: list[ClassifierSettings] = []
 
         def sample(settings: ClassifierSettings) -> tuple[list[str], None]:
             asked.append(settings)
-            return TEXTS, None
+            return list(texts), None
 
         return Classifier.load(
             place.trained.folder, mixed_precision="no", choices=Choices(choices, sample if measuring else None)
@@ -372,6 +372,13 @@ class TestChoice:
     def test_without_a_sample_nothing_is_measured(self, exported: tuple[Place, ExportedEngine], tmp_path: Path) -> None:
         place, _ = exported
         assert self.load(place, tmp_path, measuring=False).engine_name == INT8
+        assert not list(tmp_path.iterdir())
+
+    def test_a_file_of_a_few_texts_decides_nothing_for_later_jobs(
+        self, exported: tuple[Place, ExportedEngine], tmp_path: Path
+    ) -> None:
+        place, _ = exported
+        assert self.load(place, tmp_path, texts=TEXTS[:5]).engine_name == INT8
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("change", ["machine", "damaged", "model"])

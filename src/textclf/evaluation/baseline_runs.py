@@ -72,7 +72,7 @@ def measure_baselines(
     unfinished = {run.data.tags[BASELINE]: run for run in runs if run.info.status != "FINISHED"}
     missing = [baseline for baseline in wanted if baseline not in measured]
     if not missing:
-        logger.info("Evaluate: reusing the baselines measured on this data before.")
+        logger.info("Baselines: reusing those measured on this data before.")
         return measured
     rows = {split: read_split(prepared, split) for split in MEASURED}
     for baseline, estimator in fit(prepared, seed=seed, names=missing).items():

@@ -15,12 +15,12 @@ from textclf.data.prepared import SplitRows, read_split
 from textclf.errors import DataError
 from textclf.evaluation.baseline_runs import fit, measure_baselines
 from textclf.evaluation.baselines import TFIDF
-from textclf.evaluation.cost import texts_per_second
 from textclf.evaluation.guarantee import calibrate_ladder, verify_ladder, why_no_ladder
 from textclf.evaluation.measure import LINEAR_FOLDER
 from textclf.evaluation.scores import ENGINE_TAG, MEASURED, all_metrics, comparison_tags, log_metrics
 from textclf.heads.single_label import SingleLabel
 from textclf.model.classifier import Classifier
+from textclf.model.engines.speed import texts_per_second
 from textclf.model.ladder import ladder_answers, save_ladder
 from textclf.model.linear import LinearModel
 from textclf.model.linear_classifier import save_linear_classifier
@@ -171,7 +171,8 @@ class CandidateModels:
         if kind not in self._speeds:
             rows = self.rows["validation"]
             classifier = Classifier.load(self._folders[kind])
-            self._speeds[kind] = texts_per_second(classifier, rows.texts, rows.pairs), classifier.engine_name
+            speed = texts_per_second(classifier.predict, rows.texts, rows.pairs, max_characters=classifier.max_length)
+            self._speeds[kind] = speed, classifier.engine_name
         return self._speeds[kind]
 
     def _candidate(self, kind: CandidateKind) -> Candidate:

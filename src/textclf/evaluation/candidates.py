@@ -11,7 +11,7 @@ import numpy as np
 
 from textclf.config.schema import LadderConfig, RegistrationConfig
 from textclf.evaluation.candidate_models import CandidateModels
-from textclf.evaluation.intervals import Metric, paired_interval
+from textclf.evaluation.intervals import decision_metric, paired_interval
 from textclf.evaluation.plots import DOTS_PER_INCH, Point, cost_quality
 from textclf.evaluation.scores import LOWER_IS_BETTER, deciding_rows
 from textclf.language import _
@@ -31,7 +31,6 @@ from textclf.tracking.store import TrackingStore
 logger = logging.getLogger(__name__)
 
 RECORD_FILE, PICTURE_FILE = "candidates.json", "cost_quality.png"
-_DECISION_METRICS: tuple[Metric, ...] = ("accuracy", "f1_macro", "f1_weighted")
 
 
 def compare(
@@ -67,8 +66,7 @@ def compare(
     chosen_rows = test.leakfree if rows == "test_leakfree" and test.leakfree is not None else np.full(len(test), True)
     labels = test.labels[chosen_rows]
     decided = {each.kind: models.probabilities[each.kind]["test"][chosen_rows].argmax(axis=1) for each in found}
-    # The intervals need a metric of decisions.
-    metric: Metric = next((known for known in _DECISION_METRICS if known == registration.metric), "f1_macro")
+    metric = decision_metric(registration.metric)
     differences: dict[str, Any] = {"num_labels": len(prepared.labels), "metric": metric}
     best = _best(found, registration.metric, rows)
     if best is not None:

@@ -15,7 +15,7 @@ from textclf.config.engine import EngineConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows, read_split
 from textclf.errors import DataError, EngineUnavailable, TextclfError
-from textclf.evaluation.intervals import Metric
+from textclf.evaluation.intervals import Metric, decision_metric
 from textclf.evaluation.parity import measure_parity
 from textclf.evaluation.scores import MEASURED
 from textclf.model.classifier import Classifier
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 EXPORT_TAG = "textclf.engine_export"
 """A run's tag: which engines its models have, or why they have none."""
 
-_METRICS: tuple[Metric, ...] = ("accuracy", "f1_macro", "f1_weighted")
 # MLflow refuses longer tags.
 _LONGEST_TAG = 5000
 
@@ -81,12 +80,11 @@ def export_engines(
         StorageError: The prepared data cannot be read.
     """
     rows = {split: read_split(prepared, split) for split in MEASURED}
-    compared: Metric = next((known for known in _METRICS if known == metric), "f1_macro")
     folders = {"encoder": trained.folder} | ({"student": student.folder} if student else {})
     engines = []
     for model, folder in folders.items():
         reference = evaluated.probabilities if model == "encoder" else {}
-        step = _Step(folder, rows, encoded, evaluated, reference, engine, compared, seed)
+        step = _Step(folder, rows, encoded, evaluated, reference, engine, decision_metric(metric), seed)
         engines.append(step.run(model))
     result = ExportedEngines(run_id=trained.run_id, engines=tuple(engines))
     for made in result.engines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,14 @@ from textclf.errors import DataError
 from textclf.records import Interval, PairedDifference
 
 Metric = Literal["accuracy", "f1_macro", "f1_weighted"]
+_METRICS: tuple[Metric, ...] = get_args(Metric)
 # Resamples times kinds of rows at a time: bounds the memory.
 _CELLS = 1 << 22
+
+
+def decision_metric(metric: str) -> Metric:
+    """Returns a metric itself if it is one of decisions, whose intervals can be computed, else macro F1."""
+    return next((known for known in _METRICS if known == metric), "f1_macro")
 
 
 def share_interval(count: int, rows: int, *, confidence: float = 0.95) -> Interval:

@@ -25,7 +25,7 @@ from textclf.heads.metrics import check_predictions, expected_calibration_error,
 from textclf.heads.single_label import SingleLabel
 from textclf.language import _, ngettext
 from textclf.store import write_output
-from textclf.tables import display_width, shorten
+from textclf.tables import display_width, shorten, speed_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -295,7 +295,7 @@ def cost_quality(points: Sequence[Point], *, metric: str, subject: str, rows: in
             capsize=4,
             color=_COLOURS[place % len(_COLOURS)],
         )
-        caption = f"{typeface.drawable(point.name)}\n{point.score:.4f}, {_speed(point.texts_per_second)}/s"
+        caption = f"{typeface.drawable(point.name)}\n{point.score:.4f}, {speed_text(point.texts_per_second)}/s"
         if point.chosen:
             caption += f"\n{_('chosen')}"
         axes.annotate(
@@ -309,10 +309,6 @@ def cost_quality(points: Sequence[Point], *, metric: str, subject: str, rows: in
     axes.set_axisbelow(True)
     axes.set_title(f"{_('Cost and quality')}\n{typeface.drawable(subject)}, {_rows(rows)}", linespacing=1.35)
     return _with_font(figure, typeface)
-
-
-def _speed(texts_per_second: float) -> str:
-    return f"{texts_per_second:,.0f}" if texts_per_second >= 10 else f"{texts_per_second:.1f}"
 
 
 class _Curve(NamedTuple):

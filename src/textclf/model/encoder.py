@@ -20,7 +20,7 @@ from textclf.model.classifier import Answers, Choices, Classifier
 from textclf.model.devices import AskedPrecision
 from textclf.model.engines.choice import Trial, open_engine
 from textclf.model.engines.engine import Engine
-from textclf.model.engines.speed import texts_per_second
+from textclf.model.engines.speed import FEWEST_TEXTS, texts_per_second
 from textclf.model.settings import ClassifierSettings
 from textclf.model.tokenizer import TextTokenizer, TokenIds
 
@@ -75,7 +75,7 @@ class EncoderClassifier(Classifier):
 
         def trial() -> Trial | None:
             texts, text_pairs = choices.sample(settings) if choices and choices.sample else ([], None)
-            if not texts:
+            if len(texts) < FEWEST_TEXTS:
                 return None
 
             def speed(candidate: Engine) -> float:

@@ -7,7 +7,7 @@ from textclf.evaluation.candidates import candidate_name, marked_name
 from textclf.evaluation.scores import LOWER_IS_BETTER
 from textclf.language import _, joined
 from textclf.records import CandidateScore, Decision
-from textclf.tables import markdown_table, markdown_text
+from textclf.tables import markdown_table, markdown_text, speed_text
 
 
 def short_decision(decision: Decision) -> str:
@@ -135,7 +135,7 @@ def candidates_table(decision: Decision) -> str:
                 str(each.version),
                 _("undefined") if each.score is None else f"{each.score:.4f}",
                 f"{interval.low:+.4f} … {interval.high:+.4f}" if interval else "–",
-                f"{each.texts_per_second:,.0f}" if each.texts_per_second >= 10 else f"{each.texts_per_second:.1f}",
+                speed_text(each.texts_per_second),
                 each.fastest_engine,
             ]
         )

@@ -8,7 +8,7 @@ from textclf.evaluation.candidates import candidate_name, marked_name
 from textclf.language import _
 from textclf.records import Candidate, Candidates
 from textclf.summaries.ladder import ladder_page
-from textclf.tables import markdown_table, markdown_text
+from textclf.tables import markdown_table, markdown_text, speed_text
 
 
 def candidates_summary(candidates: Candidates, link: str | None) -> str:
@@ -28,7 +28,7 @@ def candidates_summary(candidates: Candidates, link: str | None) -> str:
                 marked_name(each.kind, candidates.chosen),
                 f"{each.metrics[key]:.4f}" if key in each.metrics else _("undefined"),
                 _difference(each),
-                speed(each.texts_per_second),
+                speed_text(each.texts_per_second),
                 each.fastest_engine,
                 f"`{each.run_id}`",
             ]
@@ -48,11 +48,6 @@ def candidates_summary(candidates: Candidates, link: str | None) -> str:
         verified = {_("Test"): candidates.verification} if candidates.verification else {}
         parts.append(ladder_page(candidates.calibration, candidates.ladder, verified))
     return "\n\n".join(parts)
-
-
-def speed(texts_per_second: float) -> str:
-    """Formats a speed with the digits that mean something."""
-    return f"{texts_per_second:,.0f}" if texts_per_second >= 10 else f"{texts_per_second:.1f}"
 
 
 def _rule(candidates: Candidates) -> str:

@@ -49,6 +49,10 @@ def _limits() -> str:
         _("This holds only for texts like the validation rows, not for texts of another source, topic or time."),
         _("Watch the share that each rung answers: if it moves away from the one below, the texts have changed."),
         _("The guarantee is about the full model's labels, not about the true ones."),
+        _(
+            "The full model's best checkpoint was chosen on the same validation rows, which makes the confidence "
+            "slightly too high."
+        ),
     )
 
 

@@ -24,6 +24,7 @@ from textclf.model.engines.machine import describe_machine
 from textclf.model.engines.openvino_engine import OpenVinoEngine
 from textclf.records import MeasuredEngines, ParityReport
 from textclf.store import digest_of, write_output
+from textclf.tables import speed_text
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def open_engine(
     Args:
         folder: Of an encoder.
         asked: `torch`, the name of an engine, or `auto`: of torch and the exported engines that passed their parity
-            report, the one that was measured to be the fastest on this machine; before that, an exported one.
+            report, the one that was measured to be the fastest on this machine. Before that, torch if there is a
+            graphics card, else an exported engine.
         mixed_precision: Of torch, unless the engine names it.
         choices: Folder in which measured choices are kept, one file per model and kind of machine.
         trial: Is called if the choice has to be measured; without it, nothing is measured.
@@ -83,13 +85,16 @@ def open_engine(
     stored = known.read() if known else None
     if stored and stored.fastest in _PRECISIONS:
         return _torch(folder, _PRECISIONS[stored.fastest]), fastest_sentence(stored)
+    measuring = trial() if trial and usable and known and not stored and torch_is_installed() else None
+    if usable and not stored and not measuring and torch_has_a_gpu():
+        return _torch(folder, mixed_precision), _("There is a graphics card; nothing was measured yet.")
     opened: list[Engine] = []
     for name in [stored.fastest] if stored else usable:
         try:
             opened.append(OpenVinoEngine.load(engine_folder(folder, name)))
         except EngineUnavailable as error:
             refused.append(str(error))
-    if opened and not stored and known and trial and torch_is_installed() and (measuring := trial()):
+    if opened and known and measuring:
         try:
             opened.append(_torch(folder, mixed_precision))
         except ModelError as error:
@@ -108,13 +113,9 @@ def fastest_sentence(found: MeasuredEngines) -> str:
     name, *others = sorted(found.texts_per_second, key=lambda each: -found.texts_per_second[each])
     return _("{engine} is the fastest here: {speed} texts/s, {others}.").format(
         engine=name,
-        speed=_speed(found.texts_per_second[name]),
-        others=", ".join(f"{other} {_speed(found.texts_per_second[other])}" for other in others),
+        speed=speed_text(found.texts_per_second[name]),
+        others=", ".join(f"{other} {speed_text(found.texts_per_second[other])}" for other in others),
     )
-
-
-def _speed(texts_per_second: float) -> str:
-    return f"{texts_per_second:,.0f}" if texts_per_second >= 10 else f"{texts_per_second:.1f}"
 
 
 def torch_is_installed() -> bool:
@@ -123,6 +124,11 @@ def torch_is_installed() -> bool:
         return bool(version("torch") and version("transformers"))
     except PackageNotFoundError:
         return False
+
+
+def torch_has_a_gpu() -> bool:
+    """Returns whether there is a graphics card and a build of torch that uses it, without importing torch."""
+    return torch_is_installed() and not version("torch").endswith("+cpu") and bool(describe_machine()["graphics"])
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,7 @@ class _Choice:
         logger.info(
             "Engine: measured with %d texts of this job: %s.",
             trial.texts,
-            ", ".join(f"{name} {_speed(speed)} texts/s" for name, speed in speeds.items()),
+            ", ".join(f"{name} {speed_text(speed)} texts/s" for name, speed in speeds.items()),
         )
         try:
             write_output(self.file, found.model_dump_json(indent=1).encode())

@@ -1,4 +1,4 @@
-"""How many texts a second an engine predicts on this machine, measured with texts that it will meet."""
+"""How many texts a second an engine or a classifier predicts on this machine, measured with texts it will meet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+FEWEST_TEXTS = 32
+"""With fewer texts, what is measured says little about a job."""
 _FIRST_TEXTS = 16
 _SECONDS = 0.4
 """A call that takes so long counts; with the shorter ones before it, an engine is measured in about a second."""
