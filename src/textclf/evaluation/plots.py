@@ -284,8 +284,10 @@ def cost_quality(points: Sequence[Point], *, metric: str, subject: str, rows: in
     typeface = typeface_for([*(point.name for point in points), subject])
     figure = _figure(6.4, 4.2)
     axes = figure.add_subplot()
+    # Candidates are often too near each other for captions beside them.
     for place, point in enumerate(points):
         low, high = point.interval
+        caption = f"{typeface.drawable(point.name)}: {point.score:.4f}, {speed_text(point.texts_per_second)}/s"
         axes.errorbar(
             point.texts_per_second,
             point.score,
@@ -294,20 +296,16 @@ def cost_quality(points: Sequence[Point], *, metric: str, subject: str, rows: in
             markersize=9 if point.chosen else 6,
             capsize=4,
             color=_COLOURS[place % len(_COLOURS)],
-        )
-        caption = f"{typeface.drawable(point.name)}\n{point.score:.4f}, {speed_text(point.texts_per_second)}/s"
-        if point.chosen:
-            caption += f"\n{_('chosen')}"
-        axes.annotate(
-            caption, (point.texts_per_second, point.score), xytext=(8, 6), textcoords="offset points", fontsize=8
+            label=_("{candidate} (chosen)").format(candidate=caption) if point.chosen else caption,
         )
     axes.set_xscale("log")
     speeds = [point.texts_per_second for point in points]
-    axes.set_xlim(min(speeds) / 2, max(speeds) * 6)
+    axes.set_xlim(min(speeds) / 2, max(speeds) * 2)
     axes.set(xlabel=_("texts a second on this machine"), ylabel=metric)
     axes.grid(color="#EEEEEE")
     axes.set_axisbelow(True)
     axes.set_title(f"{_('Cost and quality')}\n{typeface.drawable(subject)}, {_rows(rows)}", linespacing=1.35)
+    figure.legend(loc="outside lower center", ncols=min(len(points), 2))
     return _with_font(figure, typeface)
 
 
