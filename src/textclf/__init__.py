@@ -4,4 +4,4 @@ The library behind the flows: independent of Prefect, without side effects on im
 `docs/architecture.md` describes its structure.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
