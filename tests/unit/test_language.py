@@ -189,7 +189,8 @@ class TestHelp:
         assert [line for line in indented if display_width(line) > 80 and " " in line.strip()] == []
 
     @pytest.mark.parametrize(
-        "arguments", [[], ["data"], ["data", "audit"], ["data", "suspects"], ["data", "show"], ["config", "show"]]
+        "arguments",
+        [[], ["data"], ["data", "audit"], ["data", "suspects"], ["data", "show"], ["config", "show"], ["predict"]],
     )
     def test_the_environment_switches_each_command(
         self, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
