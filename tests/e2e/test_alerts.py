@@ -76,7 +76,8 @@ def worker(deployed: Any, address: str, worker_log: Path) -> Iterator[psutil.Pop
 def start_long_training(server: Any, tiny_config: Path, name: str) -> str:
     """Starts a training that takes longer than the tests, and returns its id when it runs."""
     config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    config["training"] |= {"num_train_epochs": 100, "per_device_train_batch_size": 1}
+    config["training"] |= {"num_train_epochs": 100, "per_device_train_batch_size": 1, "merge_repeats": False}
+    config["training"]["early_stopping_patience"] = None
     deployment = server.deployment("train", name)["id"]
     run = server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
     wait_for_state(server, run, "Running")

@@ -182,7 +182,8 @@ def long_run(served: Any, tiny_config: Path) -> str:
     """A training by the first `serve.py` that takes longer than the tests."""
     server, _, _ = served
     config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    config["training"] |= {"num_train_epochs": 100, "per_device_train_batch_size": 1}
+    config["training"] |= {"num_train_epochs": 100, "per_device_train_batch_size": 1, "merge_repeats": False}
+    config["training"]["early_stopping_patience"] = None
     deployment = server.deployment("train", "local")["id"]
     run = server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
     deadline = time.monotonic() + 120

@@ -184,7 +184,8 @@ def test_a_stopped_training_tells_how_far_it_came_and_goes_on_with_the_command_o
 ) -> None:
     server = deployed.server
     config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    config["training"] |= {"num_train_epochs": 40, "per_device_train_batch_size": 1, "early_stopping_patience": None}
+    config["training"] |= {"num_train_epochs": 40, "per_device_train_batch_size": 1, "merge_repeats": False}
+    config["training"]["early_stopping_patience"] = None
     config["evaluation"] = {"baselines": False, "untrained": False}
     earlier = set(server.home.glob("checkpoints/*"))
     run = start(server, "train", config)

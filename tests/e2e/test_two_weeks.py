@@ -166,7 +166,7 @@ def machine(tmp_path: Path, tiny_config: Path) -> Iterator[Machine]:
     config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
     # Half a minute of training, with a checkpoint every three seconds.
     config["training"] |= {"num_train_epochs": 30, "per_device_train_batch_size": 2, "checkpoint_minutes": 0.05}
-    config["training"]["early_stopping_patience"] = None
+    config["training"] |= {"early_stopping_patience": None, "merge_repeats": False}
     train, predict = tmp_path / "train.yaml", tmp_path / "predict.yaml"
     train.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     content = {"input": "inbox", "output": "outbox", "model": "textclf-tiny", "rows_per_shard": 500}
