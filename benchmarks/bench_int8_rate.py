@@ -149,7 +149,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> str:
 
 def products(rows: int, inputs: int, outputs: int, streams: int) -> Callable[[], float]:
     """Returns a function that measures int8 products of matrices, rows × inputs by inputs × outputs, in GOP/s."""
-    from textclf.model.engines.openvino_engine import cores
+    from textclf.model.engines.machine import cores
 
     compiled = compile_products(rows, inputs, outputs, {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": cores()})
     requests = [compiled.create_infer_request() for _ in range(streams)]
@@ -199,7 +199,8 @@ def kernels(size: tuple[int, int, int]) -> set[str]:
 
 def profile(engine: Path, batch: Batch) -> str:
     """Returns the share of time of the kinds of layers that take the most, on a batch."""
-    from textclf.model.engines.openvino_engine import MODEL_FILE, cores, import_openvino
+    from textclf.model.engines.machine import cores
+    from textclf.model.engines.openvino_engine import MODEL_FILE, import_openvino
 
     core = import_openvino().Core()
     settings = {"PERF_COUNT": True, "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": cores()}

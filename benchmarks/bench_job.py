@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="texts (default: %(default)s)")
     parser.add_argument(
         "--engine",
-        choices=["auto", "torch", "openvino-int8"],
+        choices=["auto", "torch", "openvino-int8", "onnxruntime-int8"],
         default="auto",
         help="auto measures which is the fastest, before the timing (default: %(default)s)",
     )

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import onnxruntime_engine
 from comparison import BENCHMARKS, CHNSENTICORP, alternate, markdown, ratios, rounds, run_program, section, spread
 from random_model import SHAPE, KeptModel, kept_model
 from texts import draw, read_texts, write_texts
@@ -44,7 +43,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["no", "auto"], default="no", help="of torch in ours (default: no)")
     parser.add_argument(
         "--engine",
-        choices=["torch", "openvino-int8", "auto"],
+        choices=["torch", "openvino-int8", "onnxruntime-int8", "auto"],
         default="torch",
         help="of ours; auto measures which is the fastest, before the timing (default: %(default)s)",
     )
@@ -126,17 +125,10 @@ def table(
     notes = []
     if (best := resolve_precision("auto")) != "no":
         names.insert(1, f"torch-{best}")
-    onnx: list[str | Path] = []
-    if onnxruntime_engine.is_installed():
-        file = model.folder.parent / f"{onnxruntime_engine.NAME}.onnx"
-        onnx = ["--onnx", onnxruntime_engine.export_onnx(model.folder, file)]
-        names.append(onnxruntime_engine.NAME)
-    else:
-        notes.append("ONNX Runtime is not installed.")
 
     def run(name: str, source: str = TEXTS) -> float:
         arguments.engine = name
-        return rate(_ours(model.folder, folder, name, arguments, *onnx, source=source))
+        return rate(_ours(model.folder, folder, name, arguments, source=source))
 
     write_texts(texts[:TEXTS_TO_TRY], folder / "few.parquet")
     for name in list(names):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comparison import peak_mebibytes
-from onnxruntime_engine import NAME as ONNX_RUNTIME
 
 if TYPE_CHECKING:
     from textclf.model.classifier import Classifier
@@ -34,7 +33,6 @@ def main() -> None:
     parser.add_argument("--precision", choices=["no", "auto"], default="no", help="of torch (default: %(default)s)")
     parser.add_argument("--engine", default="auto", help="as the library names it (default: %(default)s)")
     parser.add_argument("--choices", type=Path, help="folder that keeps which engine is the fastest, for auto")
-    parser.add_argument("--onnx", type=Path, help=f"file of {ONNX_RUNTIME}")
     arguments = parser.parse_args()
 
     import pyarrow as pa
@@ -62,17 +60,8 @@ def main() -> None:
 
 def load(arguments: argparse.Namespace, texts: list[str]) -> Classifier:
     """Loads the classifier with the engine that was asked for."""
-    from onnxruntime_engine import OnnxRuntimeEngine
-
     from textclf.model.classifier import Choices, Classifier
-    from textclf.model.encoder import EncoderClassifier
-    from textclf.model.settings import read_settings
-    from textclf.model.tokenizer import TextTokenizer
 
-    if arguments.engine == ONNX_RUNTIME:
-        settings = read_settings(arguments.model)
-        tokenizer = TextTokenizer.load(arguments.model, max_length=settings.max_length)
-        return EncoderClassifier(OnnxRuntimeEngine(arguments.onnx), tokenizer, settings)
     # As many as a job takes.
     choices = Choices(arguments.choices, lambda _: (texts[:256], None)) if arguments.choices else None
     return Classifier.load(

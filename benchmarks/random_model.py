@@ -62,7 +62,7 @@ def kept_model(
     Raises:
         SystemExit: The folder has a model with other settings, or the model is missing.
     """
-    from textclf.model.engines.engine import exported_engines, read_engine
+    from textclf.model.engines.engine import EXPORTED_ENGINES, exported_engines, read_engine
 
     about = str(source) if source else f"random weights ({shape.name})"
     settings = {"model": about, "labels": list(labels), "max_length": max_length, "seed": seed}
@@ -80,16 +80,16 @@ def kept_model(
         as_classifier(folder, plain, max_length=max_length, spread_over=() if source else drawn[:TEXTS_FOR_THE_HEAD])
         shutil.rmtree(keep / "plain", ignore_errors=True)
         description.write_text(json.dumps({**settings, "texts": drawn}, ensure_ascii=False), encoding="utf-8")
-    if exported and not exported_engines(folder):
-        export(folder, drawn, max_length=max_length)
+    for name in sorted({*EXPORTED_ENGINES} - {*exported_engines(folder)}) if exported else ():
+        export(folder, name, drawn, max_length=max_length)
     for name in exported_engines(folder):
         record = read_engine(folder / "engines" / name, check_files=False)
         about += f", {name} exported in {record.seconds:.0f} s with {record.calibration_rows} other texts"
     return KeptModel(folder, frozenset(drawn), about)
 
 
-def export(folder: Path, texts: Sequence[str], *, max_length: int) -> None:
-    """Exports the int8 engine into a model folder, and lets the library use it whatever it says of the texts.
+def export(folder: Path, name: str, texts: Sequence[str], *, max_length: int) -> None:
+    """Exports an int8 engine into a model folder, and lets the library use it whatever it says of the texts.
 
     The labels of random weights say nothing about parity; the benchmarks count those that are equal.
     """
@@ -99,9 +99,9 @@ def export(folder: Path, texts: Sequence[str], *, max_length: int) -> None:
     from textclf.model.tokenizer import TextTokenizer
     from textclf.records import ParityReport
 
-    print(f"exporting the engine of {folder}: one or two minutes", file=sys.stderr, flush=True)
+    print(f"exporting {name} of {folder}: up to two minutes", file=sys.stderr, flush=True)
     tokenizer = TextTokenizer.load(folder, max_length=max_length)
-    record = export_engine(folder, [tokenizer.encode([text]).ids.tolist() for text in texts])
+    record = export_engine(folder, name, [tokenizer.encode([text]).ids.tolist() for text in texts])
     report = ParityReport(engine=record.name, passed=True, reason="It is measured by a benchmark.")
     parity = engine_folder(folder, record.name) / PARITY_FILE
     parity.write_text(report.model_dump_json(indent=1), encoding="utf-8")

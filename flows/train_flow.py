@@ -75,7 +75,7 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
         trained = train_model(encoded, prepared, model, run.mlflow_run, config, home)
         student = distill(trained, prepared, encoded, config, home) if config.distillation.enabled else None
         evaluated = evaluate(trained, prepared, encoded, model, config, home, student)
-        if config.engine.export:
+        if config.engine.export != "none":
             export(trained, evaluated, prepared, encoded, config, home, student)
         compared = candidates(trained, student, evaluated, prepared, config, home)
         registered = register(compared, evaluated, prepared, config, home)

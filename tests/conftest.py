@@ -58,7 +58,7 @@ TINY = {
         }
     },
     # An export takes several seconds.
-    "engine": {"export": False},
+    "engine": {"export": "none"},
     "training": {"num_train_epochs": 2, "learning_rate": 0.003, "per_device_train_batch_size": 16},
     # Encoders alone: most tests need no other model.
     "registration": {"candidates": ["encoder"]},

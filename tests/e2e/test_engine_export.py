@@ -20,14 +20,15 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def user(new_user: dict[str, str], tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> User:
-    """A user who has trained with the default of exporting an engine."""
+    """A user who has trained with all engines exported."""
     user = User(tmp_path_factory.mktemp("elsewhere"), new_user)
     # In so few rows, one other label would be too many.
-    options = ["--engine.export", "--engine.min_agreement", "0.5", "--engine.margin", "0.2"]
+    options = ["--engine.export", "all", "--engine.min_agreement", "0.5", "--engine.margin", "0.2"]
     candidates = ["--registration.candidates", '["encoder"]']
     trained = user.types(TRAIN, "--config", tiny_config, *options, *candidates)
     assert trained.returncode == 0, trained.stderr
-    assert f"Export: {INT8} of the encoder. It may be used" in trained.stderr
+    for name in (INT8, "onnxruntime-int8"):
+        assert f"Export: {name} of the encoder. It may be used" in trained.stderr
     return user
 
 
@@ -40,7 +41,7 @@ def test_the_version_has_the_engine_and_its_report_and_names_its_packages(user: 
     report = ParityReport.model_validate_json((model_folder(user) / "engines" / INT8 / "parity.json").read_text())
     assert report.passed and report.agreement["test"].rows > 0
     needed = (model_folder(user).parents[1] / "requirements.txt").read_text()
-    assert "openvino==" in needed and "psutil==" in needed
+    assert all(f"{package}==" in needed for package in ("openvino", "onnxruntime", "psutil"))
     ((tag,),) = user.query("SELECT value FROM tags WHERE key = 'textclf.engine_export'")
     assert report.reason in tag
 

@@ -92,7 +92,7 @@ class Place:
             ),
             self.prepared,
             self.encoded,
-            engine=EngineConfig(**limits),
+            engine=EngineConfig.model_validate({"export": INT8, **limits}),
             metric="accuracy",
             seed=7,
             store=TrackingStore.open(self.home),
@@ -192,7 +192,7 @@ class TestParity:
         original, tensors = weights.read_bytes(), load_file(weights)
         tensors["classifier.weight"] = -tensors["classifier.weight"]
         save_file(tensors, weights, metadata={"format": "pt"})
-        export_engine(place.trained.folder, *calibration_rows(place.encoded, 10, 1))
+        export_engine(place.trained.folder, INT8, *calibration_rows(place.encoded, 10, 1))
         weights.write_bytes(original)
         (made,) = place.export().engines
         assert made.parity is not None and not made.is_used
@@ -238,6 +238,21 @@ class TestParity:
         assert report.metrics["test"].difference == pytest.approx(-flipped / len(test))
         assert report.passed is passes
         assert passes or "worse by more than 0.005 and not by chance" in report.reason
+
+    def test_all_engines_are_exported_for_other_machines(self, place: Place, tmp_path: Path) -> None:
+        made = place.copied(tmp_path / "model")
+        result = made.export(export="all", calibration_texts=10, min_agreement=0.5, margin=0.2)
+        assert [(each.name, each.is_used) for each in result.engines] == [(INT8, True), ("onnxruntime-int8", True)]
+        assert {"openvino", "onnxruntime"} <= set(requirements(made.trained.folder))
+        assert "without training texts" in engines_summary(result, None)
+        choices = Choices(tmp_path / "choices", lambda _: (TEXTS, None))
+        Classifier.load(made.trained.folder, choices=choices)
+        (kept,) = (tmp_path / "choices").iterdir()
+        speeds = MeasuredEngines.model_validate_json(kept.read_text(encoding="utf-8")).texts_per_second
+        assert {name.rpartition("-")[0] for name in speeds} == {"openvino", "onnxruntime", "torch"}
+        asked = Classifier.load(made.trained.folder, engine="onnxruntime-int8")
+        assert asked.engine_name == "onnxruntime-int8"
+        assert len(asked.predict(TEXTS)) == len(TEXTS)
 
     def test_a_student_gets_an_engine_too(self, exported: tuple[Place, ExportedEngine], tmp_path: Path) -> None:
         place, _ = exported

@@ -242,7 +242,7 @@ class TestPredictionOnly:
             save_linear_classifier(folder, model, ClassifierSettings.of(place.config, place.prepared.labels))
             trained = trained.model_copy(update={"folder": folder})
         else:
-            export = f"export_engine(Path({str(trained.folder)!r}), [[2, 7, 8, 3], [2, 9, 3]])"
+            export = f"export_engine(Path({str(trained.folder)!r}), 'openvino-int8', [[2, 7, 8, 3], [2, 9, 3]])"
             program = f"from pathlib import Path; from textclf.model.engines.export import export_engine; {export}"
             subprocess.run([sys.executable, "-c", program], check=True, timeout=300, env=environment(place.home))
             report = ParityReport(engine="openvino-int8", passed=True, reason="equal labels")

@@ -127,7 +127,7 @@ def make_config(data: Path, /, *, pretrained: Path | None = None, **sections: Ma
     values: dict[str, dict[str, Any]] = {
         "data": {"name": "tiny", "sources": [{"provider": "local", "path": str(data)}]},
         "encoding": {"max_length": 32},
-        "engine": {"export": False},
+        "engine": {"export": "none"},
         "model": {"sources": sources, "architecture": {**TINY, "vocabulary_size": 200}},
         "training": {
             "per_device_train_batch_size": 16,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from textclf.config.sources import StrictModel
@@ -10,11 +12,12 @@ from textclf.config.sources import StrictModel
 class EngineConfig(StrictModel):
     """An engine for CPUs that is exported from the trained model and predicts several times as fast."""
 
-    export: bool = Field(
-        default=True,
+    export: Literal["auto", "openvino-int8", "onnxruntime-int8", "all", "none"] = Field(
+        default="auto",
         title="Export",
         description="After evaluation, make an engine that computes with 8-bit integers. It is used only if it agrees "
-        "with the trained model.",
+        "with the trained model. `auto` makes the one that suits this processor: `openvino-int8`, or "
+        "`onnxruntime-int8` without VNNI instructions; `all` makes both, for predictions on other machines.",
     )
     min_agreement: float = Field(
         default=0.995,

@@ -376,7 +376,7 @@ class PredictConfig(StrictModel):
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."
     )
-    engine: Literal["auto", "torch", "openvino-int8"] = Field(
+    engine: Literal["auto", "torch", "openvino-int8", "onnxruntime-int8"] = Field(
         default="auto",
         description="What computes: `auto` uses the fastest engine on this machine of those that agree with the model.",
     )

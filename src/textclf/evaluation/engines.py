@@ -20,8 +20,9 @@ from textclf.evaluation.parity import measure_parity
 from textclf.evaluation.scores import MEASURED
 from textclf.model.classifier import Classifier
 from textclf.model.engines.choice import PARITY_FILE, read_parity
-from textclf.model.engines.engine import OPENVINO_INT8, EngineRecord, engine_folder, read_engine
-from textclf.model.engines.export import export_engine
+from textclf.model.engines.engine import EngineRecord, engine_folder, read_engine
+from textclf.model.engines.export import engines_to_export, export_engine
+from textclf.model.engines.machine import int8_instructions
 from textclf.records import (
     DistilledModel,
     EncodedData,
@@ -58,9 +59,9 @@ def export_engines(
     store: TrackingStore,
     student: DistilledModel | None = None,
 ) -> ExportedEngines:
-    """Exports an engine of the fine-tuned model, and one of its student, into their folders, with parity reports.
+    """Exports engines of the fine-tuned model, and of its student, into their folders, with parity reports.
 
-    The engines are calibrated on training texts. An export that fails, or an engine that does not agree with its model,
+    Engines are calibrated on training texts. An export that fails, or an engine that does not agree with its model,
     is no reason to fail: torch predicts, and the log, the result and the run's tag `textclf.engine_export` say why.
     Called again after a kill, it makes no engine again that is intact, and measures none again that has its report.
 
@@ -69,7 +70,7 @@ def export_engines(
         evaluated: Has its probabilities of validation and test rows; without them, torch computes them now.
         prepared: The rows.
         encoded: The token ids of the training rows.
-        engine: What an engine must keep to.
+        engine: Which engines, and what they must keep to.
         metric: That of the registration; if it is not one of decisions, macro F1 is compared.
         seed: Of the training; draws the training texts.
         store: Gets the tag.
@@ -81,16 +82,17 @@ def export_engines(
     """
     rows = {split: read_split(prepared, split) for split in MEASURED}
     folders = {"encoder": trained.folder} | ({"student": student.folder} if student else {})
+    names = engines_to_export(engine.export, int8_instructions()[0])
     engines = []
     for model, folder in folders.items():
         reference = evaluated.probabilities if model == "encoder" else {}
         step = _Step(folder, rows, encoded, evaluated, reference, engine, decision_metric(metric), seed)
-        engines.append(step.run(model))
+        engines += [step.run(model, name) for name in names]
     result = ExportedEngines(run_id=trained.run_id, engines=tuple(engines))
     for made in result.engines:
         log = logger.info if made.is_used else logger.warning
         log("Export: %s of the %s. %s", made.name, made.model, sentence(made))
-    tag = "\n".join(f"{made.model}: {sentence(made)}" for made in result.engines)
+    tag = "\n".join(f"{made.model}, {made.name}: {sentence(made)}" for made in result.engines)
     with store.reporting("saying what was exported"):
         store.client.set_tag(trained.run_id, EXPORT_TAG, tag[:_LONGEST_TAG])
     return result
@@ -99,9 +101,9 @@ def export_engines(
 def sentence(made: ExportedEngine) -> str:
     """Says in English whether an engine is used, and why."""
     if made.problem is not None:
-        return f"There is no usable engine; torch predicts. {made.problem}"
+        return f"It cannot be used. {made.problem}"
     assert made.parity is not None
-    return f"It may be used: {made.parity.reason}" if made.parity.passed else f"Torch predicts: {made.parity.reason}"
+    return f"It may be used: {made.parity.reason}" if made.parity.passed else f"It is not used: {made.parity.reason}"
 
 
 @dataclass(frozen=True)
@@ -118,31 +120,27 @@ class _Step:
     metric: Metric
     seed: int
 
-    @property
-    def place(self) -> Path:
-        """The folder of the engine."""
-        return engine_folder(self.folder, OPENVINO_INT8)
-
-    def run(self, model: str) -> ExportedEngine:
+    def run(self, model: str, name: str) -> ExportedEngine:
         """Exports and compares; what fails is in the result."""
+        place = engine_folder(self.folder, name)
         record: EngineRecord | None = None
         parity: ParityReport | None = None
         problem = None
         try:
-            record = self._intact() or export_engine(
-                self.folder, *calibration_rows(self.encoded, self.limits.calibration_texts, self.seed)
+            record = _intact(place) or export_engine(
+                self.folder, name, *calibration_rows(self.encoded, self.limits.calibration_texts, self.seed)
             )
-            parity = self._known_parity() or self._compare()
+            parity = _known_parity(place) or self._compare(name)
         # OpenVINO and torch raise RuntimeErrors, also when memory runs out.
         except (TextclfError, RuntimeError, MemoryError) as error:
             problem = f"{type(error).__name__}: {error}" if not isinstance(error, TextclfError) else str(error)
             if record is not None:
-                parity = ParityReport(engine=OPENVINO_INT8, passed=False, reason=f"It was not compared: {problem}")
-                self._write(parity)
+                parity = ParityReport(engine=name, passed=False, reason=f"It was not compared: {problem}")
+                _write(place, parity)
         return ExportedEngine.model_validate(
             {
                 "model": model,
-                "name": OPENVINO_INT8,
+                "name": name,
                 "parity": parity,
                 "problem": problem,
                 "calibration_rows": record.calibration_rows if record else 0,
@@ -151,36 +149,18 @@ class _Step:
             }
         )
 
-    def _intact(self) -> EngineRecord | None:
-        """Returns the engine that this run made before it was interrupted."""
-        if not self.place.exists():
-            return None
-        try:
-            return read_engine(self.place)
-        except EngineUnavailable as error:
-            logger.warning("Export: %s It is made again.", error)
-            return None
-
-    def _known_parity(self) -> ParityReport | None:
-        try:
-            known = read_parity(self.place)
-        except EngineUnavailable:
-            return None
-        # One without figures is of a comparison that failed.
-        return known if known.agreement else None
-
-    def _compare(self) -> ParityReport:
+    def _compare(self, name: str) -> ParityReport:
         reference, engine = self._probabilities()
         report = measure_parity(
             self.folder,
-            OPENVINO_INT8,
+            name,
             reference,
             self.rows,
             reference_engine=engine,
             limits=self.limits,
             metric=self.metric,
         )
-        self._write(report)
+        _write(engine_folder(self.folder, name), report)
         return report
 
     def _probabilities(self) -> tuple[Probabilities, str]:
@@ -192,8 +172,29 @@ class _Step:
         found = {split: classifier.predict(rows.texts, rows.pairs) for split, rows in self.rows.items()}
         return found, classifier.engine_name
 
-    def _write(self, report: ParityReport) -> None:
-        write_output(self.place / PARITY_FILE, report.model_dump_json(indent=1).encode())
+
+def _intact(place: Path) -> EngineRecord | None:
+    """Returns the engine that this run made before it was interrupted."""
+    if not place.exists():
+        return None
+    try:
+        return read_engine(place)
+    except EngineUnavailable as error:
+        logger.warning("Export: %s It is made again.", error)
+        return None
+
+
+def _known_parity(place: Path) -> ParityReport | None:
+    try:
+        known = read_parity(place)
+    except EngineUnavailable:
+        return None
+    # One without figures is of a comparison that failed.
+    return known if known.agreement else None
+
+
+def _write(place: Path, report: ParityReport) -> None:
+    write_output(place / PARITY_FILE, report.model_dump_json(indent=1).encode())
 
 
 def calibration_rows(encoded: EncodedData, count: int, seed: int) -> tuple[list[list[int]], list[list[int]] | None]:

@@ -16,7 +16,7 @@ from textclf.errors import ModelError, ModelNotFoundError, redacted
 from textclf.evaluation.scores import log_metrics
 from textclf.model.classifier import Choices, Classifier
 from textclf.model.devices import AskedPrecision
-from textclf.model.engines.engine import ENGINE_FILE, ENGINES_FOLDER
+from textclf.model.engines.engine import ENGINE_FILE, ENGINES_FOLDER, RUNTIMES
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
 from textclf.model.settings import read_settings
 from textclf.quiet import quiet_mlflow
@@ -38,8 +38,8 @@ def requirements(folder: Path) -> tuple[str, ...]:
     if read_settings(folder).kind == "linear":
         return _REQUIREMENTS
     # Those of a ladder are in the folders of its rungs.
-    exported = any(folder.rglob(f"{ENGINES_FOLDER}/*/{ENGINE_FILE}"))
-    return (*_REQUIREMENTS, *_ENCODER_REQUIREMENTS, *(("openvino",) if exported else ()))
+    exported = {file.parent.name for file in folder.rglob(f"{ENGINES_FOLDER}/*/{ENGINE_FILE}")}
+    return (*_REQUIREMENTS, *_ENCODER_REQUIREMENTS, *(RUNTIMES[name] for name in sorted(exported)))
 
 
 KIND_TAG, TRAINING_TAG, SPEED_TAG = "textclf.kind", "textclf.training_run", "textclf.texts_per_second"

@@ -23,9 +23,12 @@ def _parts(made: ExportedEngine) -> list[str]:
     if made.problem is not None or parity is None:
         failed = _("There is no usable engine, and torch predicts; everything else goes on without it. The reason:")
         return [failed, markdown_text(made.problem or "")]
-    cost = _("Exported in {seconds:,.0f} s with {rows:,} training texts, {size:,.1f} MB.").format(
-        seconds=made.seconds, rows=made.calibration_rows, size=made.size_bytes / 1e6
+    text = (
+        _("Exported in {seconds:,.0f} s with {rows:,} training texts, {size:,.1f} MB.")
+        if made.calibration_rows
+        else _("Exported in {seconds:,.0f} s, without training texts, {size:,.1f} MB.")
     )
+    cost = text.format(seconds=made.seconds, rows=made.calibration_rows, size=made.size_bytes / 1e6)
     return [_verdict(parity), _agreement(parity), _metrics(parity), cost]
 
 

@@ -15,12 +15,15 @@ from textclf.model.devices import AskedPrecision, Precision
 from textclf.model.engines.engine import (
     ENGINES_FOLDER,
     EXPORTED_ENGINES,
+    ONNXRUNTIME_INT8,
+    OPENVINO_INT8,
     Engine,
     engine_folder,
     exported_engines,
     read_engine,
 )
 from textclf.model.engines.machine import describe_machine
+from textclf.model.engines.onnxruntime_engine import OnnxRuntimeEngine
 from textclf.model.engines.openvino_engine import OpenVinoEngine
 from textclf.records import MeasuredEngines, ParityReport
 from textclf.store import digest_of, write_output
@@ -29,6 +32,10 @@ from textclf.tables import speed_text
 logger = logging.getLogger(__name__)
 
 PARITY_FILE = "parity.json"
+_KINDS: dict[str, type[OpenVinoEngine | OnnxRuntimeEngine]] = {
+    OPENVINO_INT8: OpenVinoEngine,
+    ONNXRUNTIME_INT8: OnnxRuntimeEngine,
+}
 TORCH = "torch"
 _PRECISIONS: dict[str, Precision] = {"torch-fp32": "no", "torch-bf16": "bf16", "torch-fp16": "fp16"}
 
@@ -77,7 +84,7 @@ def open_engine(
         if asked not in EXPORTED_ENGINES:
             raise ModelError(f"There is no engine {asked!r}: expected torch, {', '.join(EXPORTED_ENGINES)} or auto.")
         try:
-            return OpenVinoEngine.load(engine_folder(folder, asked)), _("It was asked for.")
+            return _exported(folder, asked), _("It was asked for.")
         except EngineUnavailable as error:
             raise ModelError(f"The engine {asked} cannot be used: {error}\nChoose engine auto or torch.") from error
     usable, refused = _passed(folder)
@@ -91,9 +98,11 @@ def open_engine(
     opened: list[Engine] = []
     for name in [stored.fastest] if stored else usable:
         try:
-            opened.append(OpenVinoEngine.load(engine_folder(folder, name)))
+            opened.append(_exported(folder, name))
         except EngineUnavailable as error:
             refused.append(str(error))
+        if opened and not measuring:
+            break
     if opened and known and measuring:
         try:
             opened.append(_torch(folder, mixed_precision))
@@ -220,6 +229,10 @@ def read_parity(folder: Path) -> ParityReport:
         raise EngineUnavailable(
             f"the parity report of {ENGINES_FOLDER}/{folder.name} cannot be read: {error}"
         ) from error
+
+
+def _exported(folder: Path, name: str) -> Engine:
+    return _KINDS[name].load(engine_folder(folder, name))
 
 
 def _torch(folder: Path, mixed_precision: AskedPrecision) -> Engine:

@@ -16,9 +16,13 @@ from textclf.store import file_sha256
 ENGINES_FOLDER = "engines"
 """Folder inside a model folder: one subfolder for each exported engine, called like it."""
 ENGINE_FILE = "engine.json"
-OPENVINO_INT8 = "openvino-int8"
-EXPORTED_ENGINES = (OPENVINO_INT8,)
+OPENVINO_INT8, ONNXRUNTIME_INT8 = "openvino-int8", "onnxruntime-int8"
+EXPORTED_ENGINES = (OPENVINO_INT8, ONNXRUNTIME_INT8)
 """The engines that `export_engine` can make."""
+RUNTIMES = {OPENVINO_INT8: "openvino", ONNXRUNTIME_INT8: "onnxruntime"}
+"""The package that runs each of them."""
+EXTRA = "textclf[predict]"
+"""What installs these packages."""
 
 
 class Engine(Protocol):
@@ -61,11 +65,26 @@ class EngineRecord(Record):
     inputs: tuple[str, ...]
     num_labels: int
     files: tuple[FetchedFile, ...]
-    instructions: str
-    """What the processor that exported it multiplies 8-bit integers with; see `int8_instructions`."""
+    instructions: str | None
+    """What a processor must multiply 8-bit integers with to agree with the parity report; None if any will do."""
     calibration_rows: int
     seconds: float
     """How long the export took."""
+
+
+def named_inputs(
+    names: tuple[str, ...],
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64] | None,
+    token_type_ids: NDArray[np.int64] | None,
+) -> dict[str, NDArray[np.int64]]:
+    """Returns the inputs that an exported model has, all of them [batch, tokens]; see `Engine.logits`."""
+    given = {
+        "input_ids": input_ids,
+        "attention_mask": np.ones_like(input_ids) if attention_mask is None else attention_mask,
+        "token_type_ids": np.zeros_like(input_ids) if token_type_ids is None else token_type_ids,
+    }
+    return {name: given[name] for name in names}
 
 
 def engine_folder(model_folder: Path, name: str) -> Path:
@@ -78,15 +97,16 @@ def exported_engines(model_folder: Path) -> tuple[str, ...]:
     return tuple(name for name in EXPORTED_ENGINES if (engine_folder(model_folder, name) / ENGINE_FILE).is_file())
 
 
-def read_engine(folder: Path, *, check_files: bool = True) -> EngineRecord:
+def read_engine(folder: Path, *, check_files: bool = True, runtime_version: str | None = None) -> EngineRecord:
     """Reads the record of an exported engine.
 
     Args:
         folder: The engine's own folder.
         check_files: Compare its files with their digests.
+        runtime_version: Of the installed package that would compute. The engine must be of the same major version.
 
     Raises:
-        EngineUnavailable: A file is missing or damaged.
+        EngineUnavailable: A file is missing or damaged, or another version made it.
     """
     try:
         record = EngineRecord.model_validate_json((folder / ENGINE_FILE).read_text(encoding="utf-8"))
@@ -100,6 +120,11 @@ def read_engine(folder: Path, *, check_files: bool = True) -> EngineRecord:
     if wrong:
         raise EngineUnavailable(
             f"The engine in {folder} is damaged: {', '.join(wrong)} differ from what was exported. Export it again."
+        )
+    if runtime_version and runtime_version.split(".")[0] != record.runtime_version.split(".")[0]:
+        raise EngineUnavailable(
+            f"The engine in {folder} was made by {RUNTIMES[record.name]} {record.runtime_version}; "
+            f"{runtime_version.partition('-')[0]} is installed. Export it again, or install that version."
         )
     return record
 

@@ -1,4 +1,4 @@
-"""What the speed of an engine depends on, found without importing it."""
+"""What the speed and the results of an engine depend on, found without importing it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from textclf.model.engines.openvino_engine import cores
+import psutil
 
-_PACKAGES = ("torch", "openvino")
+_PACKAGES = ("torch", "openvino", "onnxruntime")
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
@@ -27,6 +27,23 @@ def describe_machine() -> dict[str, str]:
         "graphics": ", ".join(name for card in cards for name in re.findall(r"^Model:\s*(.+)$", card, re.MULTILINE)),
         **{package: _version(package) for package in _PACKAGES},
     }
+
+
+def int8_instructions() -> tuple[str, ...]:
+    """Returns how this processor can multiply 8-bit integers, the best way first: `vnni`, then its architecture.
+
+    Without VNNI, x86 processors add products in 16 bits, where large ones are cut off: labels may change unless the
+    weights have 7 bits.
+    """
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
+    vnni = ("vnni",) if "avx512_vnni" in flags or "avx_vnni" in flags else ()
+    return (*vnni, platform.machine())
+
+
+def cores() -> int:
+    """Returns the number of physical cores that this process may use."""
+    usable = len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else psutil.cpu_count()
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
 
 
 def _version(package: str) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import platform
 import queue
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from textclf.errors import EngineUnavailable
-from textclf.model.engines.engine import EngineRecord, read_engine
+from textclf.model.engines.engine import EXTRA, EngineRecord, named_inputs, read_engine
+from textclf.model.engines.machine import cores, int8_instructions
 
 MODEL_FILE = "model.xml"
 WEIGHTS_FILE = "model.bin"
-EXTRA = "textclf[predict]"
 
 
 def import_openvino() -> Any:
@@ -35,15 +33,6 @@ def import_openvino() -> Any:
     except ImportError as error:
         raise EngineUnavailable(f"OpenVINO cannot be imported ({error}). Install it: pip install '{EXTRA}'") from error
     return openvino
-
-
-def openvino_version() -> str:
-    """Returns the installed version, e.g. `2026.4.1`.
-
-    Raises:
-        EngineUnavailable: OpenVINO is not installed.
-    """
-    return str(import_openvino().__version__).partition("-")[0]
 
 
 class OpenVinoEngine:
@@ -78,13 +67,7 @@ class OpenVinoEngine:
                 it; the processor lacks the instructions that it was checked with.
         """
         openvino = import_openvino()
-        record = read_engine(folder)
-        version = openvino_version()
-        if version.split(".")[0] != record.runtime_version.split(".")[0]:
-            raise EngineUnavailable(
-                f"The engine in {folder} was made by OpenVINO {record.runtime_version}; {version} is installed. "
-                "Export it again, or install that version."
-            )
+        record = read_engine(folder, runtime_version=openvino.__version__)
         available = int8_instructions()
         if record.instructions not in available:
             raise EngineUnavailable(
@@ -111,33 +94,10 @@ class OpenVinoEngine:
         """Computes the logits of one padded batch; see `Engine.logits`."""
         if not len(input_ids):
             return np.empty((0, self._num_labels), dtype=np.float32)
-        given = {
-            "input_ids": input_ids,
-            "attention_mask": np.ones_like(input_ids) if attention_mask is None else attention_mask,
-            "token_type_ids": np.zeros_like(input_ids) if token_type_ids is None else token_type_ids,
-        }
+        given = named_inputs(self._inputs, input_ids, attention_mask, token_type_ids)
         request = self._requests.get()
         try:
-            found: NDArray[np.float32] = request.infer({name: given[name] for name in self._inputs}, share_inputs=True)[
-                0
-            ]
+            found: NDArray[np.float32] = request.infer(given, share_inputs=True)[0]
         finally:
             self._requests.put(request)
         return found
-
-
-def int8_instructions() -> tuple[str, ...]:
-    """Returns how this processor can multiply 8-bit integers, the best way first: `vnni`, then its architecture.
-
-    Without VNNI, x86 processors add products in 16 bits, where large ones are cut off: labels may change, and the
-    result comes later than in fp32. A parity report holds only for the instructions that it was made with.
-    """
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
-    vnni = ("vnni",) if "avx512_vnni" in flags or "avx_vnni" in flags else ()
-    return (*vnni, platform.machine())
-
-
-def cores() -> int:
-    """Returns the number of physical cores that this process may use."""
-    usable = len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else psutil.cpu_count()
-    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
