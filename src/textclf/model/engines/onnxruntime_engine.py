@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,21 @@ _ERRORS = 3
 
 
 def import_onnxruntime() -> Any:
-    """Imports ONNX Runtime, with its telemetry off (only builds for Windows have any).
+    """Imports ONNX Runtime without its telemetry.
+
+    By default, importing it sends events and writes a device id into the user's cache. The variable has to be set
+    before; `disable_telemetry_events` comes too late for the first event.
 
     Raises:
         EngineUnavailable: It is not installed.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError as error:
         raise EngineUnavailable(
             f"ONNX Runtime cannot be imported ({error}). Install it: pip install '{EXTRA}'"
         ) from error
-    onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 

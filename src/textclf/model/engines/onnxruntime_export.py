@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from textclf.model.engines.onnxruntime_engine import MODEL_FILE
+from textclf.model.engines.onnxruntime_engine import MODEL_FILE, import_onnxruntime
 
 # The newest that the exporter without torch.export knows; later ones bring nothing that BERT needs.
 _OPSET = 17
@@ -26,6 +26,7 @@ def write_onnxruntime(model: Any, folder: Path, names: tuple[str, ...]) -> None:
         folder: An existing, empty folder.
         names: The inputs that the model has.
     """
+    import_onnxruntime()
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
