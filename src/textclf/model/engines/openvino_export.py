@@ -59,6 +59,8 @@ def write_openvino(
 
 def import_nncf() -> Any:
     """Imports NNCF, which adds a handler of its own to its log and changes the class of all later loggers."""
+    # It warns of a CUDA toolkit without a graphics card.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     kind = logging.getLoggerClass()
     import_openvino()
     try:
