@@ -163,6 +163,7 @@ def wait_for_deployments(server: Any, process: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="module")
 def served(deployed: Any) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
     server = deployed.server
+    server.cancel_unfinished()
     with serve(environment={**server.environment, "PYTHONUNBUFFERED": "1"}, folder=server.elsewhere) as process:
         assert process.stdout is not None
         greeting = ""

@@ -24,6 +24,8 @@ def worker(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A worker that runs what the tests start; yields the file with its output."""
     log = tmp_path_factory.mktemp("worker") / "output.txt"
     server = deployed.server
+    # A run that another file's worker has left holds the only slot of its deployment for five minutes.
+    server.cancel_unfinished()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(PROGRAMS / "prefect"), "worker", "start", "--pool", "textclf"],
@@ -184,7 +186,7 @@ def test_a_stopped_training_tells_how_far_it_came_and_goes_on_with_the_command_o
 ) -> None:
     server = deployed.server
     config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    config["training"] |= {"num_train_epochs": 40, "per_device_train_batch_size": 1, "merge_repeats": False}
+    config["training"] |= {"num_train_epochs": 100, "per_device_train_batch_size": 1, "merge_repeats": False}
     config["training"]["early_stopping_patience"] = None
     config["evaluation"] = {"baselines": False, "untrained": False}
     earlier = set(server.home.glob("checkpoints/*"))

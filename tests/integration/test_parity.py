@@ -275,7 +275,7 @@ class TestParity:
         result = place.export(student, calibration_texts=10)
         assert [(made.model, made.is_used) for made in result.engines] == [("encoder", True), ("student", True)]
         assert read_parity(engine_folder(folder, INT8)).passed
-        assert tag(place).splitlines()[1].startswith("student: It may be used")
+        assert tag(place).splitlines()[1].startswith(f"student, {INT8}: It may be used")
 
     def test_calibration_rows_are_random_training_rows(self, place: Place) -> None:
         ids, types = calibration_rows(place.encoded, 10, 1)

@@ -47,8 +47,9 @@ def test_the_environment_is_read_in_one_place() -> None:
         for path in SOURCES
         if attributes_of(path, "os") & {"environ", "getenv", "environb", "getenvb"}
     }
-    # The home reads it, through pydantic-settings; the other sets a default that torch reads when it is loaded.
-    assert readers == {"flows/threads.py", "src/textclf/config/home.py"}
+    # The home reads it, through pydantic-settings; the others set what torch and ONNX Runtime read when loaded.
+    setters = {"flows/threads.py", "src/textclf/model/engines/onnxruntime_engine.py"}
+    assert readers == {"src/textclf/config/home.py", *setters}
     settings = {path.name for path in SOURCES if "SettingsConfigDict" in path.read_text(encoding="utf-8")}
     assert settings == {"home.py", "load.py"}
 

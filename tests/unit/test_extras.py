@@ -29,7 +29,7 @@ def test_predicting_needs_none_of_what_trains() -> None:
     extras = PROJECT["optional-dependencies"]
     base, predict, train = names(PROJECT["dependencies"]), names(extras["predict"]), names(extras["train"])
     assert not (base | predict) & ONLY_TO_TRAIN
-    assert {"openvino"} == predict
+    assert {"onnxruntime", "openvino"} == predict
     assert train >= ONLY_TO_TRAIN | {"textclf"}
     assert set(TRAINING) <= train
     assert "textclf[postgres,train]" in extras["dev"]

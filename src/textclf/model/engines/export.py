@@ -25,6 +25,8 @@ from textclf.model.engines.engine import (
     engine_folder,
 )
 from textclf.model.engines.machine import int8_instructions
+from textclf.model.engines.onnxruntime_export import import_quantizer, write_onnxruntime
+from textclf.model.engines.openvino_export import import_nncf, write_openvino
 from textclf.quiet import quiet_transformers
 from textclf.records import FetchedFile
 from textclf.store import building, file_sha256, sync, write_text
@@ -77,16 +79,18 @@ def export_engine(
     types = [np.asarray(row, dtype=np.int64)[None] for row in token_type_ids or ()]
     if not rows:
         raise ExportError("An engine needs at least one training text for its calibration, and there is none.")
+    try:
+        import_nncf() if name == OPENVINO_INT8 else import_quantizer()
+    except (EngineUnavailable, ImportError) as error:
+        raise ExportError(
+            f"{name} needs {RUNTIMES[name]} and {EXPORTERS[name]}, and one of them cannot be imported: "
+            f"{error.__cause__ or error}\nInstall the extra textclf[train]: {install_command('train')}"
+        ) from error
     with building(target) as draft:
         made = draft / target.name
         made.mkdir()
         try:
             inputs, num_labels = _write(name, model_folder, made, rows, types)
-        except (EngineUnavailable, ImportError) as error:
-            raise ExportError(
-                f"{name} needs {RUNTIMES[name]} and {EXPORTERS[name]}, and one of them cannot be imported: "
-                f"{error.__cause__ or error}\nInstall the extra textclf[train]: {install_command('train')}"
-            ) from error
         except Exception as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
@@ -137,12 +141,8 @@ def _write(
     known = inspect.signature(model.forward).parameters
     inputs = tuple(each for each in ("input_ids", "attention_mask", "token_type_ids") if each in known)
     if name == OPENVINO_INT8:
-        from textclf.model.engines.openvino_export import write_openvino
-
         write_openvino(model, made, inputs, rows, types)
     else:
-        from textclf.model.engines.onnxruntime_export import write_onnxruntime
-
         write_onnxruntime(model, made, inputs)
     return inputs, model.config.num_labels
 

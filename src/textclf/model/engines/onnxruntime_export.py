@@ -26,9 +26,9 @@ def write_onnxruntime(model: Any, folder: Path, names: tuple[str, ...]) -> None:
         folder: An existing, empty folder.
         names: The inputs that the model has.
     """
-    import_onnxruntime()
     import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantization = import_quantizer()
 
     class Logits(torch.nn.Module):
         """Takes the inputs by position, as the exporter gives them."""
@@ -53,8 +53,27 @@ def write_onnxruntime(model: Any, folder: Path, names: tuple[str, ...]) -> None:
             opset_version=_OPSET,
             dynamo=False,
         )
-        quantize_dynamic(whole, folder / MODEL_FILE, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        quantization.quantize_dynamic(
+            whole,
+            folder / MODEL_FILE,
+            per_channel=True,
+            reduce_range=True,
+            weight_type=quantization.QuantType.QInt8,
+        )
     whole.unlink()
+
+
+def import_quantizer() -> Any:
+    """Imports ONNX Runtime's quantizer, which needs `onnx`.
+
+    Raises:
+        EngineUnavailable: ONNX Runtime is not installed.
+        ImportError: `onnx` is not installed.
+    """
+    import_onnxruntime()
+    import onnxruntime.quantization
+
+    return onnxruntime.quantization
 
 
 @contextmanager
