@@ -103,7 +103,7 @@ def sentence(made: ExportedEngine) -> str:
     if made.problem is not None:
         return f"It cannot be used. {made.problem}"
     assert made.parity is not None
-    return f"It may be used: {made.parity.reason}" if made.parity.passed else f"It is not used: {made.parity.reason}"
+    return f"It may be used: {made.parity.reason}" if made.parity.passed else made.parity.reason
 
 
 @dataclass(frozen=True)
