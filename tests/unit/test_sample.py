@@ -49,18 +49,20 @@ def test_another_seed_writes_other_texts(tmp_path: Path, shipped: dict[str, list
     write(tmp_path, seed=8)
     ours = {bare(text) for split in SPLITS for text, _ in shipped[split]}
     others = {bare(text) for split in SPLITS for text, _ in rows(tmp_path, split)}
-    assert len(ours & others) < 0.02 * len(ours)
+    # There are only so many ways to say 太棒了.
+    assert len(ours & others) < 0.05 * len(ours)
+    assert not any(len(text) > 20 for text in ours & others)
 
 
 def test_sizes_lengths_and_balance(shipped: dict[str, list[tuple[str, str]]]) -> None:
-    assert {split: len(shipped[split]) for split in SPLITS} == {"train": 2160, "validation": 420, "test": 420}
+    assert {split: len(shipped[split]) for split in SPLITS} == {"train": 7200, "validation": 900, "test": 1080}
     for split in SPLITS:
         labels = [label for _, label in shipped[split]]
         assert set(labels) == {POSITIVE, NEGATIVE}
         assert 0.45 <= labels.count(POSITIVE) / len(labels) <= 0.55
     lengths = sorted(len(text) for split in SPLITS for text, _ in shipped[split])
-    assert lengths[0] >= 8
-    assert lengths[len(lengths) // 10] < 35
+    assert lengths[0] >= 2
+    assert lengths[len(lengths) // 10] < 8
     assert 100 < lengths[-len(lengths) // 20] <= lengths[-1] <= 200
 
 
