@@ -196,7 +196,7 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
     python = program("python")
     if config.data.name == "quickstart":
         lines += [
-            _("This was the quickstart: a small BERT with random initial weights, trained on the reviews in textclf."),
+            _("This was the quickstart: a small BERT with random initial weights, trained on the texts in textclf."),
             _("To fine-tune bert-base-chinese on ChnSentiCorp:"),
             f"  {python} {script('flows/train_flow.py')} --config {script('configs/chnsenticorp.yaml')}",
             "",
@@ -206,7 +206,9 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
     column = config.data.text_column
     text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
     role = "champion" if registered.is_champion else "challenger"
+    texts = "房间很干净 服务太差了" if config.data.name == "quickstart" else f"--model {registered.name} TEXT"
     commands = {
+        **({} if config.data.text_pair_column else {_("Try a text:"): f"{program('textclf')} predict {texts}"}),
         _("Compare models:"): full_address(home, comparison) or program("mlflow") + f" ui{store}",
         **({} if home.mlflow_page else {"  " + _("then open"): f"{MLFLOW_UI}/{comparison}"}),
         _("Look at its data:"): f"{program('textclf')} data show {registered.name}@{role}",

@@ -75,8 +75,8 @@ class EverydayWriter:
         kind = self.dice.weighted(_PARTS)
         if kind == "quality" and self.dice.chance(0.5):
             group = self.dice.pick(self.words["qualities"])
-            subject: str = self.dice.pick(group["subject"])
-            return subject + self.dice.pick(group["good" if positive else "bad"])
+            subject, word = self.dice.pick(group["subject"]), self.dice.pick(group["good" if positive else "bad"])
+            return f"{subject}{word}"
         return self._sentence(kind, positive).rstrip("？")
 
     def _filled(self, kind: str, positive: bool, words: Mapping[str, Sequence[str]], **slots: str) -> str:
