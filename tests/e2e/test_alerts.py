@@ -74,13 +74,20 @@ def worker(deployed: Any, address: str, worker_log: Path) -> Iterator[psutil.Pop
 
 
 def start_long_training(server: Any, tiny_config: Path, name: str) -> str:
-    """Starts a training that takes longer than the tests, and returns its id when it runs."""
+    """Starts a training that takes longer than the tests, and returns its id when it has trained an epoch.
+
+    An interrupt that comes while packages are imported may be lost in them.
+    """
     config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
-    config["training"] |= {"num_train_epochs": 100, "per_device_train_batch_size": 1, "merge_repeats": False}
+    config["training"] |= {"num_train_epochs": 300, "per_device_train_batch_size": 1, "merge_repeats": False}
     config["training"]["early_stopping_patience"] = None
     deployment = server.deployment("train", name)["id"]
     run = server.api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": config}})["id"]
     wait_for_state(server, run, "Running")
+    deadline = time.monotonic() + 240
+    while not any("Train: after" in line for line in server.log_lines(run)):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
     return str(run)
 
 
