@@ -120,6 +120,12 @@ def test_an_empty_batch_has_no_logits(model: Path, name: str) -> None:
     assert engine.logits(np.zeros((0, 5), dtype=np.int64), None, None).shape == (0, 2)
 
 
+def test_onnx_runtime_fails_like_the_other_engines(model: Path) -> None:
+    engine = OnnxRuntimeEngine.load(engine_folder(model, "onnxruntime-int8"))
+    with pytest.raises(RuntimeError, match="ONNX Runtime failed: "):
+        engine.logits(np.full((2, 9), VOCABULARY + 1), None, None)
+
+
 def test_a_compiled_model_is_kept_for_the_next_start(model: Path, tmp_path: Path) -> None:
     engine = OpenVinoEngine.load(engine_folder(model, "openvino-int8"))
     batch = padded(rows(5, seed=5))

@@ -85,10 +85,17 @@ class OnnxRuntimeEngine:
         attention_mask: NDArray[np.int64] | None,
         token_type_ids: NDArray[np.int64] | None,
     ) -> NDArray[np.float32]:
-        """Computes the logits of one padded batch; see `Engine.logits`."""
+        """Computes the logits of one padded batch; see `Engine.logits`.
+
+        Raises:
+            RuntimeError: ONNX Runtime failed, e.g. for lack of memory.
+        """
         if not len(input_ids):
             return np.empty((0, self._num_labels), dtype=np.float32)
-        found: NDArray[np.float32] = self._session.run(
-            None, named_inputs(self._inputs, input_ids, attention_mask, token_type_ids)
-        )[0]
+        given = named_inputs(self._inputs, input_ids, attention_mask, token_type_ids)
+        try:
+            found: NDArray[np.float32] = self._session.run(None, given)[0]
+        # Its errors are no RuntimeErrors, as those of the other engines are.
+        except Exception as error:
+            raise RuntimeError(f"ONNX Runtime failed: {error}") from error
         return found
