@@ -202,7 +202,7 @@ class TestParity:
         assert classifier.engine_name == "torch-fp32"
         assert classifier.engine_reason is not None and "is not used: only" in classifier.engine_reason
         shown = engines_summary(ExportedEngines(run_id="run", engines=(made,)), None)
-        assert "not used: torch predicts" in shown
+        assert "the configuration demands, and is not used." in shown
         test = made.parity.agreement["test"]
         assert f"{test.equal} ({test.equal / test.rows:.2%})" in html.unescape(shown).replace("\\", "")
 

@@ -62,7 +62,7 @@ def export_engines(
     """Exports engines of the fine-tuned model, and of its student, into their folders, with parity reports.
 
     Engines are calibrated on training texts. An export that fails, or an engine that does not agree with its model,
-    is no reason to fail: torch predicts, and the log, the result and the run's tag `textclf.engine_export` say why.
+    is no reason to fail: it is not used, and the log, the result and the run's tag `textclf.engine_export` say why.
     Called again after a kill, it makes no engine again that is intact, and measures none again that has its report.
 
     Args:

@@ -186,6 +186,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 def _damage_reported(path: Path, compression: Compression) -> Iterator[None]:
     try:
         yield
+    # `zipfile` raises NotImplementedError for a compression method that it does not know.
     except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         # Errors of the operating system have a number; those of a decompressor have none.
         if isinstance(error, OSError) and error.errno:

@@ -29,6 +29,7 @@ _CELL = re.compile(rb'\br="([A-Za-z]{0,9})([0-9]{1,19})"')
 _MAX_REFERENCE_BYTES = 32
 _MILLIONS = re.compile(rb'[cC]ount="[0-9]{9,}"')
 _HEAD_BYTES = 1 << 16
+# What `zipfile` raises, also for a compression method that it does not know, or for encrypted members.
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 

@@ -21,7 +21,7 @@ def engines_summary(exported: ExportedEngines, link: str | None) -> str:
 def _parts(made: ExportedEngine) -> list[str]:
     parity = made.parity
     if made.problem is not None or parity is None:
-        failed = _("There is no usable engine, and torch predicts; everything else goes on without it. The reason:")
+        failed = _("This engine cannot be used; everything else goes on without it. The reason:")
         return [failed, markdown_text(made.problem or "")]
     text = (
         _("Exported in {seconds:,.0f} s with {rows:,} training texts, {size:,.1f} MB.")
@@ -35,7 +35,7 @@ def _parts(made: ExportedEngine) -> list[str]:
 def _verdict(parity: ParityReport) -> str:
     if parity.passed:
         return _("It agrees with the model and may be used: on a CPU, it usually predicts much faster than torch.")
-    return _("It does not agree with the model as well as the configuration demands, and is not used: torch predicts.")
+    return _("It does not agree with the model as well as the configuration demands, and is not used.")
 
 
 def _agreement(parity: ParityReport) -> str:
