@@ -24,7 +24,7 @@ from flows.run_logs import SAID_AT_THE_END, RunFailed, debugging, send_library_l
 from flows.running import note_end, running
 from flows.threads import wait_passively
 from tasks.steps import UnexpectedError, journal, leave_page
-from textclf.config import Environment, Home, PredictConfig, TrainConfig, anchor, choose_language
+from textclf.config import AdaptConfig, Environment, Home, PredictConfig, TrainConfig, anchor, choose_language
 from textclf.config.load import describe
 from textclf.errors import ConfigError, TextclfError, first_lines, redacted
 from textclf.language import _
@@ -35,7 +35,7 @@ from textclf.tracking.store import TrackingStore
 PAGE = "run-summary"
 """The artifact to open first."""
 
-Config = TypeVar("Config", TrainConfig, PredictConfig)
+Config = TypeVar("Config", TrainConfig, PredictConfig, AdaptConfig)
 Result = TypeVar("Result")
 
 

@@ -20,11 +20,11 @@ from prefect.settings import (
 
 from flows.run_logs import RunFailed, set_level
 from flows.stopping import stopping
-from textclf.config import Home, PredictConfig, TrainConfig, anchor, choose_language, parse_command_line
+from textclf.config import AdaptConfig, Home, PredictConfig, TrainConfig, anchor, choose_language, parse_command_line
 from textclf.errors import TextclfError, redacted_traceback
 from textclf.language import _
 
-Config = TypeVar("Config", TrainConfig, PredictConfig)
+Config = TypeVar("Config", TrainConfig, PredictConfig, AdaptConfig)
 Result = TypeVar("Result")
 
 

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
-from textclf.config import Environment, PredictConfig, TrainConfig
+from textclf.config import AdaptConfig, Environment, PredictConfig, TrainConfig
 
 PREFIX = "textclf-"
 """What the names of registered models begin with, before the name of the data set."""
@@ -62,7 +62,7 @@ def planned_name(flow: str, run: FlowRun, config: object) -> str:
 
 def subject(config: object) -> str:
     """Returns the name of the data set that a run is about, from a configuration or from a form's values."""
-    if isinstance(config, TrainConfig):
+    if isinstance(config, TrainConfig | AdaptConfig):
         return config.data.name
     if isinstance(config, PredictConfig):
         return config.model.removeprefix(PREFIX)
@@ -75,14 +75,14 @@ def subject(config: object) -> str:
     return str(TrainConfig().data.name)
 
 
-def tag_run(config: TrainConfig | PredictConfig) -> None:
+def tag_run(config: TrainConfig | PredictConfig | AdaptConfig) -> None:
     """Adds `data:<data set>` and `model:<registered model>` to the tags of the current run.
 
     Raises:
         httpx.HTTPError: The server does not answer.
     """
     run, _ = _current()
-    model = config.data.registered_name if isinstance(config, TrainConfig) else config.model
+    model = config.model if isinstance(config, PredictConfig) else config.data.registered_name
     tags = {*run.tags, f"data:{subject(config)}", f"model:{model}"}
     if tags != set(run.tags):
         run.tags = sorted(tags)

@@ -26,6 +26,8 @@ TRAINING = (
     "mlflow",
 )
 """Packages without which a training would fail, perhaps hours after its start."""
+ADAPTATION = ("torch", "transformers", "datasets", "accelerate", "mlflow", "rjieba")
+"""The same for an adaptation."""
 
 
 def require(*packages: str, purpose: str, extra: Extra = "train") -> None:

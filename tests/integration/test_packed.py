@@ -24,8 +24,9 @@ from textclf.errors import ModelError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.packed import PackedClassifier, Rows, can_pack, forward_packed, pack_rows, packed_logits, should_pack
+from textclf.training.resumable import Progress
 from textclf.training.train import training_arguments, trains_packed
-from textclf.training.trainer import ClassifierTrainer, Progress
+from textclf.training.trainer import ClassifierTrainer
 
 LONGEST = 64
 VOCABULARY = 300

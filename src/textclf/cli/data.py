@@ -152,14 +152,14 @@ def suspects(arguments: Sequence[str]) -> int:
     prepared = _prepare(fetched, config, home)
     estimate: Estimate = partial(tfidf_probabilities, seed=config.training.seed)
     if given.estimator == "model":
-        from textclf.fetching.fetch import fetch_model
         from textclf.model.settings import ClassifierSettings
+        from textclf.registry.encoders import fetch_encoder
 
         sources = config.model.sources
         estimate = partial(
             model_probabilities,
             prepared=prepared,
-            fetched=fetch_model(sources, home=home, offline=config.offline) if sources else None,
+            fetched=fetch_encoder(sources, home=home, offline=config.offline) if sources else None,
             settings=ClassifierSettings.of(config, prepared.labels),
             model=config.model,
             encoding=config.encoding,
@@ -363,12 +363,12 @@ def _prepare(fetched: FetchedData, config: TrainConfig, home: Home) -> PreparedD
 
 def _model_at_hand(config: TrainConfig, home: Home) -> FetchedModel | None:
     """The configured model if it is on this machine: an audit downloads nothing."""
-    from textclf.fetching.fetch import fetch_model
+    from textclf.registry.encoders import fetch_encoder
 
     if not config.model.sources:
         return None
     try:
-        return fetch_model(config.model.sources, home=home, offline=True)
+        return fetch_encoder(config.model.sources, home=home, offline=True)
     except HubError:
         print(_("The model is not on this machine yet: tokens are not counted."), file=sys.stderr)
         return None

@@ -1,5 +1,6 @@
 """Configuration: its fields (`schema`, `data`, `sources`), how it is read (`load`), and the home directory (`home`)."""
 
+from textclf.config.adaptation import AdaptConfig
 from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.home import CONFIGS, Environment, Home, choose_language
 from textclf.config.load import anchor, dump_yaml, load_config, parse_command, parse_command_line
@@ -9,6 +10,7 @@ from textclf.config.sources import DataSource, ModelSource, Split
 
 __all__ = [
     "CONFIGS",
+    "AdaptConfig",
     "CleaningConfig",
     "DataConfig",
     "DataSource",

@@ -20,11 +20,11 @@ from textclf.config.form import leave_empty, unwrapped
 from textclf.config.sources import ModelSource, StrictModel
 from textclf.language import Language
 
-_LANGUAGE = (
+LANGUAGE_DESCRIPTION = (
     "Language of reports, summaries, plots and messages: `en` or `zh`. By default, TEXTCLF_LANGUAGE, else English. "
     "Errors and the log are English."
 )
-_MISSED_RUNS = (
+MISSED_RUNS_DESCRIPTION = (
     "What happens with scheduled runs that could not start in time: `latest` runs once for all of them, `all` runs "
     "each of them, `skip` none that is more than an hour late. Runs started by hand are never skipped."
 )
@@ -269,8 +269,8 @@ class TrainConfig(StrictModel):
         description="A smaller model that learns from the fine-tuned one.",
     )
     offline: bool = Field(default=False, description="Never connect to a hub; use only the cache and local files.")
-    missed_runs: MissedRuns = Field(default="latest", description=_MISSED_RUNS)
-    language: Language | None = Field(default=None, description=_LANGUAGE)
+    missed_runs: MissedRuns = Field(default="latest", description=MISSED_RUNS_DESCRIPTION)
+    language: Language | None = Field(default=None, description=LANGUAGE_DESCRIPTION)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -388,5 +388,5 @@ class PredictConfig(StrictModel):
     redo: bool = Field(
         default=False, description="Repeat finished predictions; a redo that was killed resumes when started again."
     )
-    missed_runs: MissedRuns = Field(default="latest", description=_MISSED_RUNS)
-    language: Language | None = Field(default=None, description=_LANGUAGE)
+    missed_runs: MissedRuns = Field(default="latest", description=MISSED_RUNS_DESCRIPTION)
+    language: Language | None = Field(default=None, description=LANGUAGE_DESCRIPTION)

@@ -25,7 +25,10 @@ from textclf.language import _
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-Provider = Literal["modelscope", "huggingface", "local", "sample"]
+Provider = Literal["modelscope", "huggingface", "local", "sample", "registry"]
+
+SAMPLE_DATA, SAMPLE_ENCODER = "the sample that ships with textclf", "the small encoder that ships with textclf"
+"""The origins of what the provider `sample` has."""
 
 # No user, password or query: a configuration is logged and stored.
 _ENDPOINT = r"^https?://[^/@\s?#]+(/[^@\s?#]*)?$"
@@ -36,6 +39,7 @@ FIELDS: dict[Provider, tuple[str, ...]] = {
     **dict.fromkeys(HUBS, _HUB_FIELDS),
     "local": ("path", "files", "sha256"),
     "sample": (),
+    "registry": ("name", "revision"),
 }
 
 
@@ -69,7 +73,7 @@ class Source(StrictModel):
         default="",
         pattern=r"^[\w.-]+(/[\w.-]+)?$",
         title="Repository",
-        description="Hubs only, and needed there: the repository, `owner/name`.",
+        description="Hubs: the repository, `owner/name`. `registry`: the registered encoder, `textclf-encoder-NAME`.",
         examples=["tiansz/bert-base-chinese"],
     )
     path: Path | None = Field(
@@ -78,7 +82,9 @@ class Source(StrictModel):
         "data/*.csv.gz. Relative to the home directory, or on the command line to the current one.",
     )
     revision: str | None = Field(
-        default=None, description="Hubs only: branch, tag or commit; by default, the default branch."
+        default=None,
+        description="Hubs: branch, tag or commit; by default, the default branch. `registry`: version; by default, the "
+        "newest.",
     )
     endpoint: str | None = Field(
         default=None,
@@ -147,20 +153,21 @@ class Source(StrictModel):
         definition["if"] = {"properties": {"provider": {"const": "local"}}, "required": ["provider"]}
         definition["then"] = {"required": ["path"]}
         definition["else"] = {
-            "if": {"properties": {"provider": {"enum": list(HUBS)}}, "required": ["provider"]},
+            "if": {"properties": {"provider": {"enum": [*HUBS, "registry"]}}, "required": ["provider"]},
             "then": {"required": ["name"]},
         }
         return schema
 
 
 class ModelSource(Source):
-    """A model on a hub, or a model folder on this machine."""
+    """A model on a hub, on this machine, in the model registry, or the encoder that ships with textclf."""
 
     model_config = ConfigDict(title="Source")
 
-    provider: Literal["modelscope", "huggingface", "local"] = Field(
+    provider: Provider = Field(
         description="`modelscope` or `huggingface` (or a mirror of it): a repository on that hub; `local`: a folder on "
-        "this machine."
+        "this machine; `registry`: an encoder that `flows/adapt_flow.py` registered; `sample`: the small encoder that "
+        "ships with textclf."
     )
 
 
@@ -169,7 +176,7 @@ class DataSource(Source):
 
     model_config = ConfigDict(title="Source")
 
-    provider: Provider = Field(
+    provider: Literal["modelscope", "huggingface", "local", "sample"] = Field(
         description="`modelscope` or `huggingface` (or a mirror of it): a repository on that hub; `local`: a path on "
         "this machine; `sample`: the reviews that ship with textclf."
     )
@@ -192,8 +199,10 @@ class DataSource(Source):
 
 def origin_name(origin: str) -> str:
     """Writes, in the current language, where a model or a data set came from, as its record says it."""
-    if origin == "the sample that ships with textclf":
+    if origin == SAMPLE_DATA:
         return _("the sample that ships with textclf")
+    if origin == SAMPLE_ENCODER:
+        return _("the small encoder that ships with textclf")
     if (path := origin.removeprefix("local ")) != origin:
         return _("local {path}").format(path=path)
     return origin

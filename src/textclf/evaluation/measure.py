@@ -157,7 +157,7 @@ def _measure(
     models = [("after fine-tuning", classifier)]
     if evaluation.untrained:
         network = build_classifier(fetched, encoded, model=model, labels=prepared.labels, seed=training.seed)
-        settings = read_settings(trained.folder)
+        settings = read_settings(trained.folder).model_copy(update={"temperature": 1.0})
         tokenizer = TextTokenizer.load(encoded.tokenizer_folder, max_length=settings.max_length)
         untrained = EncoderClassifier(TorchEngine(network, precision), tokenizer, settings)
         before = _predict(untrained, test, batch_size, "test, untrained")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from textclf.config.home import Environment, Home
-from textclf.config.sources import DataSource, ModelSource, Source
+from textclf.config.sources import SAMPLE_DATA, SAMPLE_ENCODER, DataSource, ModelSource, Source
 from textclf.errors import ConfigError, HubError, HubUnreachableError, IntegrityError, StorageError, redacted
 from textclf.fetching.access import endpoint_of
 from textclf.fetching.cache import Cache, DamagedEntryError, Entry
@@ -26,6 +26,9 @@ from textclf.store import file_sha256
 
 logger = logging.getLogger(__name__)
 
+Registered = Callable[[Source], Entry]
+"""Finds a model in the registry."""
+
 # Left for other writes during a download.
 _SPARE_BYTES = 64 * 1024 * 1024
 
@@ -38,19 +41,25 @@ class _Found:
 
 
 def fetch_model(
-    sources: Sequence[ModelSource], *, home: Home, offline: bool = False, environment: Environment | None = None
+    sources: Sequence[ModelSource],
+    *,
+    home: Home,
+    offline: bool = False,
+    environment: Environment | None = None,
+    registered: Registered | None = None,
 ) -> FetchedModel:
     """Fetches a model: configuration, tokenizer and safetensors weights.
 
     Looks in the cache for each source in turn, then tries the sources in order. Files are checked against the size and
     hash that the hub announces and the `sha256` of the source. Interrupted downloads resume. A local folder is used in
-    place.
+    place, and so is the encoder that ships with textclf.
 
     Args:
         sources: In order of preference.
         home: Contains the cache.
         offline: Use only the cache and local folders; never open a connection.
         environment: Addresses and tokens; read from the process's environment by default.
+        registered: Finds a source whose provider is `registry`; raises HubError if it is not there.
 
     Returns:
         The folder, as `from_pretrained` reads it, with the digests of its files and the attempts made.
@@ -62,7 +71,7 @@ def fetch_model(
         HubError: No source worked. The message lists the attempts and the alternatives.
         StorageError: The cache cannot be read or written.
     """
-    found, attempts = _fetch("model", sources, home, offline, environment or Environment())
+    found, attempts = _fetch("model", sources, home, offline, environment or Environment(), registered)
     known = found.entry.model_dump(exclude={"uri", "revision"})
     return FetchedModel(**known, cached=found.cached, attempts=attempts)
 
@@ -85,7 +94,12 @@ def fetch_data(
 
 
 def _fetch(
-    kind: RepositoryKind, sources: Sequence[Source], home: Home, offline: bool, environment: Environment
+    kind: RepositoryKind,
+    sources: Sequence[Source],
+    home: Home,
+    offline: bool,
+    environment: Environment,
+    registered: Registered | None = None,
 ) -> tuple[_Found, tuple[Attempt, ...]]:
     thing = "model" if kind == "model" else "data set"
     if not sources:
@@ -105,7 +119,10 @@ def _fetch(
         name = _describe(source, environment)
         logger.info("Looking for the %s: %s.", thing, name)
         try:
-            found = _try_source(cache, kind, source, offline, environment, patience)
+            if source.provider == "registry" and registered is not None:
+                found = _Found(entry=registered(source), cached=False, source=source)
+            else:
+                found = _try_source(cache, kind, source, offline, environment, patience)
         except HubError as error:
             # The clients quote the addresses that they requested, including signed CDN addresses.
             failure = redacted(str(error))
@@ -233,9 +250,11 @@ def _describe(source: Source, environment: Environment) -> str:
     if source.is_hub:
         pinned = f"@{source.revision}" if source.revision else ""
         return redacted(f"{source.provider} {source.name}{pinned} at {endpoint_of(source, environment)}")
+    if source.provider == "registry":
+        return f"registry {source.name}" + (f" version {source.revision}" if source.revision else "")
     if source.path is not None:
         return f"local {source.path}"
-    return "the sample that ships with textclf"
+    return SAMPLE_ENCODER if isinstance(source, ModelSource) else SAMPLE_DATA
 
 
 def _combined(failures: Sequence[HubError]) -> Callable[[str], HubError]:
@@ -247,7 +266,7 @@ def _message(kind: RepositoryKind, attempts: Sequence[Attempt], home: Home, offl
     thing = "model" if kind == "model" else "data set"
     tried = "\n".join(f"  - {attempt.source}: {attempt.failure} ({attempt.seconds:.1f} s)" for attempt in attempts)
     message = f"The {thing} could not be fetched from any source. Tried:\n{tried}"
-    if all(attempt.source.startswith("local ") for attempt in attempts):
+    if all(attempt.source.startswith(("local ", "registry ")) for attempt in attempts):
         # Hubs and mirrors are no help here.
         return message
     layout = (

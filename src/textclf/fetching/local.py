@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from textclf.config.sources import DataSource, Source, Split
+from textclf.config.sources import SAMPLE_DATA, SAMPLE_ENCODER, DataSource, Source, Split
 from textclf.errors import DataError, HubError, StorageError
 from textclf.fetching.cache import Entry, content_digest
 from textclf.fetching.expectations import check_stated
@@ -70,7 +70,9 @@ def local_entry(kind: RepositoryKind, source: Source) -> Entry:
         origin, uri = f"local {path}", str(path)
     else:
         path = Path(str(importlib.resources.files("textclf.data"))) / "sample"
-        origin, uri = "the sample that ships with textclf", ""
+        origin, uri = SAMPLE_DATA, ""
+        if kind == "model":
+            path, origin = path / "encoder", SAMPLE_ENCODER
     if not (path.exists() if kind == "model" else local_data_exists(path)):
         raise HubError(f"{path} does not exist")
     try:
@@ -79,6 +81,20 @@ def local_entry(kind: RepositoryKind, source: Source) -> Entry:
         raise HubError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     check_stated(source, files)
     return Entry(digest=content_digest(files), folder=folder, origin=origin, uri=uri, files=files)
+
+
+def folder_entry(folder: Path, origin: str) -> Entry:
+    """Describes a model folder that was found elsewhere, in place.
+
+    Raises:
+        HubError: It cannot be read, or is no model folder.
+    """
+    try:
+        names = select_model_files(_files_below(folder))
+        _, files = _described([folder / name for name in names], folder=folder)
+    except OSError as error:
+        raise HubError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+    return Entry(digest=content_digest(files), folder=folder, origin=origin, files=files)
 
 
 def local_splits(source: DataSource, path: Path) -> tuple[Path, dict[Split, tuple[str, ...]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from textclf.config.schema import ModelConfig
+from textclf.config.schema import ArchitectureConfig, ModelConfig
 from textclf.errors import ModelError
 from textclf.heads.single_label import SingleLabel
 from textclf.model.tokens import load_tokenizer
@@ -13,7 +13,7 @@ from textclf.quiet import quiet_transformers
 from textclf.records import EncodedData, FetchedModel
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import BertConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def build_classifier(
             tokens than `encoding.max_length`.
     """
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, set_seed
+    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
     quiet_transformers()
     config: Any
@@ -46,18 +46,7 @@ def build_classifier(
     }
     set_seed(seed)
     if fetched is None:
-        shape = model.architecture
-        config = BertConfig(
-            vocab_size=encoded.vocabulary_size,
-            hidden_size=shape.hidden_size,
-            num_hidden_layers=shape.num_hidden_layers,
-            num_attention_heads=shape.num_attention_heads,
-            intermediate_size=shape.intermediate_size,
-            hidden_dropout_prob=shape.dropout,
-            attention_probs_dropout_prob=shape.dropout,
-            pad_token_id=load_tokenizer(encoded.tokenizer_folder).pad_token_id,
-            **names,
-        )
+        config = new_bert_config(model.architecture, load_tokenizer(encoded.tokenizer_folder), **names)
         classifier = model_class.from_config(config)
         return classifier
     try:
@@ -85,6 +74,23 @@ def build_classifier(
             "Expected config.json and model.safetensors of an encoder that AutoModelForSequenceClassification knows; "
             "to use only its shape, set model.initialization to random."
         ) from error
+
+
+def new_bert_config(shape: ArchitectureConfig, tokenizer: PreTrainedTokenizerBase, **named: Any) -> BertConfig:
+    """Returns the configuration of a new BERT for a tokenizer; `named` are further fields of it."""
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.num_hidden_layers,
+        num_attention_heads=shape.num_attention_heads,
+        intermediate_size=shape.intermediate_size,
+        hidden_dropout_prob=shape.dropout,
+        attention_probs_dropout_prob=shape.dropout,
+        pad_token_id=tokenizer.pad_token_id,
+        **named,
+    )
 
 
 def _check_positions(config: object, encoded: EncodedData, fetched: FetchedModel) -> None:

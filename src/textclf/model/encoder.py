@@ -55,6 +55,7 @@ class EncoderClassifier(Classifier):
         self.engine = engine
         self.engine_name = engine.name
         self._tokenizer = tokenizer
+        self._temperature = np.float32(settings.temperature)
 
     @classmethod
     def open(
@@ -110,7 +111,7 @@ class EncoderClassifier(Classifier):
                     logits[start + batch] = found
                     if progress is not None:
                         progress.update(len(batch))
-        return Answers(self.head.probabilities(logits), np.zeros(len(texts), dtype=np.int8))
+        return Answers(self.head.probabilities(logits / self._temperature), np.zeros(len(texts), dtype=np.int8))
 
     def _logits(self, tokens: TokenIds, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.engine.logits(*tokens.padded(rows))

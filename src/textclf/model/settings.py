@@ -27,6 +27,8 @@ class ClassifierSettings(Record):
     max_length: int
     """Maximum tokens of an encoder's input."""
     cleaning: CleaningConfig
+    temperature: float = 1.0
+    """What the logits of an encoder are divided by, so that its probabilities are calibrated."""
     pairs: bool = False
     """Whether it classifies pairs of texts."""
 

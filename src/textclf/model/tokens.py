@@ -6,13 +6,14 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from textclf.config.schema import EncodingConfig, ModelConfig
+from textclf.config.schema import ArchitectureConfig, EncodingConfig, ModelConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import read_split
 from textclf.errors import ConfigError, DataError, ModelError
@@ -58,7 +59,7 @@ def encode(
         ENCODING_VERSION,
         prepared.digest,
         prepared.split_digests,
-        _tokenizer_identity(fetched, model),
+        tokenizer_identity(fetched, model.architecture),
         encoding.max_length,
     )
     target = folder / digest
@@ -67,7 +68,11 @@ def encode(
         logger.info("Tokenize: reusing the result of an earlier run (digest %s).", digest[:12])
         return found
     with building(target) as temporary:
-        tokenizer = load_tokenizer(fetched.folder) if fetched else _new_tokenizer(prepared, model, temporary)
+        if fetched:
+            tokenizer = load_tokenizer(fetched.folder)
+        else:
+            train = read_split(prepared, "train")
+            tokenizer = new_tokenizer(chain(train.texts, train.pairs or ()), model.architecture, temporary)
         tokenizer.save_pretrained(temporary / "tokenizer")
         tokens = unknown = 0
         truncated: dict[Split, int] = {}
@@ -184,12 +189,17 @@ def build_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     return list(ordered)[:size]
 
 
-def _tokenizer_identity(fetched: FetchedModel | None, model: ModelConfig) -> object:
+def tokenizer_identity(fetched: FetchedModel | None, architecture: ArchitectureConfig) -> object:
+    """Returns what decides, with the texts that a vocabulary is built from, how texts are tokenized; for a digest.
+
+    Raises:
+        ConfigError: There is no vocabulary file.
+    """
     if fetched:
         return [(file.path, file.sha256) for file in fetched.files if not WEIGHTS_AND_SHAPE.search(file.path)]
-    if model.architecture.vocabulary_path:
-        return file_sha256(_existing(model.architecture.vocabulary_path))
-    return model.architecture.vocabulary_size
+    if architecture.vocabulary_path:
+        return file_sha256(_existing(architecture.vocabulary_path))
+    return architecture.vocabulary_size
 
 
 def _existing(path: Path) -> Path:
@@ -198,15 +208,24 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _new_tokenizer(prepared: PreparedData, model: ModelConfig, folder: Path) -> PreTrainedTokenizerBase:
+def new_tokenizer(texts: Iterable[str], architecture: ArchitectureConfig, folder: Path) -> PreTrainedTokenizerBase:
+    """Makes BERT's tokenizer with the vocabulary file of an architecture, or with one built from texts.
+
+    Args:
+        texts: Read only if there is no file.
+        architecture: Names the file, or the size.
+        folder: Where a temporary file may lie.
+
+    Raises:
+        ConfigError: The vocabulary file cannot be used.
+    """
     from transformers import BertTokenizer
 
     vocabulary_file = folder / "vocab.txt"
-    if model.architecture.vocabulary_path:
-        vocabulary = _read_vocabulary(model.architecture.vocabulary_path)
+    if architecture.vocabulary_path:
+        vocabulary = _read_vocabulary(architecture.vocabulary_path)
     else:
-        train = read_split(prepared, "train")
-        vocabulary = build_vocabulary([*train.texts, *(train.pairs or ())], model.architecture.vocabulary_size)
+        vocabulary = build_vocabulary(texts, architecture.vocabulary_size)
     vocabulary_file.write_text("".join(f"{token}\n" for token in vocabulary), encoding="utf-8")
     tokenizer: PreTrainedTokenizerBase = BertTokenizer(vocab=str(vocabulary_file))
     vocabulary_file.unlink()

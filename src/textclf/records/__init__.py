@@ -1,5 +1,6 @@
 """The small frozen records passed between steps: paths, digests, MLflow ids and counts."""
 
+from textclf.records.adaptation import AdaptedEncoder, CollectedTexts, PackedTexts, RegisteredEncoder
 from textclf.records.base import Record
 from textclf.records.data import Attempt, EncodedData, FetchedData, FetchedFile, FetchedModel, PreparedData, Quarantined
 from textclf.records.engines import (
@@ -17,12 +18,14 @@ from textclf.records.registration import Candidate, CandidateKind, Candidates, C
 from textclf.records.training import DistilledModel, EvaluatedModel, TrainedModel, UnlabelledTexts
 
 __all__ = [
+    "AdaptedEncoder",
     "Agreement",
     "Attempt",
     "Candidate",
     "CandidateKind",
     "CandidateScore",
     "Candidates",
+    "CollectedTexts",
     "Decision",
     "DistilledModel",
     "EncodedData",
@@ -39,6 +42,7 @@ __all__ = [
     "LadderRung",
     "LadderVerification",
     "MeasuredEngines",
+    "PackedTexts",
     "PairedDifference",
     "ParityReport",
     "PredictedFile",
@@ -47,6 +51,7 @@ __all__ = [
     "Quarantined",
     "Record",
     "RefusedFile",
+    "RegisteredEncoder",
     "RegisteredModel",
     "TrainedModel",
     "UnlabelledTexts",

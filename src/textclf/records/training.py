@@ -18,6 +18,8 @@ class TrainedModel(Record):
     folder: Path
     best_metric: float
     """Validation metric of the kept checkpoint."""
+    temperature: float = 1.0
+    """What its logits are divided by, so that its probabilities are calibrated."""
     epochs: float
     steps: int
     seconds: float
@@ -25,16 +27,16 @@ class TrainedModel(Record):
 
 
 class UnlabelledTexts(Record):
-    """The unlabelled texts that a student learns from, and what was left out of their files."""
+    """The unlabelled texts that a model learns from, and what was left out of their files."""
 
     files: int
     read: int
     """Rows that were read."""
     kept: int
     held_out: int
-    """Rows left out because validation or test has the same text."""
+    """Rows left out because a held-out row, such as those of validation and test, has the same text."""
     copies: int
-    """Rows left out because the training rows or earlier rows have the same text."""
+    """Rows left out because earlier rows, or the labelled training rows, have the same text."""
     broken: dict[str, int]
     """Rows left out because they cannot be used, by reason."""
 

@@ -33,12 +33,7 @@ MLFLOW_UI = "http://127.0.0.1:5000"
 
 def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
     """Describes where data and model came from, which sources failed, and the files with their sha256."""
-    new = _("new, with random weights")
-    parts = [
-        f"# {_('Download')}",
-        _("Data: {origin}").format(origin=_origin(data)),
-        _("Model: {origin}").format(origin=_origin(model) if model else new),
-    ]
+    parts = [f"# {_('Download')}", _("Data: {origin}").format(origin=_origin(data)), model_origin(model)]
     attempts: list[Attempt] = [*data.attempts, *(model.attempts if model else ())]
     failed = [[attempt.source, attempt.failure, f"{attempt.seconds:.1f}"] for attempt in attempts if attempt.failure]
     if failed:
@@ -48,6 +43,11 @@ def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
     rows = [[file.path, file.sha256, f"{file.size_bytes:,}"] for file in files]
     parts.append(markdown_table([[_("file"), "sha256", _("bytes")], *rows], text_columns=2))
     return "\n\n".join(parts)
+
+
+def model_origin(model: FetchedModel | None) -> str:
+    """Says where a model came from."""
+    return _("Model: {origin}").format(origin=_origin(model) if model else _("new, with random weights"))
 
 
 def _origin(fetched: FetchedData | FetchedModel) -> str:
@@ -104,7 +104,10 @@ def training_summary(trained: TrainedModel, link: str | None) -> str:
         steps=trained.steps, epochs=trained.epochs, seconds=trained.seconds
     )
     best = _("Best validation metric {metric:.4f}.").format(metric=trained.best_metric)
-    return "\n\n".join([*parts, joined(duration, best), run_line(trained.run_id, link)])
+    calibrated = _("Probabilities are calibrated on the validation rows (temperature {temperature:.2f}).").format(
+        temperature=trained.temperature
+    )
+    return "\n\n".join([*parts, joined(duration, best), calibrated, run_line(trained.run_id, link)])
 
 
 def distillation_summary(student: DistilledModel, link: str | None) -> str:

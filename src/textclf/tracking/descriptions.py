@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from textclf.language import _
-from textclf.records import FetchedModel, PreparedData
+from textclf.records import FetchedModel, PackedTexts, PreparedData
 from textclf.store import digest_of
 from textclf.tables import markdown_text
 from textclf.tracking.pages import chart_page, comparison_page
@@ -81,6 +81,23 @@ def run_text(prepared: PreparedData, fetched: FetchedModel | None, tags: Mapping
             " · ".join([*prefect_links(tags), comparison_link(experiment_id)]),
         ]
     )
+
+
+def adaptations_text(data: str) -> str:
+    """Says what an experiment of adaptations is."""
+    return _("Encoders adapted to the unlabelled texts {data} by masked language modelling.").format(
+        data=markdown_text(data)
+    )
+
+
+def adaptation_text(data: str, packed: PackedTexts, fetched: FetchedModel | None, tags: Mapping[str, str]) -> str:
+    """Says what a run adapts to what."""
+    sentence = _("Adapts {model} to {data}: {tokens} tokens of unlabelled text.").format(
+        model=markdown_text(fetched.origin) if fetched else _("a new model with random weights"),
+        data=markdown_text(data),
+        tokens=f"{packed.tokens:,}",
+    )
+    return "\n\n".join([sentence, *prefect_links(tags)])
 
 
 def data_text(prepared: PreparedData) -> str:

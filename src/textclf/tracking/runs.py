@@ -22,14 +22,23 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from textclf import __version__
+from textclf.config.adaptation import AdaptConfig
 from textclf.config.home import Home
 from textclf.config.load import dump_yaml
 from textclf.config.schema import TrainConfig
+from textclf.config.sources import StrictModel
 from textclf.model.devices import describe_hardware
-from textclf.records import EncodedData, FetchedModel, PreparedData
+from textclf.records import EncodedData, FetchedModel, PackedTexts, PreparedData
 from textclf.store import digest_of, write_text
 from textclf.tracking.datasets import dataset_inputs
-from textclf.tracking.descriptions import describe_experiment, describe_run, experiment_text, run_text
+from textclf.tracking.descriptions import (
+    adaptation_text,
+    adaptations_text,
+    describe_experiment,
+    describe_run,
+    experiment_text,
+    run_text,
+)
 from textclf.tracking.store import MISSING, TrackingStore
 
 if TYPE_CHECKING:
@@ -71,13 +80,53 @@ def training_run(
     Raises:
         TrackingError: The store failed.
     """
-    from mlflow.entities import RunStatus
-
-    store = TrackingStore.open(home)
-    client = store.client
     # Another language, or another rule for missed runs, trains the same model.
     settings = config.model_dump(mode="json", exclude={"language", "missed_runs"})
     key = digest_of(__version__, encoded.digest, fetched.digest if fetched else None, settings)
+    run_name = _run_name(f"train-{config.data.name}", config.data.name, tags)
+    store = TrackingStore.open(home)
+    with tracked_run(store, key=key, experiment=config.data.registered_name, run_name=run_name) as run_id:
+        _describe_run(store, run_id, config, prepared, fetched, tags)
+        yield run_id
+
+
+@contextmanager
+def adaptation_run(
+    home: Home, *, config: AdaptConfig, packed: PackedTexts, fetched: FetchedModel | None, tags: Mapping[str, str]
+) -> Iterator[str]:
+    """Opens the MLflow run of one adaptation, as `training_run` does for a training.
+
+    Yields:
+        The MLflow run id.
+
+    Raises:
+        TrackingError: The store failed.
+    """
+    settings = config.model_dump(mode="json", exclude={"language", "missed_runs"})
+    key = digest_of(__version__, packed.digest, fetched.digest if fetched else None, settings)
+    run_name = _run_name(f"adapt-{config.data.name}", config.data.name, tags)
+    store = TrackingStore.open(home)
+    with tracked_run(store, key=key, experiment=config.data.registered_name, run_name=run_name) as run_id:
+        _describe_adaptation(store, run_id, config, packed, fetched, tags)
+        yield run_id
+
+
+@contextmanager
+def tracked_run(store: TrackingStore, *, key: str, experiment: str, run_name: str) -> Iterator[str]:
+    """Opens an MLflow run, or continues one with the same key that was killed; closes it when the block ends.
+
+    A run is continued if no living process owns it. Success removes its folder of checkpoints; after an error the
+    folder stays.
+
+    Yields:
+        The MLflow run id.
+
+    Raises:
+        TrackingError: The store failed.
+    """
+    from mlflow.entities import RunStatus
+
+    client = store.client
     found = _continue_run(store, key)
     if found:
         run_id, lock = found
@@ -85,15 +134,13 @@ def training_run(
         with store.reporting("continuing the run"):
             client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
     else:
-        name = config.data.registered_name
-        experiment = store.experiment(name)
+        experiment_id = store.experiment(experiment)
         with store.reporting("creating the run"):
-            run_id = client.create_run(experiment, run_name=_run_name(config.data.name, tags)).info.run_id
-        lock = _own_run(home, run_id, key)
-        logger.info("Track: MLflow run %s in experiment %s.", run_id, name)
+            run_id = client.create_run(experiment_id, run_name=run_name).info.run_id
+        lock = _own_run(store.home, run_id, key)
+        logger.info("Track: MLflow run %s in experiment %s.", run_id, experiment)
     try:
         try:
-            _describe_run(store, run_id, config, prepared, fetched, tags)
             yield run_id
         except BaseException as error:
             # Only a stop from outside is not an Exception: Ctrl-C, SIGTERM.
@@ -106,15 +153,15 @@ def training_run(
             raise
         _close(store, run_id, RunStatus.FINISHED)
         # Still locked: nobody may continue a run that is being removed.
-        shutil.rmtree(run_folder(home, run_id))
+        shutil.rmtree(run_folder(store.home, run_id))
     finally:
         lock.release()
 
 
-def _run_name(data: str, tags: Mapping[str, str]) -> str:
+def _run_name(flow: str, data: str, tags: Mapping[str, str]) -> str:
     """Returns the Prefect run's name if it tells runs apart, so that people find one from the other."""
     name = tags.get("prefect.flow_run_name", "")
-    told_apart = re.fullmatch(rf"train-{re.escape(data)}-\d{{4}}-\d\d-\d\d-\d{{4}}.*", name)
+    told_apart = re.fullmatch(rf"{re.escape(flow)}-\d{{4}}-\d\d-\d\d-\d{{4}}.*", name)
     return name if told_apart else time.strftime(f"{data}-%Y%m%d-%H%M%S")
 
 
@@ -202,12 +249,7 @@ def _describe_run(
     fetched: FetchedModel | None,
     tags: Mapping[str, str],
 ) -> None:
-    from mlflow.entities import Param, RunTag
-
     values = {
-        **_parameters(config, config.model_dump(mode="json")),
-        **describe_hardware(),
-        **{f"package.{package}": version(package) for package in PACKAGES},
         "data.digest": prepared.digest,
         "data.version": prepared.version,
         **({"data.audited_from": prepared.audited_from} if prepared.audited_from else {}),
@@ -216,25 +258,15 @@ def _describe_run(
         **({"data.revision": prepared.revision} if prepared.revision else {}),
         "model.origin": fetched.origin if fetched else "random weights",
     }
-    commit = _git_commit()
-    all_tags = {
+    own_tags = {
         "textclf.kind": "training",
-        TEXTCLF_TAG: __version__,
         "textclf.data_digest": prepared.digest,
         VERSION_TAG: prepared.version,
-        **({"mlflow.source.git.commit": commit} if commit else {}),
         **tags,
     }
+    run = _log_configuration(store, run_id, config, values, own_tags)
     client = store.client
     with store.reporting("describing the run"):
-        # Parameters cannot be changed, so a continued run keeps those it has.
-        run = client.get_run(run_id)
-        known = run.data.params
-        new = [Param(name, str(value)[:LONGEST_PARAMETER]) for name, value in values.items() if name not in known]
-        for start in range(0, len(new), 100):
-            client.log_batch(run_id, params=new[start : start + 100])
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in all_tags.items()])
-        client.log_text(run_id, dump_yaml(config), "config.yaml")
         client.log_inputs(run_id, list(dataset_inputs(prepared).values()))
         # Only the rows that are kept are masked; quarantined ones are stored as they came.
         names = DATA_FILES[:-1] if config.cleaning.mask_personal_data else DATA_FILES
@@ -244,6 +276,54 @@ def _describe_run(
     experiment = run.info.experiment_id
     describe_run(store, run_id, run_text(prepared, fetched, tags, experiment))
     describe_experiment(store, experiment, experiment_text(prepared, experiment), replace=False)
+
+
+def _describe_adaptation(
+    store: TrackingStore,
+    run_id: str,
+    config: AdaptConfig,
+    packed: PackedTexts,
+    fetched: FetchedModel | None,
+    tags: Mapping[str, str],
+) -> None:
+    values = {
+        "data.digest": packed.digest,
+        "data.tokens": packed.tokens,
+        "data.words": packed.words,
+        "data.sequences": packed.sequences["train"],
+        "model.origin": fetched.origin if fetched else "random weights",
+    }
+    own_tags = {"textclf.kind": "adaptation", "textclf.data_digest": packed.digest, **tags}
+    run = _log_configuration(store, run_id, config, values, own_tags)
+    describe_run(store, run_id, adaptation_text(config.data.name, packed, fetched, tags))
+    describe_experiment(store, run.info.experiment_id, adaptations_text(config.data.name), replace=False)
+
+
+def _log_configuration(
+    store: TrackingStore, run_id: str, config: StrictModel, values: Mapping[str, object], tags: Mapping[str, str]
+) -> Run:
+    """Logs what every run carries, and returns the run as it was before."""
+    from mlflow.entities import Param, RunTag
+
+    parameters = {
+        **_parameters(config, config.model_dump(mode="json")),
+        **describe_hardware(),
+        **{f"package.{package}": version(package) for package in PACKAGES},
+        **values,
+    }
+    commit = _git_commit()
+    all_tags = {TEXTCLF_TAG: __version__, **({"mlflow.source.git.commit": commit} if commit else {}), **tags}
+    client = store.client
+    with store.reporting("describing the run"):
+        # Parameters cannot be changed, so a continued run keeps those it has.
+        run = client.get_run(run_id)
+        known = run.data.params
+        new = [Param(name, str(value)[:LONGEST_PARAMETER]) for name, value in parameters.items() if name not in known]
+        for start in range(0, len(new), 100):
+            client.log_batch(run_id, params=new[start : start + 100])
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in all_tags.items()])
+        client.log_text(run_id, dump_yaml(config), "config.yaml")
+    return run
 
 
 def _parameters(section: BaseModel, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -27,16 +27,9 @@ from textclf.model.tokens import encode_file, load_tokenizer
 from textclf.records import DistilledModel, EncodedData, PreparedData, TrainedModel, UnlabelledTexts
 from textclf.store import appearing, digest_of, write_text
 from textclf.tracking.store import TrackingStore
+from textclf.training.running import LogMetrics, reporting_storage, run_trainer, training_arguments, validation_at
 from textclf.training.teacher import Teacher
-from textclf.training.train import (
-    MODEL_FOLDER,
-    LogMetrics,
-    padding_collator,
-    reporting_storage,
-    run_trainer,
-    training_arguments,
-    trains_packed,
-)
+from textclf.training.train import MODEL_FOLDER, calibrated, padding_collator, trains_packed
 from textclf.training.unlabelled import open_unlabelled, write_unlabelled
 
 if TYPE_CHECKING:
@@ -133,8 +126,10 @@ def distill(
         parts = (rows, trained, encoded, settings, distillation, encoding, training, folder, log_metrics)
         trainer, step = run_trainer(lambda: _make_trainer(*parts), folder)
         state, best_model = trainer.state, cast("PreTrainedModel", trainer.model)
+        settings = calibrated(settings, trainer, step="Distil")
         save_classifier(folder / MODEL_FOLDER, best_model, load_tokenizer(encoded.tokenizer_folder), settings)
-        metrics = _metrics_at(state.best_global_step or state.global_step, state.log_history)
+        found = validation_at(state.best_global_step or state.global_step, state.log_history)
+        metrics = {name: found[name] for name in ("loss", "accuracy", "f1_macro", "agreement")}
         of = layer_count(trained.folder)
         record = DistilledModel(
             run_id=trained.run_id,
@@ -242,8 +237,8 @@ def _make_trainer(
 ) -> StudentTrainer:
     from transformers import EarlyStoppingCallback
 
+    from textclf.training.resumable import Progress
     from textclf.training.student_trainer import StudentTrainer
-    from textclf.training.trainer import Progress
 
     tokenizer = load_tokenizer(encoded.tokenizer_folder)
     arguments = training_arguments(training, rows=len(rows["train"]), folder=folder)
@@ -270,9 +265,3 @@ def _make_trainer(
         label_weight=distillation.label_weight,
         packed=trains_packed(student, arguments, encoding),
     )
-
-
-def _metrics_at(step: int, history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Returns the validation metrics that were measured at a step."""
-    found = next(logged for logged in reversed(history) if logged["step"] == step and "eval_loss" in logged)
-    return {name: float(found[f"eval_{name}"]) for name in ("loss", "accuracy", "f1_macro", "agreement")}

@@ -6,23 +6,21 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from textclf.config.schema import EncodingConfig, ModelConfig, TrainingConfig
-from textclf.errors import StorageError
+from textclf.heads.calibration import fit_temperature
 from textclf.heads.single_label import SingleLabel
 from textclf.model.build import build_classifier
-from textclf.model.devices import Precision, resolve_precision
+from textclf.model.devices import Precision
 from textclf.model.encoder import save_classifier
 from textclf.model.settings import ClassifierSettings
 from textclf.model.tokens import load_tokenizer
 from textclf.records import EncodedData, FetchedModel, TrainedModel
-from textclf.store import storage_error, write_text
-from textclf.training.checkpoints import read_state, usable_checkpoints
+from textclf.store import write_text
 from textclf.training.repeats import merge_repeats
+from textclf.training.running import LogMetrics, reporting_storage, run_trainer, training_arguments
 
 if TYPE_CHECKING:
     from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
@@ -33,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
 RECORD_FILE = "trained.json"
-LogMetrics = Callable[[dict[str, float], int], None]
 
 
 def train(
@@ -70,11 +67,13 @@ def train(
         parts = (encoded, fetched, settings, model, encoding, training, folder, log_metrics)
         trainer, step = run_trainer(lambda: _make_trainer(*parts), folder)
         state, best_model = trainer.state, cast("PreTrainedModel", trainer.model)
+        settings = calibrated(settings, trainer, step="Train")
         save_classifier(folder / MODEL_FOLDER, best_model, load_tokenizer(encoded.tokenizer_folder), settings)
         record = TrainedModel(
             run_id=run_id,
             folder=folder / MODEL_FOLDER,
             best_metric=float(state.best_metric if state.best_metric is not None else math.nan),
+            temperature=settings.temperature,
             epochs=float(state.epoch or 0.0),
             steps=state.global_step,
             seconds=time.monotonic() - started,
@@ -108,7 +107,8 @@ def _make_trainer(
     from datasets import Dataset
     from transformers import EarlyStoppingCallback
 
-    from textclf.training.trainer import ClassifierTrainer, Progress
+    from textclf.training.resumable import Progress
+    from textclf.training.trainer import ClassifierTrainer
 
     tokenizer = load_tokenizer(encoded.tokenizer_folder)
     rows = {split: Dataset.from_file(str(encoded.folder / f"{split}.arrow")) for split in ("train", "validation")}
@@ -137,6 +137,16 @@ def _make_trainer(
     )
 
 
+def calibrated(settings: ClassifierSettings, trainer: ClassifierTrainer, *, step: str) -> ClassifierSettings:
+    """Returns the settings with the temperature that fits the trainer's model and validation rows."""
+    predicted: Any = trainer.predict(cast("Any", trainer.eval_dataset), metric_key_prefix="calibration")
+    # A student's rows also have its teacher's answers.
+    labels = predicted.label_ids[0] if isinstance(predicted.label_ids, tuple) else predicted.label_ids
+    temperature = fit_temperature(predicted.predictions, labels)
+    logger.info("%s: probabilities are calibrated on the validation rows with temperature %.2f.", step, temperature)
+    return settings.model_copy(update={"temperature": temperature})
+
+
 def trains_packed(model: PreTrainedModel, arguments: TrainingArguments, encoding: EncodingConfig) -> bool:
     """Returns whether a model trains without padding here; one process for several GPUs cannot divide packed rows."""
     from textclf.model.packed import should_pack
@@ -158,95 +168,4 @@ def padding_collator(
         tokenizer,
         padding="max_length" if encoding.pad_to_max_length else "longest",
         max_length=encoded.max_length if encoding.pad_to_max_length else None,
-    )
-
-
-@contextmanager
-def reporting_storage(folder: Path) -> Iterator[None]:
-    """Turns what a broken or full disk causes in a training into a StorageError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    except SafetensorError as error:
-        raise StorageError(
-            f"The best checkpoint in {folder} cannot be read, though training wrote it: {error}\n"
-            "Check the disk, then start the same command again: it resumes from the newest intact checkpoint."
-        ) from error
-
-
-def run_trainer(make_trainer: Callable[[], ClassifierTrainer], folder: Path) -> tuple[ClassifierTrainer, int | None]:
-    """Trains to the end, from the newest checkpoint in the folder that can be loaded.
-
-    Returns:
-        The trainer with the best model, and the step that training resumed from.
-
-    Raises:
-        OSError: A checkpoint cannot be read or written.
-    """
-    import torch
-
-    for checkpoint in usable_checkpoints(folder):
-        trainer = make_trainer()
-        step: int = read_state(checkpoint)["global_step"]
-        logger.info("Train: resuming from step %d of the interrupted run.", step)
-        try:
-            trainer.go_on(checkpoint)
-        except (OSError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            if trainer.progress.has_begun:
-                raise
-            # Intact, but for example written by a torch version that this one cannot read.
-            logger.warning("Train: the checkpoint %s cannot be loaded (%s); trying an older one.", checkpoint, error)
-            continue
-        return trainer, step
-    trainer = make_trainer()
-    trainer.train()
-    return trainer, None
-
-
-def training_arguments(training: TrainingConfig, *, rows: int, folder: Path) -> TrainingArguments:
-    """Returns Trainer's arguments for a number of training rows and a checkpoint folder."""
-    import torch
-    from transformers import TrainingArguments
-
-    precision = resolve_precision(training.mixed_precision)
-    devices = max(torch.cuda.device_count(), 1)
-    rows_per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * devices
-    steps_per_epoch = max(math.ceil(rows / rows_per_step), 1)
-    interval = max(steps_per_epoch // training.evaluations_per_epoch, 1)
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=training.num_train_epochs,
-        max_steps=training.max_steps or -1,
-        per_device_train_batch_size=training.per_device_train_batch_size,
-        per_device_eval_batch_size=training.per_device_eval_batch_size,
-        gradient_accumulation_steps=training.gradient_accumulation_steps,
-        learning_rate=training.learning_rate,
-        # Below 1: a share of all steps.
-        warmup_steps=training.warmup_ratio,
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=not torch.cuda.is_available(),
-        # By steps even once per epoch: evaluation and checkpoint are then one event, and no kill between them can
-        # leave a checkpoint without its evaluation.
-        eval_strategy="steps",
-        eval_steps=interval,
-        save_strategy="steps",
-        save_steps=interval,
-        load_best_model_at_end=True,
-        metric_for_best_model=f"eval_{training.metric_for_best_model}",
-        greater_is_better=training.metric_for_best_model != "loss",
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=training.logging_steps,
-        include_num_input_tokens_seen="non_padding",
-        dataloader_pin_memory=torch.cuda.is_available(),
-        seed=training.seed,
-        report_to="none",
-        disable_tqdm=True,
     )

@@ -1,11 +1,10 @@
-"""Reads the unlabelled texts that a student learns from: cleaned, each once, and none of validation or test."""
+"""The unlabelled texts that a student learns from: none of validation or test."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,15 +12,11 @@ import pyarrow.parquet as pq
 
 from textclf.config.data import CleaningConfig, DataConfig
 from textclf.config.schema import TrainConfig
-from textclf.data.cleaning import clean_texts
 from textclf.data.prepared import read_split
-from textclf.data.splits import fingerprint
-from textclf.errors import ConfigError, DataError, StorageError, TextclfError, first_lines
-from textclf.fetching.local import given_files
+from textclf.data.unlabelled import Tally, beginning_problems, new_texts, open_texts
+from textclf.errors import ConfigError, DataError, first_lines
 from textclf.heads.single_label import UNLABELLED
-from textclf.language import _
-from textclf.progress import progress_bar
-from textclf.reading.data_file import DataFile, ReadingOptions, first_columns
+from textclf.reading.data_file import DataFile, ReadingOptions
 from textclf.records import PreparedData, UnlabelledTexts
 from textclf.store import appearing, write_text
 
@@ -38,16 +33,7 @@ def check_unlabelled(config: TrainConfig) -> None:
     """
     if not config.distillation.enabled:
         return
-    problems = []
-    for path in config.distillation.unlabelled:
-        try:
-            for file in _files((path,)):
-                # Of a file whose encoding the beginning does not tell, nothing is known yet.
-                columns = first_columns(file, ReadingOptions())
-                if columns is not None:
-                    _check_columns(file, columns, config.data)
-        except TextclfError as error:
-            problems.append(str(error))
+    problems = beginning_problems(config.distillation.unlabelled, _columns(config.data), ReadingOptions())
     if problems:
         raise ConfigError(f"distillation.unlabelled cannot be used:\n{first_lines(problems)}")
 
@@ -59,10 +45,7 @@ def open_unlabelled(paths: Sequence[Path], data: DataConfig) -> list[DataFile]:
         DataError: A file is missing or damaged, or lacks the columns of the texts.
         StorageError: A file could not be read.
     """
-    files = [DataFile.open(path) for path in _files(paths)]
-    for file in files:
-        _check_columns(file.path, file.columns, data)
-    return files
+    return open_texts(paths, _columns(data), ReadingOptions())
 
 
 def write_unlabelled(
@@ -92,8 +75,7 @@ def write_unlabelled(
     train = read_split(prepared, "train")
     held_out = {text for split in ("validation", "test") for text in read_split(prepared, split).fingerprints.tolist()}
     seen = set(train.fingerprints.tolist())
-    counts: Counter[str] = Counter()
-    broken: Counter[str] = Counter()
+    tally = Tally()
     columns = _columns(data)
     names = ["text", "text_pair"][: len(columns)]
     fields = [("row", pa.int64()), *((name, pa.string()) for name in names), ("label", pa.int64())]
@@ -102,40 +84,21 @@ def write_unlabelled(
         pending: list[tuple[str, ...]] = []
 
         def write() -> None:
-            table: dict[str, object] = {"row": range(counts["kept"] - len(pending), counts["kept"])}
+            table: dict[str, object] = {"row": range(tally.kept - len(pending), tally.kept)}
             table |= {name: [texts[index] for texts in pending] for index, name in enumerate(names)}
             table |= {"label": [UNLABELLED] * len(pending), "weight": [1.0] * len(pending)}
             writer.write_table(pa.table({name: table[name] for name in schema.names}, schema=schema))
             pending.clear()
 
-        for texts in _rows(files, columns, cleaning):
-            counts["read"] += 1
-            if isinstance(texts, str):
-                broken[texts.partition(":")[0]] += 1
-                continue
-            digest = fingerprint(*texts)
-            if digest in held_out:
-                counts["held_out"] += 1
-            elif digest in seen:
-                counts["copies"] += 1
-            else:
-                seen.add(digest)
-                pending.append(texts)
-                counts["kept"] += 1
-            if len(pending) == ROWS_PER_WRITE or counts["kept"] == limit:
+        for _, texts in new_texts(files, columns, cleaning=cleaning, held_out=held_out, seen=seen, tally=tally):
+            pending.append(texts)
+            if len(pending) == ROWS_PER_WRITE or tally.kept == limit:
                 write()
-            if counts["kept"] == limit:
+            if tally.kept == limit:
                 break
         if pending:
             write()
-    found = UnlabelledTexts(
-        files=len(files),
-        read=counts["read"],
-        kept=counts["kept"],
-        held_out=counts["held_out"],
-        copies=counts["copies"],
-        broken=dict(broken.most_common()),
-    )
+    found = tally.record(len(files))
     if not found.kept:
         raise DataError(
             f"distillation.unlabelled: none of the {found.read:,} rows can be used: {found.held_out:,} are in "
@@ -145,34 +108,5 @@ def write_unlabelled(
     return found
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    try:
-        return list(dict.fromkeys(file for path in paths for file in given_files(path)))
-    except OSError as error:
-        raise StorageError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
-
-
 def _columns(data: DataConfig) -> tuple[str, ...]:
     return (data.text_column, *([data.text_pair_column] if data.text_pair_column else []))
-
-
-def _check_columns(file: Path, columns: Sequence[str], data: DataConfig) -> None:
-    missing = [name for name in _columns(data) if name not in columns]
-    if missing:
-        raise DataError(
-            f"{file} lacks {', '.join(map(repr, missing))}; it has the columns {', '.join(map(repr, columns))}.\n"
-            "Unlabelled texts stand in the columns data.text_column and data.text_pair_column, under a header line."
-        )
-
-
-def _rows(
-    files: Sequence[DataFile], columns: tuple[str, ...], cleaning: CleaningConfig
-) -> Iterator[tuple[str, ...] | str]:
-    """Yields the cleaned text or pair of each row, or why the row cannot be used."""
-    with progress_bar(desc=_("reading unlabelled texts"), unit=" rows", delay=2) as progress:
-        for file in files:
-            for batch in file.batches(columns=columns):
-                yield from (row.reason for row in batch.broken)
-                yield from (clean_texts((row.get(name) for name in columns), cleaning) for row in batch.rows)
-                progress.update(len(batch.rows) + len(batch.broken))
-            file.check_unchanged()

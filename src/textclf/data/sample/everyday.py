@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,18 @@ from textclf.data.sample.dice import Dice, expanded
 
 _KINDS = {
     "quality": 30,
-    "general": 10,
+    "event": 26,
+    "general": 12,
     "feeling": 18,
     "attitude": 10,
-    "idiom": 6,
-    "exclaim": 8,
+    "idiom": 7,
+    "exclaim": 9,
     "act": 6,
     "two": 14,
-    "contrast": 10,
+    "contrast": 12,
 }
 # Kinds that can be a part of a longer sentence.
-_PARTS = {"quality": 8, "feeling": 3, "attitude": 2, "idiom": 1, "act": 2}
+_PARTS = {"quality": 8, "event": 6, "feeling": 3, "idiom": 1, "act": 2}
 
 
 @dataclass
@@ -30,6 +31,7 @@ class EverydayWriter:
     Attributes:
         dice: Chooses.
         words: Opinion words by kind, each kind with its good and bad ones.
+        events: Good and bad things that happen, by area.
         patterns: Sentences by kind; those of `<kind>_positive` and `<kind>_negative` only for that label. `<word>` has
             the polarity that the text should have, `<opposite>` the other one.
         common: The contrasts of reviews.
@@ -37,6 +39,7 @@ class EverydayWriter:
 
     dice: Dice
     words: dict[str, Any]
+    events: dict[str, Any]
     patterns: dict[str, Any]
     common: dict[str, Any]
 
@@ -45,45 +48,40 @@ class EverydayWriter:
         return self._sentence(self.dice.weighted(_KINDS), positive)
 
     def _sentence(self, kind: str, positive: bool) -> str:
-        special: dict[str, Callable[[bool], str]] = {
-            "quality": self._quality,
-            "attitude": self._attitude,
-            "two": self._two,
-            "contrast": self._contrast,
-        }
-        if kind in special:
-            return special[kind](positive)
-        words = self.words[{"feeling": "feelings", "general": "general"}.get(kind, f"{kind}s")]
-        return self._filled(kind, positive, words)
-
-    def _quality(self, positive: bool) -> str:
-        group = self.dice.pick(self.words["qualities"])
-        return self._filled("quality", positive, group, subject=self.dice.pick(group["subject"]))
-
-    def _attitude(self, positive: bool) -> str:
-        return self._filled("attitude", positive, self.words["verbs"], thing=self.dice.pick(self.words["things"]))
-
-    def _two(self, positive: bool) -> str:
-        return f"{self._part(positive)}，{self._part(positive)}"
+        if kind == "two":
+            return f"{self._part(positive)}，{self._part(positive)}"
+        if kind == "contrast":
+            return self._contrast(positive)
+        own = self.patterns.get(f"{kind}_{'positive' if positive else 'negative'}", [])
+        return self._filled([*self.patterns[kind], *own], kind, positive)
 
     def _contrast(self, positive: bool) -> str:
-        own = self.common["contrasts_positive" if positive else "contrasts_negative"]
-        pattern = self.dice.pick([*self.common["contrasts"], *own])
-        return self._expand(pattern, {"minor": self._part(not positive), "major": self._part(positive)})
+        polarity = "positive" if positive else "negative"
+        joined = [*self.common["contrasts"], *self.common[f"contrasts_{polarity}"], *self.patterns[f"mixed_{polarity}"]]
+        return self._expand(self.dice.pick(joined), {"minor": self._part(not positive), "major": self._part(positive)})
 
     def _part(self, positive: bool) -> str:
+        """Returns a clause that can stand in a longer sentence."""
         kind = self.dice.weighted(_PARTS)
-        if kind == "quality" and self.dice.chance(0.5):
-            group = self.dice.pick(self.words["qualities"])
-            subject, word = self.dice.pick(group["subject"]), self.dice.pick(group["good" if positive else "bad"])
-            return f"{subject}{word}"
-        return self._sentence(kind, positive).rstrip("？")
+        return self._filled(self.patterns.get(f"{kind}_clause", ["<word>"]), kind, positive)
 
-    def _filled(self, kind: str, positive: bool, words: Mapping[str, Sequence[str]], **slots: str) -> str:
-        own = self.patterns.get(f"{kind}_{'positive' if positive else 'negative'}", [])
-        good, bad = self.dice.pick(words["good"]), self.dice.pick(words["bad"])
+    def _filled(self, patterns: Sequence[str], kind: str, positive: bool) -> str:
+        words, slots = self._words(kind)
+        # Lists begin with what is common.
+        good, bad = self.dice.pick_early(words["good"]), self.dice.pick_early(words["bad"])
         word, opposite = (good, bad) if positive else (bad, good)
-        return self._expand(self.dice.pick([*self.patterns[kind], *own]), {**slots, "word": word, "opposite": opposite})
+        return self._expand(self.dice.pick_early(patterns), {**slots, "word": word, "opposite": opposite})
+
+    def _words(self, kind: str) -> tuple[Mapping[str, Sequence[str]], dict[str, str]]:
+        """Returns good and bad words of a kind that go together, and what they are said of."""
+        if kind == "quality":
+            group = self.dice.pick_early(self.words["qualities"])
+            return group, {"subject": self.dice.pick(group["subject"])}
+        if kind == "event":
+            return self.events[self.dice.pick(list(self.events))], {}
+        if kind == "attitude":
+            return self.words["verbs"], {"thing": self.dice.pick(self.words["things"])}
+        return self.words["general" if kind == "general" else f"{kind}s"], {}
 
     def _expand(self, pattern: str, slots: Mapping[str, str]) -> str:
         return expanded(pattern, self.dice, slots, self.patterns)

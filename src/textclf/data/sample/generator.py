@@ -15,8 +15,9 @@ from __future__ import annotations
 import argparse
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from textclf.data.sample.dice import Dice, load_phrases
 from textclf.data.sample.everyday import EverydayWriter
 from textclf.data.sample.reviews import ReviewWriter
 from textclf.errors import StorageError, TextclfError
+from textclf.progress import progress_bar
 from textclf.store import appearing
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,8 @@ POSITIVE = "正面"
 NEGATIVE = "负面"
 DEFAULT_SEED = 7
 DOMAINS = ("hotel", "laptop", "book", "food", "clothes", "phone", "film", "service", "life")
-REVIEWS_PER_DOMAIN_AND_LABEL: Mapping[Split, int] = {"train": 200, "validation": 25, "test": 30}
-EVERYDAY_PER_LABEL: Mapping[Split, int] = {"train": 1800, "validation": 225, "test": 270}
+REVIEWS_PER_DOMAIN_AND_LABEL: Mapping[Split, int] = {"train": 180, "validation": 20, "test": 25}
+EVERYDAY_PER_LABEL: Mapping[Split, int] = {"train": 3400, "validation": 270, "test": 300}
 LABEL_NOISE = 0.03
 """Share of the reviews with the wrong label. Everyday sentences have none: what is wrong there is learnt by heart."""
 
@@ -103,7 +105,7 @@ class _Seen:
 
 
 def generate(seed: int = DEFAULT_SEED) -> dict[Split, list[Review]]:
-    """Returns the shuffled texts of each split: half of them reviews, half everyday sentences.
+    """Returns the shuffled texts of each split: a third of them reviews, the others everyday sentences.
 
     Every split has the same share of each domain and label. Then 3% of the labels of reviews are flipped, as by a
     careless annotator. No text is a copy or near copy of another, in any split. The shipped files have the default
@@ -122,9 +124,30 @@ def generate(seed: int = DEFAULT_SEED) -> dict[Split, list[Review]]:
 
     for name in DOMAINS:
         add(ReviewWriter(dice, load_phrases(name), common).review, REVIEWS_PER_DOMAIN_AND_LABEL, LABEL_NOISE)
-    everyday = EverydayWriter(dice, load_phrases("words"), load_phrases("everyday"), common)
+    everyday = _everyday_writer(dice, common)
     add(everyday.text, EVERYDAY_PER_LABEL, 0.0)
     return {split: dice.shuffled(reviews) for split, reviews in splits.items()}
+
+
+def _everyday_writer(dice: Dice, common: dict[str, Any]) -> EverydayWriter:
+    return EverydayWriter(dice, load_phrases("words"), load_phrases("events"), load_phrases("everyday"), common)
+
+
+def texts(count: int, seed: int) -> Iterator[str]:
+    """Yields further texts without labels, in the proportions of the sample; copies are possible.
+
+    They are what an encoder learns the sample's language from (`configs/quickstart-encoder.yaml`).
+    """
+    dice, common = Dice(seed), load_phrases("common")
+    writers = [ReviewWriter(dice, load_phrases(name), common).review for name in DOMAINS]
+    everyday = _everyday_writer(dice, common)
+    writers += [everyday.text] * 2 * len(DOMAINS)
+    while count:
+        positive = dice.chance(0.5)
+        text = _styled(dice.pick(writers)(positive), positive, dice, common)
+        if _MINIMUM_LENGTH <= len(text) <= _MAXIMUM_LENGTH:
+            count -= 1
+            yield text
 
 
 def _new_text(write: Callable[[bool], str], positive: bool, dice: Dice, common: Mapping[str, Any], seen: _Seen) -> str:
@@ -143,27 +166,49 @@ def write(folder: Path, seed: int = DEFAULT_SEED) -> list[Path]:
     paths = []
     for split, reviews in generate(seed).items():
         path = folder / f"{split}.tsv"
-        lines = ["text\tlabel", *(f"{review.text}\t{review.label}" for review in reviews)]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with appearing(path) as draft:
-                draft.write_bytes("".join(f"{line}\n" for line in lines).encode())
-        except OSError as error:
-            raise StorageError(f"The sample cannot be written to {path}: {error}. Choose another --output.") from error
-        logger.info("Wrote %s reviews to %s.", f"{len(reviews):,}", path)
+        _write_lines(path, "text\tlabel", (f"{review.text}\t{review.label}" for review in reviews))
+        logger.info("Wrote %s texts to %s.", f"{len(reviews):,}", path)
         paths.append(path)
     return paths
+
+
+def write_texts(folder: Path, count: int, seed: int) -> Path:
+    """Writes `texts` as `unlabelled.tsv` (header `text`), and returns its path.
+
+    Raises:
+        StorageError: The folder cannot be created or the file cannot be written.
+    """
+    path = folder / "unlabelled.tsv"
+    bar = progress_bar(texts(count, seed), total=count, desc=path.name, unit="texts", delay=2)
+    _write_lines(path, "text", bar)
+    logger.info("Wrote %s texts to %s.", f"{count:,}", path)
+    return path
+
+
+def _write_lines(path: Path, header: str, lines: Iterable[str]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with appearing(path) as draft, draft.open("wb") as file:
+            file.writelines(f"{line}\n".encode() for line in chain([header], lines))
+    except OSError as error:
+        raise StorageError(f"The sample cannot be written to {path}: {error}. Choose another --output.") from error
 
 
 def main() -> None:
     """Writes the files that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m textclf.data.sample.generator", description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the three files")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the files")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="random seed (default: %(default)s)")
+    parser.add_argument(
+        "--texts", type=int, metavar="COUNT", help="write so many texts without labels to unlabelled.tsv instead"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        write(arguments.output, arguments.seed)
+        if arguments.texts:
+            write_texts(arguments.output, arguments.texts, arguments.seed)
+        else:
+            write(arguments.output, arguments.seed)
     except TextclfError as error:
         parser.exit(error.exit_code, f"{error}\n")
 
