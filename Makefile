@@ -5,8 +5,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Processes that run tests; each needs a core and 2 GB of memory.
 WORKERS ?= 2
+# The build of torch. auto: for CPUs (2.3 GB of packages in all) unless there is an NVIDIA card, then for it (5.7 GB).
+# Also cpu, cu130 and others that `uv pip install --help` lists; index: whatever pip's package index has.
+TORCH ?= auto
 
-.PHONY: train test checks soak messages constraints clean
+.PHONY: train test checks soak messages sample-encoder constraints clean
+
+# uv can choose the build of torch, and asks the index that pip is set to. Where uv, that index or torch's own cannot be
+# reached, pip installs what it finds.
+PIP := $(BIN)/python -m pip
+INDEX = $${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null)}
+define install
+index="$(INDEX)"; \
+if [ "$(TORCH)" != index ] && $(PIP) install --quiet --disable-pip-version-check --constraint constraints.txt uv \
+  && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend $(TORCH) $${index:+--default-index "$$index"} \
+    --constraint constraints.txt --editable '$(1)' 2>$(VENV)/uv.log; \
+then :; \
+else \
+  [ "$(TORCH)" = index ] || echo "uv could not install them ($(VENV)/uv.log says why); pip does, with the index's build of torch"; \
+  $(PIP) install --quiet --disable-pip-version-check --constraint constraints.txt --editable '$(1)'; \
+fi
+endef
 
 train: $(VENV)/.installed
 	$(BIN)/python flows/train_flow.py
@@ -31,6 +50,12 @@ soak: $(VENV)/.installed-dev
 messages: $(VENV)/.installed
 	$(BIN)/python -m textclf.messages
 
+# Makes the encoder that ships with textclf again: an hour on two cores.
+sample-encoder: $(VENV)/.installed
+	$(BIN)/python -m textclf.data.sample.generator --texts 700000 --seed 2026 --output unlabelled
+	$(BIN)/python flows/adapt_flow.py --config configs/quickstart-encoder.yaml
+	$(BIN)/python -m textclf.registry.sample_encoder
+
 # Pins every dependency, for every Python and platform, from pyproject.toml.
 constraints: $(VENV)/.installed-dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade \
@@ -44,11 +69,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing the pinned dependencies into $(VENV) (about three minutes, once)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
+	@echo "Installing the pinned dependencies into $(VENV) (one to three minutes, once)"
+	@$(call install,.[train])
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.installed
 	@echo "Installing the tools for checks and tests into $(VENV) (once)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(call install,.[dev])
 	@touch $@

@@ -77,6 +77,7 @@ def main() -> int:
         examples=EXAMPLES,
         check=_check,
         closing=adaptation_closing,
+        imports=("mlflow", "torch", "transformers", "datasets"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.preload import preload
 from flows.run_logs import RunFailed, set_level
 from flows.stopping import stopping
 from textclf.config import AdaptConfig, Home, PredictConfig, TrainConfig, anchor, choose_language, parse_command_line
@@ -38,6 +39,7 @@ def launch(
     check: Callable[[Config], object],
     closing: Callable[[Config, Result, Home], str],
     exit_code: Callable[[Result], int] = lambda result: 0,
+    imports: Sequence[str] = (),
 ) -> int:
     """Reads the command-line arguments, runs the flow, and prints the result.
 
@@ -50,6 +52,7 @@ def launch(
         check: Raises mistakes that can be found before Prefect starts; gets the configuration with absolute paths.
         closing: Formats the closing message.
         exit_code: The exit code of a run that ended well.
+        imports: Packages that the flow needs and that take long to import.
 
     Returns:
         The exit code: that of a run that ended well, 2 for the user's mistake, or 1 for a failure. Ctrl-C ends the
@@ -70,9 +73,11 @@ def launch(
         home = Home.from_environment()
         check(anchor(config, home.root))
         with stopping(), temporary_settings(_settings()):
+            preload(imports)
             setup_logging(incremental=False)
             set_level(debug)
             result: Any = flow(config)
+            message = closing(config, result, home)
     except RunFailed as failure:
         print(f"\n{failure}", file=sys.stderr)
         return failure.exit_code
@@ -81,7 +86,7 @@ def launch(
             print(redacted_traceback(error), file=sys.stderr)
         print(f"\n{error}", file=sys.stderr)
         return error.exit_code
-    print(f"\n{closing(config, result, home)}")
+    print(f"\n{message}")
     return exit_code(result)
 
 

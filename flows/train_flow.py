@@ -28,8 +28,8 @@ from textclf.data.contract import check_local_sources
 from textclf.extras import TRAINING, require
 from textclf.records import RegisteredModel
 from textclf.registry.gate import warn_of_undefined_metric
+from textclf.summaries.closing import training_closing
 from textclf.summaries.success import training_message, training_page
-from textclf.summaries.training import training_closing
 from textclf.tracking.runs import training_run
 from textclf.tracking.store import TrackingStore
 from textclf.training.unlabelled import check_unlabelled
@@ -101,6 +101,7 @@ def main() -> int:
         examples=EXAMPLES,
         check=_check,
         closing=training_closing,
+        imports=("mlflow", "torch", "transformers", "datasets"),
     )
 
 

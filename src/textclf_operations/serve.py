@@ -26,12 +26,14 @@ from prefect.events import DeploymentEventTrigger
 from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
+from flows.adapt_flow import adapt
 from flows.predict_flow import predict
 from flows.promotion import CHAMPION_CHANGED
 from flows.train_flow import train
 from textclf.alerts import check_addresses
 from textclf.config import (
     CONFIGS,
+    AdaptConfig,
     Environment,
     Home,
     Parser,
@@ -42,7 +44,7 @@ from textclf.config import (
     load_config,
 )
 from textclf.errors import ConfigError, TextclfError, redacted
-from textclf.language import _
+from textclf.language import _, ngettext
 from textclf.registry.gate import CHAMPION
 from textclf.registry.versions import find_version
 from textclf.store import writing
@@ -80,6 +82,7 @@ def main(arguments: Sequence[str]) -> int:
         options = _parse(arguments)
         home = Home.from_environment()
         train_config, predict_config, train_schedule, predict_schedule = check(options)
+        adaptation = check_adaptation(options)
         check_server()
         with only_one(home):
             files = anchor(predict_config, home.root)
@@ -99,6 +102,7 @@ def main(arguments: Sequence[str]) -> int:
                             config=options.predict_config, input=files.input, output=files.output
                         ),
                     ),
+                    *([(served(adapt, adaptation[0]), adaptation[1], str(options.adapt_config))] if adaptation else []),
                 ],
                 created,
                 reset=options.reset_schedules,
@@ -123,11 +127,25 @@ def check(options: argparse.Namespace) -> tuple[TrainConfig, PredictConfig, Cron
     return train_config, predict_config, train_schedule, predict_schedule
 
 
-def served(flow: Any, config: TrainConfig | PredictConfig, *, after_training: bool = False) -> RunnerDeployment:
+def check_adaptation(options: argparse.Namespace) -> tuple[AdaptConfig, CronSchedule] | None:
+    """Reads what the arguments say of an adaptation; None if there is to be none.
+
+    Raises:
+        ConfigError: The configuration or the schedule cannot be used.
+    """
+    if options.adapt_config is None:
+        return None
+    schedule = _schedule(options.adapt_cron, options.timezone, "--adapt-cron")
+    return load_config(AdaptConfig, options.adapt_config), schedule
+
+
+def served(
+    flow: Any, config: TrainConfig | PredictConfig | AdaptConfig, *, after_training: bool = False
+) -> RunnerDeployment:
     """Describes the deployment of a flow on this machine.
 
     Args:
-        flow: `train` or `predict`.
+        flow: `train`, `predict` or `adapt`.
         config: The parameters of its runs.
         after_training: Also run when the champion of the configuration's model changes.
     """
@@ -186,7 +204,11 @@ def _serve(
     runner = LocalRunner(home)
     try:
         lines = [
-            _("Serving two deployments until this program is stopped; home directory {home}.").format(home=home.root),
+            ngettext(
+                "Serving {count} deployment until this program is stopped; home directory {home}.",
+                "Serving {count} deployments until this program is stopped; home directory {home}.",
+                len(deployments),
+            ).format(count=len(deployments), home=home.root),
             *notes,
         ]
         with get_client(sync_client=True) as client:
@@ -296,10 +318,22 @@ def add_arguments(parser: argparse._ActionsContainer) -> None:
         help=_("when to predict (default: %(default)r, every night at 3:30)"),
     )
     parser.add_argument(
+        "--adapt-config",
+        type=Path,
+        metavar="FILE",
+        help=_("also adapt an encoder to unlabelled texts as this file says (default: do not)"),
+    )
+    parser.add_argument(
+        "--adapt-cron",
+        default="0 1 1 * *",
+        metavar="CRON",
+        help=_("when to adapt (default: %(default)r, on the first of each month at 1:00)"),
+    )
+    parser.add_argument(
         "--timezone",
         default="Asia/Shanghai",
         metavar="ZONE",
-        help=_("time zone of both schedules (default: %(default)s)"),
+        help=_("time zone of all schedules (default: %(default)s)"),
     )
     parser.add_argument(
         "--reset-schedules",

@@ -71,6 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     options, for_schedules = _parse(arguments)
     serve.check(options)
+    serve.check_adaptation(options)
     home = Home.from_environment()
     try:
         with processes.alone(home):

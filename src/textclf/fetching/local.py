@@ -18,6 +18,9 @@ from textclf.reading.detection import TEXT_ENDING, data_ending
 from textclf.records import FetchedData, FetchedFile
 from textclf.store import file_sha256
 
+SAMPLE = Path(str(importlib.resources.files("textclf.data"))) / "sample"
+"""What ships with textclf: texts, and an encoder in `encoder`."""
+
 
 def local_files(paths: Sequence[Path | str]) -> FetchedData:
     """Describes the data files named by command-line arguments, without copying them.
@@ -69,7 +72,7 @@ def local_entry(kind: RepositoryKind, source: Source) -> Entry:
         path = source.path.expanduser().absolute()
         origin, uri = f"local {path}", str(path)
     else:
-        path = Path(str(importlib.resources.files("textclf.data"))) / "sample"
+        path = SAMPLE
         origin, uri = SAMPLE_DATA, ""
         if kind == "model":
             path, origin = path / "encoder", SAMPLE_ENCODER

@@ -1,12 +1,8 @@
-"""What people read about a training: a short Markdown page after each step, and the closing lines."""
+"""What people read about a training: a short Markdown page after each step."""
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
 from textclf.config.home import Home
-from textclf.config.schema import TrainConfig
 from textclf.config.sources import origin_name, split_name
 from textclf.data.quarantine import reason_name
 from textclf.errors import StorageError
@@ -23,12 +19,8 @@ from textclf.records import (
     RegisteredModel,
     TrainedModel,
 )
-from textclf.summaries.commands import program, script
-from textclf.tables import display_width, markdown_table, markdown_text
+from textclf.tables import markdown_table, markdown_text
 from textclf.tracking.pages import comparison_page, full_address, run_page, version_page
-
-MLFLOW_UI = "http://127.0.0.1:5000"
-"""Where `mlflow ui` listens by default."""
 
 
 def download_summary(data: FetchedData, model: FetchedModel | None) -> str:
@@ -162,11 +154,12 @@ def metrics_summary(evaluated: EvaluatedModel, link: str | None) -> str:
 
 def decision_summary(registered: RegisteredModel, home: Home) -> str:
     """Describes which version was registered, whether it is the champion, and why; links to its pages in MLflow."""
-    title = _version_is(registered).format(name=markdown_text(registered.name), version=registered.version)
+    title = version_is(registered).format(name=markdown_text(registered.name), version=registered.version)
     return "\n\n".join([f"# {title}", markdown_text(registered.reason), _links(registered, home)])
 
 
-def _version_is(registered: RegisteredModel) -> str:
+def version_is(registered: RegisteredModel) -> str:
+    """Returns a sentence about a version and its role, to be filled with `name` and `version`."""
     if registered.is_champion:
         return _("{name} version {version} is champion")
     return _("{name} version {version} is challenger")
@@ -190,34 +183,3 @@ def run_line(run_id: str, link: str | None) -> str:
 
 def _link(run_id: str, link: str | None) -> str:
     return f"[{run_id}]({link})" if link else f"`{run_id}`"
-
-
-def training_closing(config: TrainConfig, registered: RegisteredModel, home: Home) -> str:
-    """Formats the closing message of a training run."""
-    decision = _version_is(registered).format(name=registered.name, version=registered.version)
-    lines = [joined(_("{sentence}.").format(sentence=decision), registered.reason), ""]
-    python = program("python")
-    if config.data.name == "quickstart":
-        lines += [
-            _("This was the quickstart: a small BERT with random initial weights, trained on the texts in textclf."),
-            _("To fine-tune bert-base-chinese on ChnSentiCorp:"),
-            f"  {python} {script('flows/train_flow.py')} --config {script('configs/chnsenticorp.yaml')}",
-            "",
-        ]
-    store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
-    comparison = comparison_page(registered.experiment_id)
-    column = config.data.text_column
-    text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
-    role = "champion" if registered.is_champion else "challenger"
-    texts = "房间很干净 服务太差了" if config.data.name == "quickstart" else f"--model {registered.name} TEXT"
-    commands = {
-        **({} if config.data.text_pair_column else {_("Try a text:"): f"{program('textclf')} predict {texts}"}),
-        _("Compare models:"): full_address(home, comparison) or program("mlflow") + f" ui{store}",
-        **({} if home.mlflow_page else {"  " + _("then open"): f"{MLFLOW_UI}/{comparison}"}),
-        _("Look at its data:"): f"{program('textclf')} data show {registered.name}@{role}",
-        _("Predict a file:"): f"{python} {script('flows/predict_flow.py')} --model {registered.name}{text_column} "
-        "--input FILE --output FILE",
-        _("Run on schedules:"): f"{program('textclf')} up",
-    }
-    lines += [f"{what}{' ' * max(21 - display_width(what), 1)}{command}" for what, command in commands.items()]
-    return "\n".join(lines)
