@@ -52,7 +52,7 @@ messages: $(VENV)/.installed
 
 # Makes the encoder that ships with textclf again: an hour on two cores.
 sample-encoder: $(VENV)/.installed
-	$(BIN)/python -m textclf.data.sample.generator --texts 700000 --seed 2026 --output unlabelled
+	$(BIN)/python -m textclf.data.sample.generator --texts 500000 --seed 2026 --output unlabelled
 	$(BIN)/python flows/adapt_flow.py --config configs/quickstart-encoder.yaml
 	$(BIN)/python -m textclf.registry.sample_encoder
 

@@ -8,7 +8,13 @@ from typing import Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from textclf.config.data import CleaningConfig, ColumnNames, Delimiter, Encoding
-from textclf.config.schema import LANGUAGE_DESCRIPTION, MISSED_RUNS_DESCRIPTION, MissedRuns, ModelConfig
+from textclf.config.schema import (
+    LANGUAGE_DESCRIPTION,
+    MISSED_RUNS_DESCRIPTION,
+    ArchitectureConfig,
+    MissedRuns,
+    ModelConfig,
+)
 from textclf.config.sources import StrictModel
 from textclf.language import Language
 
@@ -128,9 +134,16 @@ class AdaptConfig(StrictModel):
     language: Language | None = Field(default=None, description=LANGUAGE_DESCRIPTION)
 
     @model_validator(mode="after")
-    def _check_length(self) -> AdaptConfig:
+    def _check_combinations(self) -> AdaptConfig:
+        problems = []
         if not self.model.sources and self.adaptation.sequence_length > 512:
-            raise ValueError(
-                f"adaptation.sequence_length {self.adaptation.sequence_length} exceeds the 512 positions of a new BERT"
+            length = self.adaptation.sequence_length
+            problems.append(f"adaptation.sequence_length {length} exceeds the 512 positions of a new BERT")
+        if self.model.sources and self.model.architecture != ArchitectureConfig():
+            problems.append(
+                "model.architecture describes a new encoder, but model.sources names one, which has a shape and a "
+                "vocabulary of its own: remove one of the two"
             )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self

@@ -61,7 +61,7 @@ def adapt(
         folder.mkdir(parents=True, exist_ok=True)
         parts = (packed, fetched, model, adaptation, folder, log_metrics)
         before = _loss_before(parts, folder)
-        trainer, step = run_trainer(lambda: _make_trainer(*parts), folder)
+        trainer, step = run_trainer(lambda: make_trainer(*parts), folder)
         state = trainer.state
         measured = validation_at(state.best_global_step or state.global_step, state.log_history)
         cast("PreTrainedModel", trainer.model).save_pretrained(folder / ENCODER_FOLDER)
@@ -95,11 +95,11 @@ def _loss_before(parts: tuple[Any, ...], folder: Path) -> float:
     """Measures the validation loss before the first step, once."""
     file = folder / BEFORE_FILE
     if not file.is_file():
-        write_text(file, repr(_make_trainer(*parts).evaluate()["eval_loss"]))
+        write_text(file, repr(make_trainer(*parts).evaluate()["eval_loss"]))
     return float(file.read_text(encoding="utf-8"))
 
 
-def _make_trainer(
+def make_trainer(
     packed: PackedTexts,
     fetched: FetchedModel | None,
     model: ModelConfig,
@@ -107,6 +107,11 @@ def _make_trainer(
     folder: Path,
     log_metrics: LogMetrics,
 ) -> MaskedTrainer:
+    """Returns the trainer of `adapt`, before its first step.
+
+    Raises:
+        ModelError: As `adapt` does.
+    """
     from textclf.training.masked_trainer import MaskedTrainer
     from textclf.training.masking import MaskedSequences
     from textclf.training.resumable import Progress

@@ -65,11 +65,11 @@ class MaskedTrainer(ResumableTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Computes a batch's share of the mean over its step, which has `num_items_in_batch` masked tokens."""
-        logits, wanted = self._guess(model, inputs)
+        logits, wanted = self.guess(model, inputs)
         loss = functional.cross_entropy(logits, wanted, reduction="sum") / num_items_in_batch
         return (loss, {"logits": logits}) if return_outputs else loss
 
-    def _guess(self, model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    def guess(self, model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the logits of the masked tokens, float32[masked, vocabulary], and the tokens: int64[masked]."""
         labels, texts = inputs["labels"], inputs["texts"]
         self._masked = labels != IGNORED
@@ -90,7 +90,7 @@ class MaskedTrainer(ResumableTrainer):
         """Adds the loss and the right guesses of a validation batch to the sums."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits, wanted = self._guess(model, inputs)
+            logits, wanted = self.guess(model, inputs)
         loss = functional.cross_entropy(logits, wanted, reduction="sum")
         hits = (logits.argmax(dim=-1) == wanted).sum()
         sums = self.accelerator.gather(torch.stack([loss, hits.float(), torch.ones_like(loss) * len(wanted)])[None])

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 # Part of the digest: raise it when the same texts would be packed differently.
 PACKING_VERSION = 1
 TEXTS_PER_BATCH = 4096
-SMALLEST_VOCABULARY = 100
+SMALLEST_VOCABULARY = 50
 WORD_START, SPECIAL, TEXT_START = 1, 2, 4
 """Flags of a token: it begins a word, is a special token, begins a text."""
 

@@ -40,6 +40,9 @@ EVERYDAY_PER_LABEL: Mapping[Split, int] = {"train": 3400, "validation": 270, "te
 LABEL_NOISE = 0.03
 """Share of the reviews with the wrong label. Everyday sentences have none: what is wrong there is learnt by heart."""
 
+RATED_SHARE = 0.7
+"""Share of the unlabelled texts with a rating."""
+
 _MINIMUM_LENGTH = 2
 _MAXIMUM_LENGTH = 200
 # Texts that share more of their five-character pieces than this count as copies.
@@ -136,7 +139,9 @@ def _everyday_writer(dice: Dice, common: dict[str, Any]) -> EverydayWriter:
 def texts(count: int, seed: int) -> Iterator[str]:
     """Yields further texts without labels, in the proportions of the sample; copies are possible.
 
-    They are what an encoder learns the sample's language from (`configs/quickstart-encoder.yaml`).
+    They are what an encoder learns the sample's language from (`configs/quickstart-encoder.yaml`). Most have a rating
+    or an emoticon, as in reviews and chats: guessing it where it is masked teaches what is good and bad (Felbo et al.
+    2017, arXiv:1708.00524).
     """
     dice, common = Dice(seed), load_phrases("common")
     writers = [ReviewWriter(dice, load_phrases(name), common).review for name in DOMAINS]
@@ -145,6 +150,9 @@ def texts(count: int, seed: int) -> Iterator[str]:
     while count:
         positive = dice.chance(0.5)
         text = _styled(dice.pick(writers)(positive), positive, dice, common)
+        if dice.chance(RATED_SHARE):
+            rating = dice.pick(common["ratings"]["good" if positive else "bad"])
+            text = f"{text} {rating}" if dice.chance(0.7) else f"{rating} {text}"
         if _MINIMUM_LENGTH <= len(text) <= _MAXIMUM_LENGTH:
             count -= 1
             yield text
