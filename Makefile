@@ -50,7 +50,7 @@ soak: $(VENV)/.installed-dev
 messages: $(VENV)/.installed
 	$(BIN)/python -m textclf.messages
 
-# Makes the encoder that ships with textclf again: an hour on two cores.
+# Makes the encoder that ships with textclf again: half an hour on two cores.
 sample-encoder: $(VENV)/.installed
 	$(BIN)/python -m textclf.data.sample.generator --texts 500000 --seed 2026 --output unlabelled
 	$(BIN)/python flows/adapt_flow.py --config configs/quickstart-encoder.yaml

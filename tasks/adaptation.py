@@ -54,8 +54,7 @@ def tokenize(texts: CollectedTexts, model: FetchedModel | None, config: AdaptCon
             texts,
             model,
             architecture=config.model.architecture,
-            sequence_length=config.adaptation.sequence_length,
-            batch_size=config.adaptation.per_device_train_batch_size,
+            adaptation=config.adaptation,
             folder=home.prepared,
         )
     create_markdown_artifact(packed_summary(packed), key="tokens", description=_("Tokens, words and sequences"))

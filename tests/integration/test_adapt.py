@@ -34,7 +34,7 @@ from textclf.store import file_sha256
 from textclf.tracking.runs import adaptation_run, run_folder
 from textclf.tracking.store import TrackingStore
 from textclf.training.adapt import adapt, make_trainer
-from textclf.training.packing import SPECIAL, TEXT_START, WORD_START, pack, read_sequences
+from textclf.training.packing import MASKED_FIRST, SPECIAL, TEXT_START, WORD_START, pack, read_sequences
 
 PLACES = ("房间", "早餐", "前台", "电池", "屏幕", "键盘", "故事", "翻译", "窗户", "走廊", "停车场", "自助餐")
 WORDS = ("干净", "明亮", "安静", "宽敞", "漂亮", "舒服", "流畅", "清晰", "耐用", "精彩", "生动", "感人", "便宜")
@@ -90,8 +90,7 @@ def pack_texts(texts: CollectedTexts, model: FetchedModel | None, config: AdaptC
         texts,
         model,
         architecture=config.model.architecture,
-        sequence_length=config.adaptation.sequence_length,
-        batch_size=config.adaptation.per_device_train_batch_size,
+        adaptation=config.adaptation,
         folder=home.prepared,
     )
 
@@ -278,7 +277,9 @@ class TestMasks:
         from textclf.training.masking import MaskedSequences
 
         ordinary = np.arange(5, packed.vocabulary_size)
-        return MaskedSequences(read_sequences(packed, "train"), share=share, mask_id=4, ordinary=ordinary, seed=seed)
+        return MaskedSequences(
+            read_sequences(packed, "train"), share=share, first_token=False, mask_id=4, ordinary=ordinary, seed=seed
+        )
 
     @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
     def test_whole_words_are_masked_as_often_as_asked(self, packed: PackedTexts, share: float) -> None:
@@ -304,6 +305,34 @@ class TestMasks:
         assert (labels[masked] == ids[masked]).all()
         assert abs((shown[masked] == 4).mean() - 0.8) < 0.03
         assert abs((shown[masked] == ids[masked]).mean() - 0.1) < 0.03
+
+    def test_words_that_are_masked_first_are_always_masked_and_the_first_token_guesses_them(
+        self, tmp_path: Path
+    ) -> None:
+        from textclf.training.masking import IGNORED, MaskedSequences
+
+        # jieba knows neither as a word; in the second text there is none.
+        ours = [f"{text}{('五星赞', '', '👎👎')[number % 3]}" for number, text in enumerate(make_texts(300))]
+        config = make_config(
+            write_texts(tmp_path / "texts.tsv", ours), masked_first=["五星赞", "👎👎"], first_token=True
+        )
+        packed, _ = make_packed(config, support.make_home(tmp_path / "home"))
+        sequences = read_sequences(packed, "train")
+        first = sequences.flags & MASKED_FIRST != 0
+        assert first.sum() > 400
+        rows = MaskedSequences(sequences, share=0.15, first_token=True, mask_id=4, ordinary=np.arange(5, 20), seed=1)
+        starts = 0
+        for index in range(len(rows)):
+            row, ids, flags = rows[index], sequences.ids[index], sequences.flags[index]
+            assert (row["labels"][first[index]] == ids[first[index]]).all()
+            for start in np.flatnonzero(flags & TEXT_START):
+                mine = (row["texts"] == row["texts"][start]) & (row["labels"] != IGNORED)
+                mine[start] = False
+                wanted = ids[mine & first[index]] if (mine & first[index]).any() else ids[mine]
+                assert row["labels"][start] in (wanted if len(wanted) else [IGNORED])
+                assert row["input_ids"][start] == ids[start]
+                starts += len(wanted) > 0
+        assert starts > 200
 
     def test_each_pass_has_masks_of_its_own_and_they_can_be_had_again(self, packed: PackedTexts) -> None:
         rows, again = self.masked(packed), self.masked(packed)

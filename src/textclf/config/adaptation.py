@@ -104,6 +104,18 @@ class AdaptationConfig(StrictModel):
     masked_share: float = Field(
         default=0.2, gt=0, le=0.9, description="Share of the tokens that are masked, whole words at a time."
     )
+    masked_first: tuple[str, ...] = Field(
+        default=(),
+        description="Words that are masked wherever they stand, such as ratings and emoticons: guessing them teaches "
+        "the encoder what is good and bad.",
+        examples=[["好评", "差评", "👍"]],
+    )
+    first_token: bool = Field(
+        default=False,
+        title="Guess from the first token",
+        description="Let the first token of each text, which classifiers read, also guess a masked word of the text: "
+        "one of masked_first, if there is one. Useful for new encoders.",
+    )
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps for learning-rate warm-up.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="`auto` uses bf16 or fp16 where the hardware benefits, else fp32."

@@ -51,7 +51,7 @@ def register_encoder(adapted: AdaptedEncoder, name: str, store: TrackingStore) -
         }.items():
             client.log_metric(adapted.run_id, metric, value, step=adapted.steps)
         version = _register(store, adapted, name)
-    describe_run(store, adapted.run_id, f"{_story(adapted)}\n\n{_usage(name)}")
+    describe_run(store, adapted.run_id, f"{figures(adapted)}\n\n{usage(name)}")
     return RegisteredEncoder(run_id=adapted.run_id, name=name, version=int(version.version))
 
 
@@ -66,11 +66,11 @@ def _register(store: TrackingStore, adapted: AdaptedEncoder, name: str) -> Model
         model = client.get_registered_model(name)
     if is_ours(model.description):
         text = _("Encoders for fine-tuning, adapted by masked language modelling. They classify nothing by themselves.")
-        client.update_registered_model(name, sealed(f"{text}\n\n{_usage(name)}"))
+        client.update_registered_model(name, sealed(f"{text}\n\n{usage(name)}"))
     source = f"{client.get_run(adapted.run_id).info.artifact_uri}/{ARTIFACTS}"
     with quiet_mlflow():
         version: ModelVersion = client.create_model_version(
-            name, source, adapted.run_id, tags={ENCODER_TAG: "true"}, description=sealed(_story(adapted))
+            name, source, adapted.run_id, tags={ENCODER_TAG: "true"}, description=sealed(figures(adapted))
         )
     return version
 
@@ -129,20 +129,16 @@ def _files(store: TrackingStore, version: ModelVersion) -> Path:
             raise HubError(f"the files of {version.name} version {version.version} are missing: {error}") from error
 
 
-def _story(adapted: AdaptedEncoder) -> str:
+def figures(adapted: AdaptedEncoder) -> str:
+    """Says how well an encoder guesses masked tokens."""
     return _(
         "Validation loss {loss:.3f} per masked token, {before:.3f} before; {accuracy:.1%} of the masked tokens are "
-        "guessed. {steps:,} steps in {seconds:,.0f} s."
-    ).format(
-        loss=adapted.loss,
-        before=adapted.loss_before,
-        accuracy=adapted.masked_accuracy,
-        steps=adapted.steps,
-        seconds=adapted.seconds,
-    )
+        "guessed."
+    ).format(loss=adapted.loss, before=adapted.loss_before, accuracy=adapted.masked_accuracy)
 
 
-def _usage(name: str) -> str:
+def usage(name: str) -> str:
+    """Says how a training begins with an encoder, as Markdown."""
     return "\n\n".join(
         [
             _("To fine-tune it, name it in the configuration of a training:"),

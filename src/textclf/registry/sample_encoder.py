@@ -38,11 +38,12 @@ A BERT of {layers} layers, {width} wide, with {parameters:.1f} million parameter
 tokens. `configs/quickstart.yaml` fine-tunes it in half a minute on two cores.
 
 - **What it has read:** texts that `textclf.data.sample.generator` wrote ({tokens} tokens, seed 2026), and nothing else;
-  no text of the sample's validation and test rows. Nobody's texts, so nobody's rights: CC0.
+  no text of the sample's validation and test rows. Most of these texts end or begin with a rating or an emoticon.
+  Nobody's texts, so nobody's rights: CC0.
 - **How it was trained:** masked language modelling by `flows/adapt_flow.py` with `configs/quickstart-encoder.yaml`,
-  {steps} steps of 2,048 tokens. Validation loss {loss:.3f} per masked token ({before:.3f} before), {accuracy:.1%} of
+  ratings always masked, {steps} steps of 2,048 tokens. Validation loss {loss:.3f} per masked token ({before:.3f} before), {accuracy:.1%} of
   the masked tokens guessed.
-- **How to make it again:** `make sample-encoder`, about an hour on two cores.
+- **How to make it again:** `make sample-encoder`, about half an hour on two cores.
 - **What it is for:** the quickstart, and tests. It knows everyday opinions and reviews of a few kinds in simplified
   Chinese. For anything else take an encoder such as bert-base-chinese.
 

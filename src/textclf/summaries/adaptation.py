@@ -7,6 +7,7 @@ from textclf.config.home import Home
 from textclf.data.quarantine import reason_name
 from textclf.language import _, joined
 from textclf.records import AdaptedEncoder, CollectedTexts, FetchedModel, PackedTexts, RegisteredEncoder
+from textclf.registry.encoders import figures, usage
 from textclf.summaries.commands import program, script
 from textclf.summaries.training import model_origin, run_line
 from textclf.tables import display_width, markdown_table, markdown_text
@@ -62,28 +63,19 @@ def adapted_summary(adapted: AdaptedEncoder, link: str | None) -> str:
     duration = _("{steps:,} steps, {epochs:.1f} epochs, {seconds:,.0f} s.").format(
         steps=adapted.steps, epochs=adapted.epochs, seconds=adapted.seconds
     )
-    return "\n\n".join([*parts, joined(duration, _figures(adapted)), run_line(adapted.run_id, link)])
-
-
-def _figures(adapted: AdaptedEncoder) -> str:
-    return _(
-        "Validation loss {loss:.3f} per masked token, {before:.3f} before; {accuracy:.1%} of the masked tokens are "
-        "guessed."
-    ).format(loss=adapted.loss, before=adapted.loss_before, accuracy=adapted.masked_accuracy)
+    return "\n\n".join([*parts, joined(duration, figures(adapted)), run_line(adapted.run_id, link)])
 
 
 def adaptation_message(registered: RegisteredEncoder, adapted: AdaptedEncoder) -> str:
     """Says in a line what was registered, and how good it is."""
     version = _("{name} version {version}").format(name=registered.name, version=registered.version)
-    return f"{version}: {_figures(adapted)}"
+    return f"{version}: {figures(adapted)}"
 
 
 def encoder_summary(registered: RegisteredEncoder, link: str | None) -> str:
     """Says how a training begins with the encoder."""
     version = _("{name} version {version}").format(name=markdown_text(registered.name), version=registered.version)
-    yaml = f"```yaml\nmodel:\n  sources:\n    - {{provider: registry, name: {registered.name}}}\n```"
-    use = _("To fine-tune it, name it in the configuration of a training:")
-    return "\n\n".join([f"# {version}", use, yaml, run_line(registered.run_id, link)])
+    return "\n\n".join([f"# {version}", usage(registered.name), run_line(registered.run_id, link)])
 
 
 def adaptation_closing(config: AdaptConfig, registered: RegisteredEncoder, home: Home) -> str:

@@ -122,6 +122,7 @@ def make_trainer(
         split: MaskedSequences(
             read_sequences(packed, split),
             share=adaptation.masked_share,
+            first_token=adaptation.first_token,
             mask_id=tokenizer.mask_token_id,
             ordinary=ordinary,
             # Validation has masks of its own, the same in every evaluation.
@@ -148,6 +149,6 @@ def make_trainer(
 
 def _as_training(adaptation: AdaptationConfig) -> TrainingConfig:
     """Returns the settings that both kinds of training share."""
-    shared = adaptation.model_dump(exclude={"sequence_length", "masked_share"})
+    shared = adaptation.model_dump(exclude={"sequence_length", "masked_share", "masked_first", "first_token"})
     shared |= {"metric_for_best_model": "loss", "per_device_eval_batch_size": adaptation.per_device_train_batch_size}
     return TrainingConfig.model_validate(shared)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
-from textclf.training.packing import SPECIAL, TEXT_START, WORD_START, Sequences
+from textclf.training.packing import MASKED_FIRST, SPECIAL, TEXT_START, WORD_START, Sequences
 
 IGNORED = -100
 """The label of a token that is not masked."""
@@ -33,16 +33,25 @@ class MaskedSequences(Dataset[dict[str, NDArray[np.int64]]]):
     Args:
         sequences: The packed texts.
         share: Share of the tokens that is masked.
+        first_token: Whether the first token of a text has a label, too: that of a masked token of the text.
         mask_id: Id of the mask.
         ordinary: Ids of the tokens that may replace another one.
         seed: Chooses the words.
     """
 
     def __init__(
-        self, sequences: Sequences, *, share: float, mask_id: int, ordinary: NDArray[np.int64], seed: int
+        self,
+        sequences: Sequences,
+        *,
+        share: float,
+        first_token: bool,
+        mask_id: int,
+        ordinary: NDArray[np.int64],
+        seed: int,
     ) -> None:
         self._sequences = sequences
         self._share = share
+        self._first_token = first_token
         self._mask_id = mask_id
         self._ordinary = ordinary
         self._seed = seed
@@ -62,11 +71,16 @@ class MaskedSequences(Dataset[dict[str, NDArray[np.int64]]]):
         ids[masked & (chance < SHARE_MASK)] = self._mask_id
         replaced = masked & (chance >= SHARE_MASK) & (chance < SHARE_MASK + SHARE_OTHER)
         ids[replaced] = others[replaced]
-        return {"input_ids": ids, "labels": labels, "texts": np.cumsum(flags & TEXT_START != 0)}
+        texts = np.cumsum(flags & TEXT_START != 0)
+        if self._first_token:
+            _label_first_tokens(labels, masked, flags, texts, generator)
+        return {"input_ids": ids, "labels": labels, "texts": texts}
 
 
 def masked_words(flags: NDArray[np.uint8], share: float, generator: np.random.Generator) -> NDArray[np.bool_]:
     """Chooses whole words until about a share of the tokens is masked, at least one word if there is any.
+
+    Words that are masked first are always chosen.
 
     Args:
         flags: What each token is (`Sequences.flags`): uint8[tokens].
@@ -81,13 +95,32 @@ def masked_words(flags: NDArray[np.uint8], share: float, generator: np.random.Ge
     words -= words[0]
     lengths = np.bincount(words)
     candidates = generator.permutation(np.unique(words[~special]))
+    always = np.zeros(len(lengths), dtype=bool)
+    always[words[flags & MASKED_FIRST != 0]] = True
+    candidates = candidates[np.argsort(~always[candidates], kind="stable")]
     wanted = round(share * len(flags))
     before = np.cumsum(lengths[candidates]) - lengths[candidates]
-    chosen = np.zeros(len(lengths), dtype=bool)
+    chosen = always
     # The nearest number of tokens: a word belongs if at least half of it fits.
     chosen[candidates[(before + lengths[candidates] / 2 <= wanted) | (before == 0)]] = True
     masked: NDArray[np.bool_] = chosen[words] & ~special
     return masked
+
+
+def _label_first_tokens(
+    labels: NDArray[np.int64],
+    masked: NDArray[np.bool_],
+    flags: NDArray[np.uint8],
+    texts: NDArray[np.int64],
+    generator: np.random.Generator,
+) -> None:
+    """Gives the first token of each text that has a masked token the label of one of them, if possible masked first."""
+    for start in np.flatnonzero(flags & TEXT_START):
+        mine = masked & (texts == texts[start])
+        preferred = np.flatnonzero(mine & (flags & MASKED_FIRST != 0))
+        places = preferred if len(preferred) else np.flatnonzero(mine)
+        if len(places):
+            labels[start] = labels[generator.choice(places)]
 
 
 class PassSampler(Sampler[int]):

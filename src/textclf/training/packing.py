@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from textclf.config.adaptation import AdaptationConfig
 from textclf.config.schema import ArchitectureConfig
 from textclf.config.sources import Split
 from textclf.errors import DataError, ModelError
@@ -37,8 +39,8 @@ logger = logging.getLogger(__name__)
 PACKING_VERSION = 1
 TEXTS_PER_BATCH = 4096
 SMALLEST_VOCABULARY = 50
-WORD_START, SPECIAL, TEXT_START = 1, 2, 4
-"""Flags of a token: it begins a word, is a special token, begins a text."""
+WORD_START, SPECIAL, TEXT_START, MASKED_FIRST = 1, 2, 4, 8
+"""Flags of a token: it begins a word, is a special token, begins a text, is in a word that is masked first."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Sequences:
 
     Attributes:
         ids: Token ids: int32[sequences, sequence_length].
-        flags: `WORD_START`, `SPECIAL` and `TEXT_START` of each token: uint8 of the same shape.
+        flags: What each token is, such as `WORD_START`: uint8 of the same shape.
     """
 
     ids: NDArray[np.int32]
@@ -59,8 +61,7 @@ def pack(
     fetched: FetchedModel | None,
     *,
     architecture: ArchitectureConfig,
-    sequence_length: int,
-    batch_size: int,
+    adaptation: AdaptationConfig,
     folder: Path,
 ) -> PackedTexts:
     """Tokenizes texts and packs them into sequences, or reuses the result of an earlier run.
@@ -69,8 +70,8 @@ def pack(
     what is left at the end of a split is dropped. Words are those of jieba's dictionary and model, for Chinese; in
     other languages, those between spaces.
 
-    The tokenizer is that of the fetched model; without one, its vocabulary is the file in `architecture` or is built
-    from the texts. `folder` holds one subfolder per digest.
+    What stands in `masked_first` counts as one word. The tokenizer is that of the fetched model; without one, its
+    vocabulary is the file in `architecture` or is built from the texts. `folder` holds one subfolder per digest.
 
     Raises:
         ModelError: The tokenizer cannot be loaded, or has no `[MASK]`.
@@ -79,7 +80,12 @@ def pack(
             their language.
         StorageError: The disk is full or not writable.
     """
-    digest = digest_of(PACKING_VERSION, texts.digest, tokenizer_identity(fetched, architecture), sequence_length)
+    length, masked_first, batch_size = (
+        adaptation.sequence_length,
+        adaptation.masked_first,
+        adaptation.per_device_train_batch_size,
+    )
+    digest = digest_of(PACKING_VERSION, texts.digest, tokenizer_identity(fetched, architecture), length, masked_first)
     target = folder / digest
     if found := find(target, PackedTexts):
         logger.info("Tokenize: reusing the result of an earlier run (digest %s).", digest[:12])
@@ -89,7 +95,7 @@ def pack(
         tokenizer = load_tokenizer(fetched.folder) if fetched else new_tokenizer(_texts(texts), architecture, temporary)
         _check_tokenizer(tokenizer, fetched)
         tokenizer.save_pretrained(temporary / "tokenizer")
-        packers = {split: _Packer(tokenizer, temporary / split, sequence_length) for split in texts.rows}
+        packers = {split: _Packer(tokenizer, temporary / split, length, masked_first) for split in texts.rows}
         for split, packer in packers.items():
             packer.pack(_batches(texts, split), total=texts.rows[split])
         train = packers["train"]
@@ -102,7 +108,7 @@ def pack(
             digest=digest,
             folder=target,
             vocabulary_size=len(tokenizer),
-            sequence_length=sequence_length,
+            sequence_length=length,
             sequences={split: packer.sequences for split, packer in packers.items()},
             tokens=train.tokens,
             words=train.words,
@@ -116,7 +122,7 @@ def pack(
         f"{record.tokens:,}",
         f"{record.words:,}",
         f"{record.sequences['train']:,}",
-        sequence_length,
+        length,
         100 * record.unknown_share,
     )
     return record
@@ -133,13 +139,18 @@ def read_sequences(packed: PackedTexts, split: Split) -> Sequences:
 class _Packer:
     """Writes the sequences of one split; the attributes count what was written."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, target: Path, sequence_length: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, target: Path, sequence_length: int, masked_first: Sequence[str]
+    ) -> None:
         import rjieba
 
         self._tokenizer = tokenizer
         self._target = target
         self._length = sequence_length
         self._words_of = rjieba.Jieba().tokenize
+        # The longest of those that begin at a place.
+        given = sorted(map(re.escape, masked_first), key=len, reverse=True)
+        self._masked_first = re.compile("|".join(given)) if given else None
         self.sequences = self.tokens = self.words = self.unknown = 0
 
     def pack(self, batches: Iterator[list[str]], *, total: int) -> None:
@@ -169,15 +180,29 @@ class _Packer:
         # The word of each character, all texts in a row.
         sizes = [end - start for text in texts for _, start, end in self._words_of(text)]
         word_of = np.repeat(np.arange(len(sizes)), sizes)
-        first = np.repeat(np.cumsum(characters) - characters, lengths)
-        words = np.where(special, -1, word_of[first + places])
+        bases = np.cumsum(characters) - characters
+        masked_first = np.zeros(len(word_of), dtype=bool)
+        for begin, end in self._spans(texts, bases.tolist()):
+            masked_first[begin:end] = True
+            word_of[begin:end] = len(sizes) + begin
+        at = np.repeat(bases, lengths) + places
+        at[special] = 0
+        words = np.where(special, -1, word_of[at])
         begins = np.concatenate([[True], words[1:] != words[:-1]]) & ~special
         flags: NDArray[np.uint8] = (begins * WORD_START + special * SPECIAL).astype(np.uint8)
         flags[np.cumsum(lengths) - lengths] |= TEXT_START
+        flags[masked_first[at] & ~special] |= MASKED_FIRST
         self.tokens += int((~special).sum())
         self.words += int(begins.sum())
         self.unknown += int((ids == self._tokenizer.unk_token_id).sum())
         return ids, flags
+
+    def _spans(self, texts: Sequence[str], bases: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Yields where words that are masked first stand in the characters of all texts."""
+        if self._masked_first:
+            for text, base in zip(texts, bases, strict=True):
+                for match in self._masked_first.finditer(text):
+                    yield base + match.start(), base + match.end()
 
 
 def _texts(texts: CollectedTexts) -> Iterator[str]:

@@ -137,7 +137,7 @@ def _everyday_writer(dice: Dice, common: dict[str, Any]) -> EverydayWriter:
 
 
 def texts(count: int, seed: int) -> Iterator[str]:
-    """Yields further texts without labels, in the proportions of the sample; copies are possible.
+    """Yields further texts without labels, three quarters of them everyday sentences; copies are possible.
 
     They are what an encoder learns the sample's language from (`configs/quickstart-encoder.yaml`). Most have a rating
     or an emoticon, as in reviews and chats: guessing it where it is masked teaches what is good and bad (Felbo et al.
@@ -146,7 +146,7 @@ def texts(count: int, seed: int) -> Iterator[str]:
     dice, common = Dice(seed), load_phrases("common")
     writers = [ReviewWriter(dice, load_phrases(name), common).review for name in DOMAINS]
     everyday = _everyday_writer(dice, common)
-    writers += [everyday.text] * 2 * len(DOMAINS)
+    writers += [everyday.text] * 3 * len(DOMAINS)
     while count:
         positive = dice.chance(0.5)
         text = _styled(dice.pick(writers)(positive), positive, dice, common)
