@@ -13,7 +13,8 @@ from documentation_support import PAGES, ROOT, SHELLS, blocks
 
 from textclf import cli
 from textclf.cli import data as data_commands
-from textclf.config import CONFIGS, PredictConfig, TrainConfig, parse_command_line
+from textclf.cli.config import FLOWS
+from textclf.config import CONFIGS, parse_command_line
 from textclf_operations import program as textclf_program
 
 ENDS_OF_COMMAND = {"&&", "||", ";", "|", "&", ">", ">>", "<"}
@@ -97,8 +98,8 @@ def test_a_documented_command_is_understood(
             with pytest.raises(SystemExit, match="0"):
                 textclf_program.main()
             assert flags <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
-        elif program.endswith(("train_flow.py", "predict_flow.py")):
-            model, file = (TrainConfig, "quickstart.yaml") if "train" in program else (PredictConfig, "predict.yaml")
+        elif program.endswith("_flow.py"):
+            model, file = FLOWS[Path(program).name.removesuffix("_flow.py")]
             parse_command_line(
                 model, arguments, program=program, description="", examples="", default_file=CONFIGS / file
             )

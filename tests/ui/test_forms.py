@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prefect.utilities.schema_tools.validation import validate
 
+from flows.adapt_flow import adapt
 from flows.predict_flow import predict
 from flows.train_flow import train
-from textclf.config import CONFIGS, DataSource, ModelSource, PredictConfig, TrainConfig, load_config
+from textclf.config import CONFIGS, AdaptConfig, DataSource, ModelSource, PredictConfig, TrainConfig, load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,9 +124,10 @@ def quickstart(**sections: dict[str, Any]) -> TrainConfig:
     return TrainConfig.model_validate(values)
 
 
-@pytest.mark.parametrize("shipped", ["quickstart", "chnsenticorp", "tnews", "predict"])
+@pytest.mark.parametrize("shipped", ["quickstart", "chnsenticorp", "tnews", "predict", "adapt"])
 def test_a_form_may_send_everything_that_a_stored_configuration_contains(shipped: str) -> None:
-    flow, model = (predict, PredictConfig) if shipped == "predict" else (train, TrainConfig)
+    flows: dict[str, tuple[Any, Any]] = {"predict": (predict, PredictConfig), "adapt": (adapt, AdaptConfig)}
+    flow, model = flows.get(shipped, (train, TrainConfig))
     everything = load_config(model, CONFIGS / f"{shipped}.yaml").model_dump(mode="json")
     validate({"config": everything}, flow.parameters.model_dump_for_openapi(), raise_on_error=True)
 

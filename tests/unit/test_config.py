@@ -11,10 +11,12 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from flows.adapt_flow import EXAMPLES as ADAPT_EXAMPLES
 from flows.predict_flow import EXAMPLES as PREDICT_EXAMPLES
 from flows.train_flow import EXAMPLES as TRAIN_EXAMPLES
 from textclf.config import (
     CONFIGS,
+    AdaptConfig,
     Environment,
     Home,
     PredictConfig,
@@ -32,10 +34,13 @@ SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 FLOWS = {
     "train": (TrainConfig, "quickstart.yaml", TRAIN_EXAMPLES),
     "predict": (PredictConfig, "predict.yaml", PREDICT_EXAMPLES),
+    "adapt": (AdaptConfig, "adapt.yaml", ADAPT_EXAMPLES),
 }
 
 
-def model_of(file: Path) -> type[TrainConfig] | type[PredictConfig]:
+def model_of(file: Path) -> type[TrainConfig] | type[PredictConfig] | type[AdaptConfig]:
+    if file.name in ("adapt.yaml", "quickstart-encoder.yaml"):
+        return AdaptConfig
     return PredictConfig if file.name.startswith("predict") else TrainConfig
 
 
@@ -95,7 +100,7 @@ class TestShippedFiles:
     def test_the_quickstart_needs_no_network(self) -> None:
         config = load_config(TrainConfig, CONFIGS / "quickstart.yaml")
         assert [source.provider for source in config.data.sources] == ["sample"]
-        assert config.model.sources == ()
+        assert [source.provider for source in config.model.sources] == ["sample"]
 
     def test_the_real_job_starts_from_bert_base_chinese_on_modelscope(self) -> None:
         config = load_config(TrainConfig, CONFIGS / "chnsenticorp.yaml")
@@ -373,7 +378,7 @@ class TestSources:
 
     def test_mistakes_of_all_sources_are_reported_at_once(self, file: Path) -> None:
         sources = [{"provider": "local"}, {"provider": "sample", "path": "x"}, {"provider": "hub"}]
-        model = {"sources": [{"provider": "sample"}, {"provider": "local", "files": {"train": "x"}, "path": "x"}]}
+        model = {"sources": [{"provider": "hub"}, {"provider": "local", "files": {"train": "x"}, "path": "x"}]}
         file.write_text(yaml.safe_dump({"data": {"sources": sources}, "model": model}), encoding="utf-8")
         with pytest.raises(ConfigError) as error:
             load_config(TrainConfig, file)
@@ -434,6 +439,7 @@ class TestPaths:
         monkeypatch.chdir(tmp_path)
         config = parse(
             "train",
+            "--model.sources=[]",
             "--model.architecture.vocabulary_path=vocab.txt",
             '--data.sources=[{"provider": "local", "path": "reviews"}]',
         )

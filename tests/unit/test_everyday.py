@@ -72,7 +72,9 @@ class Grammar:
             for piece in BREAK.split(version)
             if piece and piece not in {f"<{name}>" for name in PHRASE_SLOTS}
         }
-        self.plain = {piece for piece in self.pieces if not PHRASE_SLOTS & set(SLOT.findall(piece))}
+        self.words_alone = {piece for piece in self.pieces if "<" not in piece}
+        self.slotted = self.pieces - self.words_alone
+        self.plain = {piece for piece in self.slotted if not PHRASE_SLOTS & set(SLOT.findall(piece))}
         self.leads = {lead.rstrip("，") for name in LEADS for lead in self.lists[name]}
 
     def versions(self, phrase: str) -> Iterator[str]:
@@ -86,11 +88,9 @@ class Grammar:
             yield "".join(chosen)
 
     def writes(self, clause: str) -> bool:
+        rests = [clause[len(lead) :] for lead in ("", *self.leads) if clause.startswith(lead)]
         return any(
-            matches(self, piece, clause[len(lead) :])
-            for lead in ("", *self.leads)
-            if clause.startswith(lead)
-            for piece in self.pieces
+            rest in self.words_alone or any(matches(self, piece, rest) for piece in self.slotted) for rest in rests
         )
 
 
@@ -117,7 +117,7 @@ def fills(grammar: Grammar, slot: str, text: str) -> bool:
     if re.fullmatch(r"\d+-\d+", slot):
         return text.isdigit()
     if slot in PHRASE_SLOTS:
-        return any(matches(grammar, piece, text) for piece in grammar.plain)
+        return text in grammar.words_alone or any(matches(grammar, piece, text) for piece in grammar.plain)
     return text in grammar.words[slot] or any(matches(grammar, piece, text) for piece in grammar.patterns[slot])
 
 

@@ -34,13 +34,6 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
     if config.evaluation.examples and config.data.text_pair_column is None:
         lines += [*_answers(registered.name, config.evaluation.examples, home), ""]
     python = program("python")
-    if config.data.name == "quickstart":
-        lines += [
-            _("This was the quickstart: a small encoder, fine-tuned on the generated texts in textclf."),
-            _("To fine-tune bert-base-chinese on ChnSentiCorp:"),
-            f"  {python} {script('flows/train_flow.py')} --config {script('configs/chnsenticorp.yaml')}",
-            "",
-        ]
     store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
     comparison = comparison_page(registered.experiment_id)
     column = config.data.text_column
@@ -57,6 +50,13 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
         _("Run on schedules:"): f"{program('textclf')} up",
     }
     lines += [f"{what}{' ' * max(21 - display_width(what), 1)}{command}" for what, command in commands.items()]
+    if config.data.name == "quickstart":
+        lines += [
+            "",
+            _("This was the quickstart: a small encoder, fine-tuned on the generated texts in textclf."),
+            _("To fine-tune bert-base-chinese on ChnSentiCorp:"),
+            f"  {python} {script('flows/train_flow.py')} --config {script('configs/chnsenticorp.yaml')}",
+        ]
     return "\n".join(lines)
 
 

@@ -82,6 +82,10 @@ def _styled(text: str, positive: bool, dice: Dice, common: Mapping[str, Any]) ->
     return text
 
 
+def _bare(text: str) -> str:
+    return "".join(character for character in text if character.isalnum())
+
+
 class _Seen:
     """Remembers accepted reviews and recognises copies, including those with other punctuation or a few other words."""
 
@@ -91,7 +95,7 @@ class _Seen:
         self._holders: dict[str, list[int]] = {}
 
     def accept(self, text: str) -> bool:
-        bare = "".join(character for character in text if character.isalnum())
+        bare = _bare(text)
         pieces = {bare[i : i + _PIECE_LENGTH] for i in range(max(1, len(bare) - _PIECE_LENGTH + 1))}
         shared = Counter(number for piece in pieces for number in self._holders.get(piece, ()))
         similar = any(
@@ -136,26 +140,38 @@ def _everyday_writer(dice: Dice, common: dict[str, Any]) -> EverydayWriter:
     return EverydayWriter(dice, load_phrases("words"), load_phrases("events"), load_phrases("everyday"), common)
 
 
-def texts(count: int, seed: int) -> Iterator[str]:
-    """Yields further texts without labels, three quarters of them everyday sentences; copies are possible.
+def labelled_texts(count: int, seed: int) -> Iterator[Review]:
+    """Yields further labelled texts, three quarters of them everyday sentences; copies are possible.
 
-    They are what an encoder learns the sample's language from (`configs/quickstart-encoder.yaml`). Most have a rating
-    or an emoticon, as in reviews and chats: guessing it where it is masked teaches what is good and bad (Felbo et al.
-    2017, arXiv:1708.00524).
+    They are what the encoder that ships with textclf learns from. None of them is in the sample's validation or test
+    rows.
     """
     dice, common = Dice(seed), load_phrases("common")
     writers = [ReviewWriter(dice, load_phrases(name), common).review for name in DOMAINS]
     everyday = _everyday_writer(dice, common)
     writers += [everyday.text] * 3 * len(DOMAINS)
+    sample = generate()
+    held_out = {_bare(review.text) for split in ("validation", "test") for review in sample[split]}
     while count:
         positive = dice.chance(0.5)
         text = _styled(dice.pick(writers)(positive), positive, dice, common)
-        if dice.chance(RATED_SHARE):
-            rating = dice.pick(common["ratings"]["good" if positive else "bad"])
-            text = f"{text} {rating}" if dice.chance(0.7) else f"{rating} {text}"
-        if _MINIMUM_LENGTH <= len(text) <= _MAXIMUM_LENGTH:
+        if _MINIMUM_LENGTH <= len(text) <= _MAXIMUM_LENGTH and _bare(text) not in held_out:
             count -= 1
-            yield text
+            yield Review(text, POSITIVE if positive else NEGATIVE)
+
+
+def unlabelled_texts(count: int, seed: int) -> Iterator[str]:
+    """Yields the texts of `labelled_texts`, most of them with a rating or an emoticon, as in reviews and chats.
+
+    Guessing a rating where it is masked teaches what is good and bad (Felbo et al. 2017, arXiv:1708.00524).
+    """
+    dice, ratings = Dice(seed), load_phrases("common")["ratings"]
+    for review in labelled_texts(count, seed):
+        if dice.chance(RATED_SHARE):
+            rating = dice.pick(ratings["good" if review.label == POSITIVE else "bad"])
+            yield f"{review.text} {rating}" if dice.chance(0.7) else f"{rating} {review.text}"
+        else:
+            yield review.text
 
 
 def _new_text(write: Callable[[bool], str], positive: bool, dice: Dice, common: Mapping[str, Any], seen: _Seen) -> str:
@@ -180,17 +196,19 @@ def write(folder: Path, seed: int = DEFAULT_SEED) -> list[Path]:
     return paths
 
 
-def write_texts(folder: Path, count: int, seed: int) -> Path:
-    """Writes `texts` as `unlabelled.tsv` (header `text`), and returns its path.
+def write_further(folder: Path, count: int, seed: int) -> list[Path]:
+    """Writes `unlabelled_texts` and `labelled_texts` of the next seed as `unlabelled.tsv` and `labelled.tsv`.
 
     Raises:
-        StorageError: The folder cannot be created or the file cannot be written.
+        StorageError: The folder cannot be created or a file cannot be written.
     """
-    path = folder / "unlabelled.tsv"
-    bar = progress_bar(texts(count, seed), total=count, desc=path.name, unit="texts", delay=2)
-    _write_lines(path, "text", bar)
-    logger.info("Wrote %s texts to %s.", f"{count:,}", path)
-    return path
+    unlabelled, labelled = folder / "unlabelled.tsv", folder / "labelled.tsv"
+    bar = progress_bar(unlabelled_texts(count, seed), total=count, desc=unlabelled.name, unit="texts", delay=2)
+    _write_lines(unlabelled, "text", bar)
+    bar = progress_bar(labelled_texts(count, seed + 1), total=count, desc=labelled.name, unit="texts", delay=2)
+    _write_lines(labelled, "text\tlabel", (f"{review.text}\t{review.label}" for review in bar))
+    logger.info("Wrote %s texts each to %s and %s.", f"{count:,}", unlabelled, labelled)
+    return [unlabelled, labelled]
 
 
 def _write_lines(path: Path, header: str, lines: Iterable[str]) -> None:
@@ -208,13 +226,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the files")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="random seed (default: %(default)s)")
     parser.add_argument(
-        "--texts", type=int, metavar="COUNT", help="write so many texts without labels to unlabelled.tsv instead"
+        "--further", type=int, metavar="COUNT", help="write unlabelled.tsv and labelled.tsv instead, so many texts each"
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        if arguments.texts:
-            write_texts(arguments.output, arguments.texts, arguments.seed)
+        if arguments.further:
+            write_further(arguments.output, arguments.further, arguments.seed)
         else:
             write(arguments.output, arguments.seed)
     except TextclfError as error:
