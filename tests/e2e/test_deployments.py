@@ -154,17 +154,48 @@ def serve(*arguments: str, environment: dict[str, str], folder: Path) -> subproc
 def wait_for_deployments(server: Any, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 300
     known = {"deployments": {"name": {"any_": ["local"]}}}
-    while len(server.api("/deployments/filter", known)) < len(CRONS):
+    while len(server.api("/deployments/filter", known)) < len(CRONS) + 1:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
-def served(deployed: Any) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
+def adapt_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration that adapts a tiny encoder in seconds."""
+    folder = tmp_path_factory.mktemp("unlabelled")
+    texts = [
+        f"{place}{degree}{word}，{other}也{word}"
+        for place in ("房间", "早餐", "前台", "屏幕", "键盘", "电池", "故事", "翻译")
+        for degree in ("很", "非常", "真的")
+        for word in ("干净", "清晰", "流畅", "热情", "精彩", "难吃", "粗糙", "无聊")
+        for other in ("走廊", "窗户", "服务", "价格")
+    ]
+    (folder / "texts.csv").write_text("\n".join(["text", *texts]) + "\n", encoding="utf-8")
+    content = {
+        "data": {"name": "tiny", "files": [str(folder / "texts.csv")]},
+        "model": {
+            "architecture": {
+                "num_hidden_layers": 1,
+                "hidden_size": 16,
+                "num_attention_heads": 2,
+                "intermediate_size": 32,
+            }
+        },
+        "adaptation": {"max_steps": 5, "sequence_length": 32, "per_device_train_batch_size": 8},
+    }
+    file = folder / "adapt.yaml"
+    file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def served(deployed: Any, adapt_file: Path) -> Iterator[tuple[Any, subprocess.Popen[str], str]]:
     server = deployed.server
     server.cancel_unfinished()
-    with serve(environment={**server.environment, "PYTHONUNBUFFERED": "1"}, folder=server.elsewhere) as process:
+    environment = {**server.environment, "PYTHONUNBUFFERED": "1"}
+    arguments = ("--adapt-config", str(adapt_file))
+    with serve(*arguments, environment=environment, folder=server.elsewhere) as process:
         assert process.stdout is not None
         greeting = ""
         while server.address not in greeting:
@@ -215,6 +246,27 @@ class TestServe:
         assert re.search(r"\| morning\.csv \|.*before.*\| 3 \|", server.artifacts(run["id"])["predictions"]["data"])
         assert server.log_lines(run["id"], "textclf.")
 
+    def test_adapts_an_encoder_that_a_training_then_begins_with(
+        self, served: Any, adapt_file: Path, tiny_config: Path
+    ) -> None:
+        server, _, greeting = served
+        assert "adapt/local" in greeting
+        (schedule,) = server.deployment("adapt", "local")["schedules"]
+        assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 1 1 * *", "Asia/Shanghai")
+        run = server.run("adapt", yaml.safe_load(adapt_file.read_text(encoding="utf-8")), name="local")
+        assert run["state"]["type"] == "COMPLETED", server.log_lines(run["id"])
+        assert re.fullmatch(r"adapt-tiny-\d{4}-\d\d-\d\d-\d{4}", run["name"])
+        assert "textclf-encoder-tiny version 1" in run["state"]["message"]
+        artifacts = server.artifacts(run["id"])
+        assert set(artifacts) == {"download", "texts", "tokens", "adaptation", "encoder", "run-summary"}
+        assert "| to train |" in artifacts["texts"]["data"]
+        config = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
+        config["model"] = {"sources": [{"provider": "registry", "name": "textclf-encoder-tiny"}]}
+        trained = server.run("train", config, name="local")
+        assert trained["state"]["type"] == "COMPLETED", server.log_lines(trained["id"])
+        page = server.artifacts(trained["id"])["download"]["data"]
+        assert "registry textclf-encoder-tiny version 1" in page
+
     def test_refuses_to_serve_a_home_twice(self, served: Any, long_run: str) -> None:
         server, process, _ = served
         with serve(environment=server.environment, folder=server.elsewhere) as second:
@@ -233,7 +285,7 @@ class TestServe:
         assert "Traceback" not in errors
         assert "Warning" not in errors
         assert server.api(f"/flow_runs/{long_run}")["state"]["name"] == "AwaitingRetry"
-        for flow in CRONS:
+        for flow in [*CRONS, "adapt"]:
             deployment = server.deployment(flow, "local")
             assert not deployment["paused"]
             assert [schedule["active"] for schedule in deployment["schedules"]] == [True]
