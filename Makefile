@@ -12,18 +12,19 @@ TORCH ?= auto
 .PHONY: train test checks soak messages sample-encoder constraints clean
 
 # uv can choose the build of torch, and asks the index that pip is set to. Where uv, that index or torch's own cannot be
-# reached, pip installs what it finds.
+# reached, pip installs what it finds. Compiling all packages would take a minute; Python compiles what is imported.
 PIP := $(BIN)/python -m pip
+PIP_INSTALL := $(PIP) install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 INDEX = $${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null)}
 define install
 index="$(INDEX)"; \
-if [ "$(TORCH)" != index ] && $(PIP) install --quiet --disable-pip-version-check --constraint constraints.txt uv \
+if [ "$(TORCH)" != index ] && $(PIP_INSTALL) uv \
   && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend $(TORCH) $${index:+--default-index "$$index"} \
     --constraint constraints.txt --editable '$(1)' 2>$(VENV)/uv.log; \
 then :; \
 else \
   [ "$(TORCH)" = index ] || echo "uv could not install them ($(VENV)/uv.log says why); pip does, with the index's build of torch"; \
-  $(PIP) install --quiet --disable-pip-version-check --constraint constraints.txt --editable '$(1)'; \
+  $(PIP_INSTALL) --editable '$(1)'; \
 fi
 endef
 
