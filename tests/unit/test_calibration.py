@@ -15,23 +15,26 @@ def sample(rows: int, labels: int, temperature: float) -> tuple[NDArray[np.float
     chance = np.random.default_rng(4)
     true = chance.normal(0, 1.5, (rows, labels))
     probabilities = np.exp(true) / np.exp(true).sum(axis=1, keepdims=True)
-    drawn = np.array([chance.choice(labels, p=row) for row in probabilities])
+    drawn = (chance.random((rows, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(max=labels - 1)
     return (true * temperature).astype(np.float32), drawn
 
 
 @pytest.mark.parametrize("labels", [2, 5])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_the_factor_by_which_logits_are_too_large_is_found(labels: int, temperature: float) -> None:
-    logits, targets = sample(4000, labels, temperature)
-    assert fit_temperature(logits, targets) == pytest.approx(temperature, rel=0.1)
+    # Rather too soft than too sharp, and the nearer the more rows there are.
+    few = fit_temperature(*sample(400, labels, temperature)) / temperature
+    many = fit_temperature(*sample(20_000, labels, temperature)) / temperature
+    assert 0.95 < many < 1.2
+    assert many < few < 1.7
 
 
-def test_scores_then_are_as_high_as_the_share_of_right_answers() -> None:
+def test_scores_then_are_about_as_high_as_the_share_of_right_answers() -> None:
     logits, targets = sample(4000, 2, 3.0)
     head = SingleLabel(("坏", "好"))
     decisions = head.decide(head.probabilities(logits / np.float32(fit_temperature(logits, targets))))
     right = (decisions.label_ids == targets).mean()
-    assert decisions.scores.mean() == pytest.approx(right, abs=0.01)
+    assert right - 0.03 < decisions.scores.mean() < right + 0.005
     assert head.decide(head.probabilities(logits)).scores.mean() > right + 0.05
 
 
