@@ -11,6 +11,7 @@ from prefect import Flow
 from prefect.logging.configuration import setup_logging
 from prefect.settings import (
     PREFECT_LOGGING_EXTRA_LOGGERS,
+    PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
     PREFECT_SERVER_CSRF_PROTECTION_ENABLED,
@@ -99,4 +100,6 @@ def _settings() -> dict[Any, Any]:
         PREFECT_SERVER_CORS_ALLOWED_ORIGINS: "http://127.0.0.1",
         PREFECT_SERVER_CSRF_PROTECTION_ENABLED: True,
         PREFECT_LOGGING_EXTRA_LOGGERS: ["textclf"],
+        # What the library logs while the closing message is made belongs to no run.
+        PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore",
     }

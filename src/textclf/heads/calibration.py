@@ -16,8 +16,8 @@ def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> 
 
     Of all temperatures that fit about as well, the softest is taken: the largest whose mean log loss is within one
     standard error of the smallest (as Breiman et al. 1984, Classification and Regression Trees, section 3.4.3, choose a
-    model), at most `LARGEST_CAUTION` times the best. Texts of tomorrow differ from those of today, and a score that is too high
-    does more harm than one that is too low. The more rows there are, the smaller is the difference.
+    model), at most `LARGEST_CAUTION` times the best. Texts of tomorrow differ from those of today, and a score that is
+    too high does more harm than one that is too low. The more rows there are, the smaller is the difference.
 
     The true label counts as that with probability `1 - 1 / (rows + 2)` (as in Platt 1999, section 2.2): a model that is
     right on each of a few rows does not become sure of everything.
