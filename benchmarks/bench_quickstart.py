@@ -61,11 +61,13 @@ def quickstart(home: Path, seed: int, options: list[str]) -> list[str]:
 
 def versions(home: Path) -> list[dict[str, Any]]:
     """Returns kind, metrics, model folder and role of each version that a training has registered."""
-    from textclf.config.home import Home
-    from textclf.registry.versions import KIND_TAG
-    from textclf.tracking.store import TrackingStore
+    from mlflow import MlflowClient
 
-    client = TrackingStore.open(Home(root=home, tracking_uri=f"sqlite:///{home / 'mlflow.db'}")).client
+    from textclf.registry.versions import KIND_TAG
+
+    # MLflow keeps the registry of the first home unless it is told the next one.
+    place = f"sqlite:///{home / 'mlflow.db'}"
+    client = MlflowClient(place, registry_uri=place)
     found = []
     for version in client.search_model_versions("name = 'textclf-quickstart'"):
         run = client.get_run(version.run_id)
