@@ -77,7 +77,6 @@ def main() -> int:
         examples=EXAMPLES,
         check=_check,
         closing=adaptation_closing,
-        imports=("mlflow", "torch", "transformers", "datasets"),
     )
 
 

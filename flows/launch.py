@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,6 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.preload import preload
 from flows.run_logs import RunFailed, set_level
 from flows.stopping import stopping
 from textclf.config import AdaptConfig, Home, PredictConfig, TrainConfig, anchor, choose_language, parse_command_line
@@ -40,7 +39,6 @@ def launch(
     check: Callable[[Config], object],
     closing: Callable[[Config, Result, Home], str],
     exit_code: Callable[[Result], int] = lambda result: 0,
-    imports: Sequence[str] = (),
 ) -> int:
     """Reads the command-line arguments, runs the flow, and prints the result.
 
@@ -53,7 +51,6 @@ def launch(
         check: Raises mistakes that can be found before Prefect starts; gets the configuration with absolute paths.
         closing: Formats the closing message.
         exit_code: The exit code of a run that ended well.
-        imports: Packages that the flow needs and that take long to import.
 
     Returns:
         The exit code: that of a run that ended well, 2 for the user's mistake, or 1 for a failure. Ctrl-C ends the
@@ -74,7 +71,6 @@ def launch(
         home = Home.from_environment()
         check(anchor(config, home.root))
         with stopping(), temporary_settings(_settings()):
-            preload(imports)
             setup_logging(incremental=False)
             set_level(debug)
             result: Any = flow(config)

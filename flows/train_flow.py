@@ -101,7 +101,6 @@ def main() -> int:
         examples=EXAMPLES,
         check=_check,
         closing=training_closing,
-        imports=("mlflow", "torch", "transformers", "datasets"),
     )
 
 
