@@ -25,7 +25,7 @@ def test_the_factor_by_which_logits_are_too_large_is_found(labels: int, temperat
     # Rather too soft than too sharp, and the nearer the more rows there are.
     few = fit_temperature(*sample(400, labels, temperature)) / temperature
     many = fit_temperature(*sample(20_000, labels, temperature)) / temperature
-    assert 0.95 < many < 1.2
+    assert 0.95 < many < 1.3
     assert many < few < 1.7
 
 
