@@ -164,12 +164,13 @@ def wait_for_deployments(server: Any, process: subprocess.Popen[str]) -> None:
 def adapt_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration that adapts a tiny encoder in seconds."""
     folder = tmp_path_factory.mktemp("unlabelled")
+    # Among them are the words of the texts that are classified.
     texts = [
-        f"{place}{degree}{word}，{other}也{word}"
-        for place in ("房间", "早餐", "前台", "屏幕", "键盘", "电池", "故事", "翻译")
-        for degree in ("很", "非常", "真的")
-        for word in ("干净", "清晰", "流畅", "热情", "精彩", "难吃", "粗糙", "无聊")
-        for other in ("走廊", "窗户", "服务", "价格")
+        f"这家的{place}{degree}{word}，第{number}次来"
+        for place in ("房间", "服务", "键盘", "电池", "早餐", "前台", "屏幕", "故事", "翻译")
+        for degree in ("很", "太", "非常", "真的")
+        for word in ("差", "好", "脏", "失望", "满意", "干净", "清晰", "流畅", "精彩", "难吃", "粗糙", "无聊")
+        for number in range(4)
     ]
     (folder / "texts.csv").write_text("\n".join(["text", *texts]) + "\n", encoding="utf-8")
     content = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-SHARPEST, SOFTEST = 0.05, 20.0
+SHARPEST, SOFTEST = 0.5, 20.0
 LARGEST_CAUTION = 1.5
 
 
