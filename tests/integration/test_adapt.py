@@ -491,6 +491,38 @@ class TestRegistry:
         with pytest.raises(HubError, match="no version 7 of the encoder textclf-encoder-tiny"):
             origin(revision="7")
 
+    def test_an_encoder_on_a_server_is_fetched_once(
+        self, adapted_home: tuple[Home, dict[str, Any]], tmp_path: Path, serve_pages: Any
+    ) -> None:
+        kept = adapted_home[0].root / "kept"
+        artifacts = tmp_path / "artifacts"
+        command = [str(Path(sys.executable).with_name("mlflow")), "server", "--workers", "1", "--artifacts-destination"]
+        command += [str(artifacts), "--backend-store-uri", f"sqlite:///{tmp_path / 'mlflow.db'}"]
+        place = {
+            "folder": tmp_path,
+            "environment": {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            "log": tmp_path / "log",
+            "health": "/health",
+        }
+        with serve_pages(command, **place) as address:
+            home = Home(root=tmp_path / "home", tracking_uri=address)
+            home.root.mkdir()
+            store = TrackingStore.open(home)
+            run = store.client.create_run(store.experiment("textclf-encoder-tiny")).info.run_id
+            record = {**adapted_home[1]["record"], "run_id": run, "folder": kept}
+            register_encoder(AdaptedEncoder.model_validate(record), "textclf-encoder-tiny", store)
+            source = ModelSource(provider="registry", name="textclf-encoder-tiny")
+            first = fetch_encoder([source], home=home, offline=False)
+            shutil.rmtree(artifacts)
+            again = fetch_encoder([source], home=home, offline=False)
+            with pytest.raises(HubError, match="the model registry is on a server"):
+                fetch_encoder([source], home=home, offline=True)
+        TrackingStore.open(adapted_home[0])
+        assert first.folder.is_relative_to(home.raw)
+        assert (again.folder, again.digest) == (first.folder, first.digest)
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            assert file_sha256(first.folder / name) == file_sha256(kept / name)
+
     def test_a_missing_encoder_is_named_with_those_that_are_there(
         self, adapted_home: tuple[Home, dict[str, Any]]
     ) -> None:

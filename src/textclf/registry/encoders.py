@@ -16,7 +16,7 @@ from textclf.fetching.local import folder_entry
 from textclf.language import _
 from textclf.quiet import quiet_mlflow
 from textclf.records import AdaptedEncoder, FetchedModel, RegisteredEncoder
-from textclf.store import temporary_folder
+from textclf.store import building, digest_of, find, publish
 from textclf.tracking.descriptions import describe_run, is_ours, sealed
 from textclf.tracking.store import TrackingStore
 
@@ -81,18 +81,27 @@ def fetch_encoder(sources: Sequence[ModelSource], *, home: Home, offline: bool) 
     Raises:
         TextclfError: As `fetch_model` and `find_encoder` do.
     """
-    return fetch_model(sources, home=home, offline=offline, registered=partial(find_encoder, home=home))
+    return fetch_model(
+        sources, home=home, offline=offline, registered=partial(find_encoder, home=home, offline=offline)
+    )
 
 
-def find_encoder(source: Source, home: Home) -> Entry:
+def find_encoder(source: Source, home: Home, *, offline: bool = False) -> Entry:
     """Finds a registered encoder: the version in `revision`, else the newest.
 
     Of a local store its folder is used in place; from a server it is fetched once into the home.
 
     Raises:
-        HubError: There is no such version, or its files are missing or damaged.
+        HubError: There is no such version, its files are missing or damaged, or the registry is on a server and
+            `offline` is set.
         TrackingError: The store failed.
+        StorageError: The disk is full or not writable.
     """
+    if offline and home.store_file is None:
+        raise HubError(
+            f"`offline` is set, and the model registry is on a server: {redacted(home.tracking_uri)}. For offline "
+            "work, download the encoder from there and name its folder with the provider `local`"
+        )
     store = TrackingStore.open(home)
     with store.reporting(f"looking up the encoder {source.name}"):
         found = store.client.search_model_versions(f"name='{source.name}'")
@@ -106,27 +115,28 @@ def find_encoder(source: Source, home: Home) -> Entry:
             f"there is no {asked} in {redacted(store.home.tracking_uri)} (registered encoders: {encoders}; "
             "`python flows/adapt_flow.py` makes one)"
         )
-    version = versions[max(versions, key=int)]
-    folder = _files(store, version)
-    return folder_entry(folder, f"registry {version.name} version {version.version}")
+    return _fetched(store, versions[max(versions, key=int)])
 
 
-def _files(store: TrackingStore, version: ModelVersion) -> Path:
+def _fetched(store: TrackingStore, version: ModelVersion) -> Entry:
     import mlflow
 
-    place = store.home.raw / "registry" / f"{version.name}-{version.version}-{version.creation_timestamp}"
-    if place.is_dir():
-        return place
-    with store.reporting(f"fetching {version.name} version {version.version}"):
+    origin = f"registry {version.name} version {version.version}"
+    doing = f"fetching {version.name} version {version.version}"
+    if str(version.source).startswith("file:"):
         try:
-            if str(version.source).startswith("file:"):
-                return Path(mlflow.artifacts.download_artifacts(version.source))
-            with temporary_folder(place.parent, place.name) as draft:
-                found = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=str(draft)))
-                found.rename(place)
-            return place
+            with store.reporting(doing):
+                return folder_entry(Path(mlflow.artifacts.download_artifacts(version.source)), origin)
         except FileNotFoundError as error:
-            raise HubError(f"the files of {version.name} version {version.version} are missing: {error}") from error
+            raise HubError(f"the files of {origin} are missing: {error}") from error
+    place = store.home.raw / "registry" / digest_of(version.name, version.version, version.creation_timestamp)
+    if found := find(place, Entry):
+        return found
+    with building(place) as draft, store.reporting(doing):
+        for path in Path(mlflow.artifacts.download_artifacts(version.source, dst_path=str(draft))).iterdir():
+            path.rename(draft / path.name)
+        (draft / ARTIFACTS).rmdir()
+        return publish(draft, place, folder_entry(draft, origin).model_copy(update={"folder": place}))
 
 
 def figures(adapted: AdaptedEncoder) -> str:
