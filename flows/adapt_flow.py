@@ -7,13 +7,12 @@ import sys
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.alerts import tell_of_completion, tell_of_crash, tell_of_failure
 from flows.conclusion import Conclusion, Run, conclude
 from flows.launch import launch
-from flows.names import flow_run_tags, run_name
+from flows.names import flow_run_tags
+from flows.policies import FLOW_POLICY
 from tasks.adaptation import adapt as adapt_encoder
 from tasks.adaptation import clean, download, register_encoder, tokenize
-from textclf import __version__
 from textclf.config import CONFIGS, AdaptConfig
 from textclf.data.collect import check_texts
 from textclf.extras import ADAPTATION, require
@@ -30,16 +29,7 @@ EXAMPLES = """\
 """
 
 
-@flow(
-    name="adapt",
-    description=__doc__,
-    version=__version__,
-    flow_run_name=run_name,
-    validate_parameters=False,
-    on_completion=[tell_of_completion],
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_crash],
-)
+@flow(name="adapt", description=__doc__, **FLOW_POLICY)
 def adapt(config: AdaptConfig) -> State[RegisteredEncoder]:
     """Trains an encoder on unlabelled texts and registers it, for a training to begin with.
 

@@ -7,12 +7,10 @@ import sys
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.alerts import tell_of_completion, tell_of_crash, tell_of_failure
 from flows.conclusion import Conclusion, Run, conclude
 from flows.launch import launch
-from flows.names import run_name
+from flows.policies import FLOW_POLICY
 from tasks.predict import predict as predict_files
-from textclf import __version__
 from textclf.config import CONFIGS, Home, PredictConfig
 from textclf.prediction.inputs import check_inputs
 from textclf.records import PredictionSummary
@@ -28,16 +26,7 @@ EXAMPLES = """\
 """
 
 
-@flow(
-    name="predict",
-    description=__doc__,
-    version=__version__,
-    flow_run_name=run_name,
-    validate_parameters=False,
-    on_completion=[tell_of_completion],
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_crash],
-)
+@flow(name="predict", description=__doc__, **FLOW_POLICY)
 def predict(config: PredictConfig) -> State[PredictionSummary]:
     """Predicts a file, or each new file of a folder.
 

@@ -7,10 +7,10 @@ import sys
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.alerts import tell_of_completion, tell_of_crash, tell_of_failure
 from flows.conclusion import Conclusion, Run, conclude
 from flows.launch import launch
-from flows.names import flow_run_tags, run_name
+from flows.names import flow_run_tags
+from flows.policies import FLOW_POLICY
 from flows.promotion import announce
 from tasks.audit import audit
 from tasks.candidates import candidates
@@ -22,7 +22,6 @@ from tasks.export import export
 from tasks.register import register
 from tasks.tokenize import tokenize
 from tasks.train import train as train_model
-from textclf import __version__
 from textclf.config import CONFIGS, TrainConfig
 from textclf.data.contract import check_local_sources
 from textclf.extras import TRAINING, require
@@ -42,16 +41,7 @@ EXAMPLES = """\
 """
 
 
-@flow(
-    name="train",
-    description=__doc__,
-    version=__version__,
-    flow_run_name=run_name,
-    validate_parameters=False,
-    on_completion=[tell_of_completion],
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_crash],
-)
+@flow(name="train", description=__doc__, **FLOW_POLICY)
 def train(config: TrainConfig) -> State[RegisteredModel]:
     """Fine-tunes, evaluates and registers a classifier.
 
