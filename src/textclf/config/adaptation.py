@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from textclf.config.data import CleaningConfig, ColumnNames, Delimiter, Encoding
+from textclf.config.data import CleaningConfig, ColumnNames, Delimiter, Encoding, Sheet
 from textclf.config.schema import (
     LANGUAGE_DESCRIPTION,
     MISSED_RUNS_DESCRIPTION,
@@ -39,18 +39,10 @@ class UnlabelledDataConfig(StrictModel):
         "will be fine-tuned on: a score on texts that the encoder has read would be too good.",
     )
     text_column: str = Field(default="text", min_length=1, description="Column with the text.")
-    column_names: ColumnNames = Field(
-        default=None, description="Column names for CSV and TSV files without a header line."
-    )
-    file_encoding: Encoding = Field(
-        default="auto",
-        description="Character encoding of text files; `auto` detects UTF-8 (with or without BOM), UTF-16 with BOM and "
-        "GB18030, but not Big5.",
-    )
-    delimiter: Delimiter = Field(
-        default="auto", description="Column separator of CSV and .txt files; `auto` detects it from the first lines."
-    )
-    sheet: str | None = Field(default=None, description="Sheet of an Excel workbook; by default, the first one.")
+    column_names: ColumnNames = None
+    file_encoding: Encoding = "auto"
+    delimiter: Delimiter = "auto"
+    sheet: Sheet = None
     max_rows: int = Field(
         default=1_000_000,
         ge=1,

@@ -9,10 +9,25 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from textclf.config.sources import DataSource, StrictModel
 from textclf.language import _
 
-Encoding = Literal["auto", "utf-8", "utf-8-sig", "gb18030", "big5", "utf-16"]
-# A form sends an empty list after the last name was removed.
-ColumnNames = Annotated[tuple[str, ...] | None, BeforeValidator(lambda names: names or None)]
-Delimiter = Literal["auto", ",", ";", "|", "\t"]
+# How files are read, wherever a configuration names files.
+Encoding = Annotated[
+    Literal["auto", "utf-8", "utf-8-sig", "gb18030", "big5", "utf-16"],
+    Field(
+        description="Character encoding of text files; `auto` detects UTF-8 (with or without BOM), UTF-16 with BOM and "
+        "GB18030, but not Big5."
+    ),
+]
+ColumnNames = Annotated[
+    tuple[str, ...] | None,
+    # A form sends an empty list after the last name was removed.
+    BeforeValidator(lambda names: names or None),
+    Field(description="Column names for CSV and TSV files without a header line."),
+]
+Delimiter = Annotated[
+    Literal["auto", ",", ";", "|", "\t"],
+    Field(description="Column separator of CSV and .txt files; `auto` detects it from the first lines."),
+]
+Sheet = Annotated[str | None, Field(description="Sheet of an Excel workbook; by default, the first one.")]
 
 
 class SplitConfig(StrictModel):
@@ -86,18 +101,10 @@ class DataConfig(StrictModel):
         description="Separator between several labels in one row, e.g. `|`. Such data can only be checked; training "
         "needs one label per row.",
     )
-    column_names: ColumnNames = Field(
-        default=None, description="Column names for CSV and TSV files without a header line."
-    )
-    file_encoding: Encoding = Field(
-        default="auto",
-        description="Character encoding of text files; `auto` detects UTF-8 (with or without BOM), UTF-16 with BOM and "
-        "GB18030, but not Big5.",
-    )
-    delimiter: Delimiter = Field(
-        default="auto", description="Column separator of CSV and .txt files; `auto` detects it from the first lines."
-    )
-    sheet: str | None = Field(default=None, description="Sheet of an Excel workbook; by default, the first one.")
+    column_names: ColumnNames = None
+    file_encoding: Encoding = "auto"
+    delimiter: Delimiter = "auto"
+    sheet: Sheet = None
     contract: ContractConfig = Field(default=ContractConfig(), description="What rows and labels must satisfy.")
     split: SplitConfig = Field(
         default=SplitConfig(), title="Splitting", description="How missing splits are cut from `train`."

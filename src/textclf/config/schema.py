@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataConfig, Delimiter, Encoding
+from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataConfig, Delimiter, Encoding, Sheet
 from textclf.config.distillation import DistillationConfig
 from textclf.config.engine import EngineConfig
 from textclf.config.form import leave_empty, unwrapped
@@ -348,17 +348,10 @@ class PredictConfig(StrictModel):
     id_column: str | None = Field(
         default=None, description="Column with the id of each row; by default, `id` if there is one, else row numbers."
     )
-    column_names: ColumnNames = Field(
-        default=None, description="Column names for CSV and TSV files without a header line."
-    )
-    file_encoding: Encoding = Field(
-        default="auto",
-        description="Character encoding of text files; `auto` detects UTF-8, UTF-16 with BOM and GB18030.",
-    )
-    delimiter: Delimiter = Field(
-        default="auto", description="Column separator of CSV and .txt files; `auto` detects it."
-    )
-    sheet: str | None = Field(default=None, description="Sheet of Excel files; by default, the first.")
+    column_names: ColumnNames = None
+    file_encoding: Encoding = "auto"
+    delimiter: Delimiter = "auto"
+    sheet: Sheet = None
     refused_files: Literal["leave", "move"] = Field(
         default="leave",
         description="What happens to files of an input folder that cannot be predicted: `leave` names them once as new "
