@@ -28,6 +28,7 @@ from textclf.config import AdaptConfig, Home, ModelSource
 from textclf.data.collect import check_texts, collect
 from textclf.errors import ConfigError, DataError, HubError, ModelError
 from textclf.fetching import fetch_model
+from textclf.model.tokens import load_tokenizer
 from textclf.records import AdaptedEncoder, CollectedTexts, FetchedModel, PackedTexts
 from textclf.registry.encoders import fetch_encoder, register_encoder
 from textclf.store import file_sha256
@@ -221,8 +222,6 @@ class TestPacking:
         config = make_config(write_texts(tmp_path / "texts.tsv", ours))
         home = support.make_home(tmp_path / "home")
         packed, _ = make_packed(config, home)
-        from textclf.model.tokens import load_tokenizer
-
         tokenizer = load_tokenizer(packed.folder / "tokenizer")
         sequences = read_sequences(packed, "train")
         assert sequences.ids.shape == (packed.sequences["train"], LENGTH) == sequences.flags.shape
@@ -319,20 +318,27 @@ class TestMasks:
         packed, _ = make_packed(config, support.make_home(tmp_path / "home"))
         sequences = read_sequences(packed, "train")
         first = sequences.flags & MASKED_FIRST != 0
-        assert first.sum() > 300
+        tokenizer = load_tokenizer(packed.folder / "tokenizer")
+        words = tokenizer.convert_ids_to_tokens(sequences.ids[first].tolist())
+        others = tokenizer.convert_ids_to_tokens(sequences.ids[~first].tolist())
+        assert set("".join(words)) == set("五星赞👎")
+        assert not set("".join(others)) & set("五星赞👎")
         rows = MaskedSequences(sequences, share=0.15, first_token=True, mask_id=4, ordinary=np.arange(5, 20), seed=1)
-        starts = 0
+        guessed = {"of a rating": 0, "of another word": 0}
         for index in range(len(rows)):
             row, ids, flags = rows[index], sequences.ids[index], sequences.flags[index]
             assert (row["labels"][first[index]] == ids[first[index]]).all()
-            for start in np.flatnonzero(flags & TEXT_START):
+            starts = np.flatnonzero(flags & TEXT_START)
+            for start in starts:
                 mine = (row["texts"] == row["texts"][start]) & (row["labels"] != IGNORED)
                 mine[start] = False
-                wanted = ids[mine & first[index]] if (mine & first[index]).any() else ids[mine]
+                rated = mine & first[index]
+                wanted = ids[rated if rated.any() else mine]
                 assert row["labels"][start] in (wanted if len(wanted) else [IGNORED])
                 assert row["input_ids"][start] == ids[start]
-                starts += len(wanted) > 0
-        assert starts > 200
+                if len(wanted):
+                    guessed["of a rating" if rated.any() else "of another word"] += 1
+        assert min(guessed.values()) > 30, guessed
 
     def test_each_pass_has_masks_of_its_own_and_they_can_be_had_again(self, packed: PackedTexts) -> None:
         rows, again = self.masked(packed), self.masked(packed)

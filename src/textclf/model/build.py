@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from textclf.config.schema import ArchitectureConfig, ModelConfig
 from textclf.errors import ModelError
@@ -14,8 +14,6 @@ from textclf.records import EncodedData, FetchedModel
 
 if TYPE_CHECKING:
     from transformers import BertConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-logger = logging.getLogger(__name__)
 
 
 def build_classifier(
@@ -31,14 +29,11 @@ def build_classifier(
         ModelError: The folder's weights are missing, not safetensors or not loadable; or the model accepts fewer
             tokens than `encoding.max_length`.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+    from transformers import AutoModelForSequenceClassification, set_seed
 
     quiet_transformers()
-    config: Any
     # The Auto classes are untyped.
     model_class: Any = AutoModelForSequenceClassification
-    classifier: PreTrainedModel
     names: dict[str, Any] = {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
@@ -47,32 +42,64 @@ def build_classifier(
     set_seed(seed)
     if fetched is None:
         config = new_bert_config(model.architecture, load_tokenizer(encoded.tokenizer_folder), **names)
-        classifier = model_class.from_config(config)
+        classifier: PreTrainedModel = model_class.from_config(config)
         return classifier
+    return load_model(
+        model_class,
+        fetched,
+        initialization=model.initialization,
+        positions=("encoding.max_length", encoded.max_length),
+        config_fields={"num_labels": len(labels), **names},
+        # A head whose size is that of another task is replaced.
+        ignore_mismatched_sizes=True,
+    )
+
+
+def load_model(
+    model_class: Any,
+    fetched: FetchedModel,
+    *,
+    initialization: Literal["pretrained", "random"],
+    positions: tuple[str, int],
+    config_fields: Mapping[str, Any] | None = None,
+    vocabulary_size: int = 0,
+    **options: Any,
+) -> PreTrainedModel:
+    """Loads a model from a fetched folder, with its weights in fp32 or with its shape alone.
+
+    Args:
+        model_class: An Auto class of transformers.
+        fetched: The folder.
+        initialization: `random` uses only the shape.
+        positions: The field that says how many tokens a sequence has, and its value.
+        config_fields: Fields of the model's configuration to set.
+        vocabulary_size: Tokens that the model must know.
+        options: Further arguments of `from_pretrained`.
+
+    Raises:
+        ModelError: The weights are missing, not safetensors or not loadable; or the model has fewer positions or tokens
+            than are needed.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig
+
+    safe = {"local_files_only": True, "trust_remote_code": False}
+    model: PreTrainedModel
     try:
-        config = AutoConfig.from_pretrained(
-            fetched.folder, num_labels=len(labels), local_files_only=True, trust_remote_code=False, **names
-        )
-        _check_positions(config, encoded, fetched)
-        if model.initialization == "random":
-            classifier = model_class.from_config(config)
-            return classifier
-        classifier = model_class.from_pretrained(
-            fetched.folder,
-            config=config,
-            use_safetensors=True,
-            dtype="float32",
-            # A head whose size is that of another task is replaced.
-            ignore_mismatched_sizes=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-        return classifier
+        config: Any = AutoConfig.from_pretrained(fetched.folder, **safe, **(config_fields or {}))
+        _check_size(config, fetched, *positions, vocabulary_size)
+        if initialization == "random":
+            model = model_class.from_config(config)
+        else:
+            model = model_class.from_pretrained(
+                fetched.folder, config=config, use_safetensors=True, dtype="float32", **safe, **options
+            )
+        return model
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"The model in {fetched.folder} (from {fetched.origin}) cannot be loaded: {error}\n"
-            "Expected config.json and model.safetensors of an encoder that AutoModelForSequenceClassification knows; "
-            "to use only its shape, set model.initialization to random."
+            "Expected config.json and model.safetensors, with weights of the shapes that config.json gives, of an "
+            f"encoder that {model_class.__name__} knows; to use only its shape, set model.initialization to random."
         ) from error
 
 
@@ -93,10 +120,15 @@ def new_bert_config(shape: ArchitectureConfig, tokenizer: PreTrainedTokenizerBas
     )
 
 
-def _check_positions(config: object, encoded: EncodedData, fetched: FetchedModel) -> None:
+def _check_size(config: Any, fetched: FetchedModel, field: str, tokens: int, vocabulary_size: int) -> None:
     positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and positions < encoded.max_length:
+    if positions is not None and positions < tokens:
         raise ModelError(
-            f"encoding.max_length is {encoded.max_length}, but the model from {fetched.origin} accepts at most "
-            f"{positions} tokens. Set encoding.max_length to {positions} or less."
+            f"{field} is {tokens}, but the model from {fetched.origin} accepts at most {positions} tokens. Set {field} "
+            f"to {positions} or less."
+        )
+    if config.vocab_size < vocabulary_size:
+        raise ModelError(
+            f"The tokenizer from {fetched.origin} has {vocabulary_size:,} tokens, but its model only "
+            f"{config.vocab_size:,}: they do not belong together. Restore the folder's files."
         )
