@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pydantic import BaseModel
 
 from textclf.config.home import Environment
-from textclf.language import chosen_language, translated
+from textclf.language import chosen_language, speaking, translated
 
 Schema = dict[str, Any]
 
@@ -44,6 +45,17 @@ def prepare_for_form(model: type[BaseModel], schema: Schema, resolve: Callable[[
         elif "anyOf" in prop:
             _flatten(prop)
     _translate(schema)
+
+
+@contextmanager
+def one_language() -> Iterator[None]:
+    """Reads the language of the environment once for a block that writes many texts, unless one was chosen.
+
+    Raises:
+        ConfigError: TEXTCLF_LANGUAGE names none of the languages.
+    """
+    with nullcontext() if chosen_language() else speaking(Environment().language):
+        yield
 
 
 def leave_empty(prop: Schema, *, tutorial: Any) -> None:

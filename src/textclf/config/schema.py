@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema
 from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataConfig, Delimiter, Encoding, Sheet
 from textclf.config.distillation import DistillationConfig
 from textclf.config.engine import EngineConfig
-from textclf.config.form import leave_empty, unwrapped
+from textclf.config.form import leave_empty, one_language, unwrapped
 from textclf.config.sources import ModelSource, StrictModel
 from textclf.language import Language
 
@@ -276,12 +276,13 @@ class TrainConfig(StrictModel):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = super().__get_pydantic_json_schema__(core_schema, handler)
         sections = handler.resolve_ref_schema(schema)["properties"]
-        for dotted, value in RECIPES["tutorial"].items():
-            section, field = dotted.split(".")
-            found = sections[section]
-            prop = handler.resolve_ref_schema(found.get("then", found))["properties"][field]
-            if prop["default"] != value:
-                leave_empty(prop, tutorial=value)
+        with one_language():
+            for dotted, value in RECIPES["tutorial"].items():
+                section, field = dotted.split(".")
+                found = sections[section]
+                prop = handler.resolve_ref_schema(found.get("then", found))["properties"][field]
+                if prop["default"] != value:
+                    leave_empty(prop, tutorial=value)
         return schema
 
     @model_validator(mode="before")

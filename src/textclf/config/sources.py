@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from textclf.config.form import fold, prepare_for_form, unwrapped
+from textclf.config.form import fold, one_language, prepare_for_form, unwrapped
 from textclf.errors import redacted
 from textclf.language import _
 
@@ -60,8 +60,10 @@ class StrictModel(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = handler(core_schema)
-        prepare_for_form(cls, handler.resolve_ref_schema(schema), handler.resolve_ref_schema)
+        # Within it, the handler makes the schemas of the sections.
+        with one_language():
+            schema = handler(core_schema)
+            prepare_for_form(cls, handler.resolve_ref_schema(schema), handler.resolve_ref_schema)
         return schema
 
 
