@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -135,11 +135,15 @@ class Server:
     elsewhere: Path
     """A directory outside the repository."""
 
-    @cached_property
+    @property
     def csrf_headers(self) -> dict[str, str]:
-        """Headers that every changing request needs; a page of another origin cannot read the token."""
-        token = self.api("/csrf-token?client=tests")
-        return {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token["token"]}
+        """Headers that every changing request needs; a page of another origin cannot read the token.
+
+        A token lives for an hour, and all tests together take longer on a slow machine: each request gets its own.
+        """
+        client = str(uuid4())
+        token = self.api(f"/csrf-token?client={client}")
+        return {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token["token"]}
 
     def api(self, path: str, content: Any = None) -> Any:
         """Reads a path of the API, or posts to it."""
