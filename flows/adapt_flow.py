@@ -67,6 +67,7 @@ def main() -> int:
         examples=EXAMPLES,
         check=_check,
         closing=adaptation_closing,
+        libraries=("transformers.trainer", "mlflow"),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import shlex
 import sys
@@ -87,6 +89,8 @@ def conclude(
     """
     send_library_logs()
     wait_passively()
+    # When the process ends, Python would look through all objects of all imported packages for five seconds.
+    atexit.register(gc.freeze)
     run: Run[Config] | None = None
     with journal() as steps:
         try:

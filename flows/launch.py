@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from prefect.settings import (
 
 from flows.run_logs import RunFailed, set_level
 from flows.stopping import stopping
+from flows.temporary_server import start_while_importing
 from textclf.config import AdaptConfig, Home, PredictConfig, TrainConfig, anchor, choose_language, parse_command_line
 from textclf.errors import TextclfError, redacted_traceback
 from textclf.language import _
@@ -38,6 +39,7 @@ def launch(
     examples: str,
     check: Callable[[Config], object],
     closing: Callable[[Config, Result, Home], str],
+    libraries: Sequence[str] = (),
     exit_code: Callable[[Result], int] = lambda result: 0,
 ) -> int:
     """Reads the command-line arguments, runs the flow, and prints the result.
@@ -50,6 +52,7 @@ def launch(
         examples: Command lines for `--help`.
         check: Raises mistakes that can be found before Prefect starts; gets the configuration with absolute paths.
         closing: Formats the closing message.
+        libraries: Modules that the flow needs and that take long to import.
         exit_code: The exit code of a run that ended well.
 
     Returns:
@@ -73,6 +76,7 @@ def launch(
         with stopping(), temporary_settings(_settings()):
             setup_logging(incremental=False)
             set_level(debug)
+            start_while_importing(libraries)
             result: Any = flow(config)
             message = closing(config, result, home)
     except RunFailed as failure:

@@ -39,6 +39,7 @@ EXAMPLES = """\
   python flows/train_flow.py --config configs/chnsenticorp.yaml --training.recipe tutorial
   python flows/train_flow.py --config my.yaml --training.learning_rate 5e-5 --training.num_train_epochs 4
 """
+LIBRARIES = ("transformers.trainer", "mlflow", "scipy.stats", "sklearn.linear_model", "matplotlib.figure")
 
 
 @flow(name="train", description=__doc__, **FLOW_POLICY)
@@ -91,6 +92,7 @@ def main() -> int:
         examples=EXAMPLES,
         check=_check,
         closing=training_closing,
+        libraries=LIBRARIES,
     )
 
 

@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from textclf.config.schema import EncodingConfig, ModelConfig, TrainingConfig
 from textclf.heads.calibration import fit_temperature
@@ -139,10 +139,7 @@ def _make_trainer(
 
 def calibrated(settings: ClassifierSettings, trainer: ClassifierTrainer, *, step: str) -> ClassifierSettings:
     """Returns the settings with the temperature that fits the trainer's model and validation rows."""
-    predicted: Any = trainer.predict(cast("Any", trainer.eval_dataset), metric_key_prefix="calibration")
-    # A student's rows also have its teacher's answers.
-    labels = predicted.label_ids[0] if isinstance(predicted.label_ids, tuple) else predicted.label_ids
-    temperature = fit_temperature(predicted.predictions, labels)
+    temperature = fit_temperature(*trainer.validation_logits())
     logger.info("%s: probabilities are calibrated on the validation rows with temperature %.2f.", step, temperature)
     return settings.model_copy(update={"temperature": temperature})
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 from transformers import EvalPrediction
 
@@ -92,6 +94,7 @@ class ClassifierTrainer(ResumableTrainer):
         super().__init__(progress=progress, compute_metrics=self._validation_metrics, **named)
         self._head = head
         self._group_by_length = group_by_length
+        self._validated: dict[int, tuple[Any, Any]] = {}
         self._shortcuts = shortcuts and not packed and self.args.device.type == "cpu"
         if self._shortcuts and isinstance(self.model, torch.nn.Module):
             take_shortcuts(self.model, bf16=self.args.bf16)
@@ -132,9 +135,27 @@ class ClassifierTrainer(ResumableTrainer):
     def _sum_of_losses(self, logits: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         return self._head.loss(logits, inputs["labels"], row_weights(inputs))
 
+    def validation_logits(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Returns what the best model says of the validation rows, and their labels, when training has ended.
+
+        Returns:
+            `float32[rows, num_labels]` and `int64[rows]`; computed again only if a resumed run has lost them.
+        """
+        best = self.state.best_global_step
+        if best not in self._validated:
+            dataset: Any = self.eval_dataset
+            self.predict(dataset)
+            best = self.state.global_step
+        logits, targets = self._validated[best]
+        # A student's rows also have its teacher's answers.
+        return logits, targets[0] if isinstance(targets, tuple) else targets
+
     def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         logits: Any = prediction.predictions
         targets: Any = prediction.label_ids
+        best = self.state.best_global_step
+        self._validated = {step: kept for step, kept in self._validated.items() if step == best}
+        self._validated[self.state.global_step] = logits, targets
         metrics = self._head.metrics(targets, self._head.probabilities(logits))
         return {name: value for name, value in metrics.items() if "/" not in name}
 
