@@ -39,7 +39,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as home:
             lines += quickstart(Path(home), seed, arguments.options)
     table = [
-        f"| seed | model | leak-free macro F1 | everyday sentences right | with a score above {SURE} | flow, s |",
+        f"| seed | model | leak-free macro F1 | everyday sentences right | with a score above {SURE} | command, s |",
         "| ---: | --- | ---: | ---: | ---: | ---: |",
         *lines,
     ]
