@@ -13,13 +13,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
-from uuid import uuid4
 
 import pytest
 import yaml
@@ -134,16 +133,20 @@ class Server:
     home: Path
     elsewhere: Path
     """A directory outside the repository."""
+    _tokens: dict[int, dict[str, str]] = field(default_factory=dict)
 
     @property
     def csrf_headers(self) -> dict[str, str]:
         """Headers that every changing request needs; a page of another origin cannot read the token.
 
-        A token lives for an hour, and all tests together take longer on a slow machine: each request gets its own.
+        A token lives for an hour, and all tests together take longer on a slow machine.
         """
-        client = str(uuid4())
-        token = self.api(f"/csrf-token?client={client}")
-        return {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token["token"]}
+        half_hour = int(time.monotonic() // 1800)
+        if half_hour not in self._tokens:
+            client = f"tests-{half_hour}"
+            token = self.api(f"/csrf-token?client={client}")
+            self._tokens[half_hour] = {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token["token"]}
+        return self._tokens[half_hour]
 
     def api(self, path: str, content: Any = None) -> Any:
         """Reads a path of the API, or posts to it."""

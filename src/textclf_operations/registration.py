@@ -34,7 +34,7 @@ Start a server in another terminal, then set its address here:
 
 
 class ServerError(TextclfError):
-    """The Prefect server does not answer."""
+    """The Prefect server does not answer, or cannot do what it is asked."""
 
 
 def check_server() -> None:

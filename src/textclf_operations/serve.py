@@ -50,7 +50,7 @@ from textclf.registry.versions import find_version
 from textclf.store import writing
 from textclf.tracking.store import TrackingStore
 from textclf_operations.planned_runs import describe_schedules
-from textclf_operations.registration import TAG, check_server, cron_schedule, own_schedule, register
+from textclf_operations.registration import TAG, ServerError, check_server, cron_schedule, own_schedule, register
 from textclf_operations.runner import LocalRunner
 from textclf_operations.times import clock
 
@@ -219,6 +219,12 @@ def _serve(
         lines.append(_("See runs, or start one now: {page}").format(page=get_current_settings().ui_url))
         print("\n".join(lines), flush=True)
         asyncio.run(runner.start())
+    except httpx.HTTPError as error:
+        address = redacted(str(get_current_settings().api.url))
+        raise ServerError(
+            f"The Prefect server at {address} answers, but fails: {error}\n"
+            "If it was busy, start this program again: nothing is registered twice."
+        ) from error
     except KeyboardInterrupt:
         try:
             runner.put_back()
