@@ -162,14 +162,14 @@ class TestTrain:
             audit={"leaks": "drop_near", "near_duplicate_threshold": 0.9},
             training={"early_stopping_patience": None, "group_by_length": False},
         )
-        assert "evaluation" not in received
+        assert "distillation" not in received
 
     def test_the_recipe_sets_what_is_left_empty(self, open_form: Any) -> None:
         form = open_form("train")
         form.choose("tutorial", "Training", "Recipe")
         form.fill("", "Training", "Epochs")
         config = TrainConfig.model_validate(form.submit())
-        assert (config.training.num_train_epochs, config.training.learning_rate) == (1, 7e-4)
+        assert (config.training.num_train_epochs, config.training.learning_rate) == (1, 2e-4)
         assert (config.cleaning.rule, config.audit.leaks) == ("tutorial", "keep")
         assert (config.training.group_by_length, config.training.early_stopping_patience) == (False, None)
 
@@ -190,7 +190,6 @@ class TestTrain:
     def test_each_kind_of_source(self, open_form: Any, data: dict[str, Any], model: dict[str, Any]) -> None:
         labels = {"name": "Repository", "path": "Path", "revision": "Revision", "endpoint": "Mirror"}
         form = open_form("train")
-        form.field("Model", "Sources").get_by_role("button", name="Add item").click()
         for section, source in (("Data set", data), ("Model", model)):
             form.choose(source["provider"], section, "Sources", "Provider")
             for name, value in source.items():
