@@ -13,7 +13,7 @@ TORCH ?= auto
 
 # uv can choose the build of torch, and asks the index that pip is set to. Where uv, that index or torch's own cannot be
 # reached, pip installs what it finds. Compiling all packages would take a minute; Python compiles what is imported and
-# keeps it, which some machines forbid it: every program would then compile for five seconds before it starts.
+# keeps it. Where a variable of the environment forbids that, every program would compile for five seconds before it starts.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip
 PIP_INSTALL := $(PIP) install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt

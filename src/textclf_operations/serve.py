@@ -222,7 +222,7 @@ def _serve(
     except httpx.HTTPError as error:
         address = redacted(str(get_current_settings().api.url))
         raise ServerError(
-            f"The Prefect server at {address} answers, but fails: {error}\n"
+            f"The Prefect server at {address} failed: {error}\n"
             "If it was busy, start this program again: nothing is registered twice."
         ) from error
     except KeyboardInterrupt:

@@ -44,6 +44,6 @@ def test_serving_schedules_says_that_the_server_fails_and_what_to_do(busy_server
         timeout=300,
     )
     assert done.returncode == 1
-    assert f"The Prefect server at {busy_server} answers, but fails" in done.stderr
+    assert f"The Prefect server at {busy_server} failed: " in done.stderr
     assert "503" in done.stderr and "start this program again" in done.stderr
     assert "Traceback" not in done.stderr
