@@ -15,7 +15,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.settings import get_current_settings
 
-from textclf.errors import TextclfError, redacted
+from textclf.errors import TextclfError, follows_from_interrupt, redacted
 from textclf.language import _
 from textclf.progress import Progress, listening
 from textclf.summaries.failure import Step
@@ -55,6 +55,7 @@ def step(name: str) -> Iterator[None]:
     Raises:
         UnexpectedError: The block raised an exception that is not textclf's own: Prefect stores the message, which may
             contain an address with its password, in the state of the task run.
+        KeyboardInterrupt: The block was interrupted, whatever a library has made of that.
     """
     started = time.monotonic()
     done = False
@@ -62,9 +63,11 @@ def step(name: str) -> Iterator[None]:
         with _shown(name):
             yield
         done = True
-    except TextclfError:
-        raise
     except Exception as error:
+        if follows_from_interrupt(error):
+            raise KeyboardInterrupt from error
+        if isinstance(error, TextclfError):
+            raise
         raise UnexpectedError(f"{type(error).__name__}: {redacted(str(error))}") from error
     finally:
         steps = _journal.get()

@@ -111,6 +111,17 @@ def redacted_traceback(error: BaseException) -> str:
     return redacted("".join(traceback.format_exception(error)))
 
 
+def follows_from_interrupt(error: BaseException) -> bool:
+    """Returns whether an exception was raised because of Ctrl-C.
+
+    `torch.save` raises RuntimeError ("unexpected pos") if it is interrupted while it writes.
+    """
+    earlier: BaseException | None = error
+    while earlier is not None and not isinstance(earlier, KeyboardInterrupt):
+        earlier = earlier.__cause__ or earlier.__context__
+    return earlier is not None
+
+
 def first_lines(problems: Sequence[str], limit: int = 10) -> str:
     """Formats the first `limit` problems as list items, followed by the number of the others.
 

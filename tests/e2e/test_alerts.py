@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 TOKEN = "t0psecret7oken"
 GOOD = {"input": "inbox", "output": "outbox", "model": "textclf-tiny"}
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 BAD = {**GOOD, "model": "textclf-missing"}
 
 
@@ -94,7 +95,7 @@ def start_long_training(server: Any, tiny_config: Path, name: str) -> str:
 def wait_for_state(server: Any, run: str, *names: str) -> dict[str, Any]:
     deadline = time.monotonic() + 240
     while (found := server.api(f"/flow_runs/{run}"))["state"]["name"] not in names:
-        assert time.monotonic() < deadline, found["state"]
+        assert time.monotonic() < deadline and found["state"]["type"] not in ENDED, found["state"]["message"]
         time.sleep(0.3)
     return found
 
