@@ -148,16 +148,17 @@ class Server:
             self._tokens[half_hour] = {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token["token"]}
         return self._tokens[half_hour]
 
-    def api(self, path: str, content: Any = None) -> Any:
+    def api(self, path: str, content: Any = None, *, method: str | None = None) -> Any:
         """Reads a path of the API, or posts to it."""
         body = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json"} | (self.csrf_headers if body else {})
-        request = Request(f"{self.address}/api{path}", body, headers)
+        request = Request(f"{self.address}/api{path}", body, headers, method=method)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 with urlopen(request, timeout=PATIENCE_SECONDS) as response:
-                    return json.load(response)
+                    answer = response.read()
+                    return json.loads(answer) if answer else None
             except HTTPError as error:
                 # The server's SQLite is locked for a moment; Prefect's own clients retry, too.
                 if error.code != 503 or time.monotonic() > deadline:

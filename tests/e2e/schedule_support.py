@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sqlite3
@@ -15,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import psutil
 
@@ -97,10 +95,7 @@ class Served:
 
     def change(self, path: str, content: dict[str, Any] | None = None, *, method: str = "PATCH") -> None:
         """Changes something on the Prefect server, as its page does."""
-        body = json.dumps(content or {}).encode()
-        headers = {"Content-Type": "application/json", **self.server.csrf_headers}
-        with urlopen(Request(f"{self.server.address}/api{path}", body, headers, method=method), timeout=60):
-            pass
+        self.server.api(path, content or {}, method=method)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Reads MLflow's store."""
