@@ -27,7 +27,7 @@ def register(
             evaluated,
             prepared,
             name=config.data.registered_name,
-            metric=config.registration.metric,
+            rules=config.registration,
             store=store,
         )
     create_markdown_artifact(

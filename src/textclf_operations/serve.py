@@ -45,7 +45,7 @@ from textclf.config import (
 )
 from textclf.errors import ConfigError, TextclfError, redacted
 from textclf.language import _, ngettext
-from textclf.registry.gate import CHAMPION
+from textclf.registry.aliases import CHAMPION
 from textclf.registry.versions import find_version
 from textclf.store import writing
 from textclf.tracking.store import TrackingStore

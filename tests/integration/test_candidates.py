@@ -10,7 +10,8 @@ import pytest
 import registry_support as support
 from training_support import connect
 
-from textclf.config.schema import LadderConfig, RegistrationConfig
+from textclf.config.registration import RegistrationConfig
+from textclf.config.schema import LadderConfig
 from textclf.data.prepared import read_split
 from textclf.evaluation.candidates import choose, compare
 from textclf.model.classifier import Classifier
@@ -27,6 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
 ]
 TEXTS = ["房间很干净，早餐也不错！", "屏幕糟糕，失望"]
+RULES = RegistrationConfig()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_the_better_linear_model_is_chosen_and_becomes_champion(place: Any, offe
     assert found.of("encoder").behind_best.interval.high < 0
     assert "There is no ladder" in found.left_out["ladder"]
     registered = register(
-        found, evaluated, place.prepared, name=support.NAME, metric="f1_macro", store=TrackingStore.open(place.home)
+        found, evaluated, place.prepared, name=support.NAME, rules=RULES, store=TrackingStore.open(place.home)
     )
     assert registered.is_champion
     assert registered.decision.kind == "linear"
@@ -117,7 +119,7 @@ def test_the_page_shows_table_picture_and_why_a_kind_is_missing(offered: Any) ->
 def test_a_second_training_on_the_same_data_keeps_the_one_linear_version(place: Any, offered: Any) -> None:
     _, evaluated, found = offer(place, always="差评")
     registered = register(
-        found, evaluated, place.prepared, name=support.NAME, metric="f1_macro", store=TrackingStore.open(place.home)
+        found, evaluated, place.prepared, name=support.NAME, rules=RULES, store=TrackingStore.open(place.home)
     )
     assert registered.decision.rule == "already"
     versions = connect(place.home).search_model_versions(f"name='{support.NAME}'")
@@ -140,8 +142,9 @@ def test_a_ladder_that_holds_is_registered_and_answers(data: Any, tmp_path: Path
     page = candidates_summary(found, None)
     assert "With confidence 80%, at most 20.00% of all rows get another label" in page
     assert "not for texts of another source, topic or time" in page
+    lenient = RegistrationConfig(must_beat_baselines=False)
     registered = register(
-        found, evaluated, own.prepared, name=support.NAME, metric="f1_macro", store=TrackingStore.open(own.home)
+        found, evaluated, own.prepared, name=support.NAME, rules=lenient, store=TrackingStore.open(own.home)
     )
     assert (registered.decision.kind, registered.is_champion) == ("ladder", True)
     classifier = support.load_champion(own)

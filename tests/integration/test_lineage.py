@@ -17,12 +17,16 @@ from training_support import connect, make_config, make_home, train_arguments, w
 
 from textclf.audit.audit import audit
 from textclf.config import Home, TrainConfig
+from textclf.config.registration import RegistrationConfig
 from textclf.correction.relabel import relabel
 from textclf.correction.suspects import row_digest
 from textclf.data.prepare import prepare
+from textclf.data.prepared import read_split
 from textclf.errors import DataError
+from textclf.evaluation.scores import write_probabilities
 from textclf.fetching import fetch_data
 from textclf.fetching.local import local_files
+from textclf.model.classifier import Classifier
 from textclf.model.tokens import encode
 from textclf.records import EvaluatedModel, FetchedData, PreparedData, RegisteredModel
 from textclf.registry.gate import register
@@ -114,9 +118,12 @@ def train_and_register(data: PreparedData, config: TrainConfig, home: Home) -> R
             precision="no",
             measured_ms=1,
         )
-        candidates = only_encoder(model, evaluated, "f1_macro")
+        test = read_split(data, "test")
+        found = Classifier.load(model.folder).predict(test.texts)
+        (probabilities,) = write_probabilities(folder, {"test": found}).values()
+        candidates = only_encoder(model, evaluated, "f1_macro", probabilities)
         store = TrackingStore.open(home)
-        return register(candidates, evaluated, data, name="textclf-tiny", metric="f1_macro", store=store)
+        return register(candidates, evaluated, data, name="textclf-tiny", rules=RegistrationConfig(), store=store)
 
 
 # From a model to its rows
@@ -149,7 +156,8 @@ def test_a_run_says_which_version_it_was_trained_on_and_which_one_was_audited(tr
 def test_a_run_keeps_the_audit_and_the_rows_that_were_left_out(trained: Trained) -> None:
     client, run_id = connect(trained.home), trained.registered.run_id
     names = [file.path for file in client.list_artifacts(run_id, "data")]
-    assert names == ["data/findings.json", "data/quarantine.jsonl", "data/removed.jsonl", "data/report.html"]
+    files = ("findings.json", "quarantine.jsonl", "removed.jsonl", "report.html", "training_rows.npy")
+    assert names == [f"data/{file}" for file in files]
     folder = Path(trained.run.info.artifact_uri.removeprefix("file://")) / "data"
     assert "</html>" in (folder / "report.html").read_text(encoding="utf-8")
     (removed,) = (folder / "removed.jsonl").read_text(encoding="utf-8").splitlines()

@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture
 def place(data: Any, tmp_path: Path) -> Any:
     place = data.in_home(tmp_path / "home")
-    support.make_version(place, 0.6, always=data.prepared.labels[0])
+    support.make_version(place, always=data.prepared.labels[0])
     return place
 
 
@@ -66,7 +66,7 @@ def test_the_installed_mlflow_has_the_tables_that_are_read(place: Any) -> None:
 
 def test_both_find_the_same_version_whenever_an_alias_moves(place: Any) -> None:
     client = connect(place.home)
-    support.make_version(place, 0.7, always=place.prepared.labels[1])
+    support.make_version(place, always=place.prepared.labels[1])
     for alias, version in [("champion", 2), ("champion", 1), ("canary", 2)]:
         client.set_registered_model_alias(NAME, alias, str(version))
         found = resolve_model(place.home, NAME, alias)

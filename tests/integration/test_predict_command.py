@@ -40,9 +40,14 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    place = support.make_place(tmp_path_factory.mktemp("predict")).in_home(tmp_path_factory.mktemp("home"))
-    support.make_version(place, 0.6, always=place.prepared.labels[0])
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return support.make_place(tmp_path_factory.mktemp("predict"))
+
+
+@pytest.fixture(scope="module")
+def place(data: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    place = data.in_home(tmp_path_factory.mktemp("home"))
+    support.make_version(place, always=place.prepared.labels[0])
     return place
 
 
@@ -131,7 +136,7 @@ def test_pairs_are_two_arguments_or_a_line_with_a_tab(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = support.make_place(tmp_path / "pairs", pairs=True)
-    support.make_version(place, 0.6)
+    support.make_version(place)
     monkeypatch.setenv("TEXTCLF_HOME", str(place.home.root))
     assert predict(["--json", "房间很干净", "酒店打扫得好", "房间很干净", "太吵了"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -230,9 +235,9 @@ class TestPredictionOnly:
 
     @pytest.mark.parametrize("kind", ["linear", "exported"])
     def test_models_that_need_no_torch_answer(
-        self, lean: dict[str, str], place: Any, tmp_path: Path, kind: str
+        self, lean: dict[str, str], data: Any, tmp_path: Path, kind: str
     ) -> None:
-        place = place.in_home(tmp_path / "home")
+        place = data.in_home(tmp_path / "home")
         metrics = {"test/accuracy": 0.6}
         trained = support.make_trained(place, metrics)
         if kind == "linear":

@@ -58,7 +58,7 @@ def test_the_same_version_in_another_store_predicts_again(place: support.Place, 
     homes = []
     for always in ("好评", "差评"):
         other = place.in_home(tmp_path / always)
-        assert support.make_version(other, 0.9, always=always).version == 1
+        assert support.make_version(other, always=always).version == 1
         homes.append(Home(root=tmp_path / "home", tracking_uri=other.home.tracking_uri))
     assert labels(source, homes[0]) == ({"好评"}, False)
     assert labels(source, homes[0]) == ({"好评"}, True)
@@ -72,7 +72,7 @@ def test_a_model_that_was_deleted_and_recreated_predicts_again(
     source = write_rows(tmp_path / "in.csv", reviews(3))
     place = place.in_home(tmp_path / "home")
     for always in ("好评", "差评"):
-        assert support.make_version(place, 0.9, always=always).version == 1
+        assert support.make_version(place, always=always).version == 1
         caplog.clear()
         caplog.set_level(logging.INFO)
         assert labels(source, place.home) == ({always}, False)

@@ -168,8 +168,9 @@ class TestTrain:
         form = open_form("train")
         form.choose("tutorial", "Training", "Recipe")
         form.fill("", "Training", "Epochs")
+        form.fill("", "Training", "Learning rate")
         config = TrainConfig.model_validate(form.submit())
-        assert (config.training.num_train_epochs, config.training.learning_rate) == (1, 2e-4)
+        assert (config.training.num_train_epochs, config.training.learning_rate) == (1, 2e-5)
         assert (config.cleaning.rule, config.audit.leaks) == ("tutorial", "keep")
         assert (config.training.group_by_length, config.training.early_stopping_patience) == (False, None)
 
@@ -198,9 +199,12 @@ class TestTrain:
         if "files" in data:
             form.unfold("Data set", "Sources", "Files")
             form.fill(data["files"]["train"], "Data set", "Sources", "Files", "Train")
+        form.field("Model", "Sources").get_by_role("button", name="Add item").click()
+        form.choose("local", "Model", "Sources", "Provider")
+        form.fill("models/second", "Model", "Sources", "Path")
         config = TrainConfig.model_validate(form.submit())
         assert config.data.sources == (DataSource(**data),)
-        assert config.model.sources == (ModelSource(**model),)
+        assert config.model.sources == (ModelSource(**model), ModelSource(provider="local", path="models/second"))
 
     def test_the_whole_form_can_be_edited_as_json(self, open_form: Any) -> None:
         form = open_form("train")

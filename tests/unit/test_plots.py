@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.container import BarContainer
 
 from textclf.errors import DataError, StorageError
 from textclf.evaluation.build_font import gb2312
@@ -140,7 +141,16 @@ def test_reliability_shows_the_share_of_correct_predictions_and_the_rows_of_each
 
 
 def test_the_comparison_has_a_bar_per_model_and_class() -> None:
-    ours = {"f1_macro": 0.8, "f1/负": 0.7, "f1/正": 0.9, "support/负": 3.0, "support/正": 5.0, "support/无": 0.0}
+    interval = {"f1_macro/low": 0.7, "f1_macro/high": 0.85}
+    ours = {
+        "f1_macro": 0.8,
+        **interval,
+        "f1/负": 0.7,
+        "f1/正": 0.9,
+        "support/负": 3.0,
+        "support/正": 5.0,
+        "support/无": 0.0,
+    }
     theirs = {"f1_macro": 0.5, "f1/负": 0.4, "f1/正": 0.6}
     figure = f1_comparison({"微调后": ours, "majority": theirs}, ["负", "正", "无"], subject="test")
     (axes,) = figure.axes
@@ -148,9 +158,17 @@ def test_the_comparison_has_a_bar_per_model_and_class() -> None:
     bars = {
         bars.get_label(): {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in bars}
         for bars in axes.containers
+        if isinstance(bars, BarContainer)
     }
     # A class without rows has no F1.
     assert bars == {"微调后": {0: 0.8, 1: 0.7, 2: 0.9}, "majority": {0: 0.5, 1: 0.4, 2: 0.6}}
+    ends = [
+        segment[:, 0].tolist()
+        for lines in axes.collections
+        for segment in lines.get_segments()
+        if segment[0, 0] != segment[1, 0]
+    ]
+    assert ends == [pytest.approx([0.7, 0.85])]
 
 
 def test_classes_without_rows_and_rare_classes_are_drawn() -> None:

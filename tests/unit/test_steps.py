@@ -33,5 +33,8 @@ def test_an_interrupt_stays_one_though_torch_reports_a_broken_file() -> None:
 
 
 def test_the_errors_of_libraries_lose_their_passwords() -> None:
-    with pytest.raises(UnexpectedError, match=r"^ValueError: no such table in postgresql://\*\*\*@host$"), step("train"):
+    with (
+        pytest.raises(UnexpectedError, match=r"^ValueError: no such table in postgresql://\*\*\*@host$"),
+        step("train"),
+    ):
         raise ValueError("no such table in postgresql://me:secret@host")

@@ -17,6 +17,7 @@ from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataCo
 from textclf.config.distillation import DistillationConfig
 from textclf.config.engine import EngineConfig
 from textclf.config.form import leave_empty, one_language, unwrapped
+from textclf.config.registration import RegistrationConfig
 from textclf.config.sources import ModelSource, StrictModel
 from textclf.language import Language
 
@@ -188,39 +189,6 @@ class EvaluationConfig(StrictModel):
         default=("我今天心情很好", "你好，我是AI助手", "我今天很生气"),
         description="Sentences to classify before and after training, for comparison.",
     )
-
-
-class RegistrationConfig(StrictModel):
-    """When a new model version becomes the champion."""
-
-    metric: Literal["accuracy", "f1_macro", "f1_weighted", "roc_auc_macro", "average_precision_macro", "log_loss"] = (
-        Field(
-            default="f1_macro",
-            description="Metric for comparing the new model with the champion, on the leak-free test rows.",
-        )
-    )
-    candidates: tuple[Literal["encoder", "student", "linear", "ladder"], ...] = Field(
-        default=("encoder", "student", "linear", "ladder"),
-        min_length=1,
-        description="Which models of a training are registered and may become champion: the fine-tuned `encoder`, the "
-        "`student` distilled from it, the `linear` model on TF-IDF, the `ladder` that asks the encoder only where the "
-        "cheaper models are unsure.",
-    )
-    margin: float | None = Field(
-        default=None,
-        ge=0,
-        le=0.2,
-        description="The fastest candidate is chosen whose metric is, with 95% confidence, at most this much worse "
-        "than the best one's. By default, the best candidate is chosen, however slow.",
-    )
-
-    @model_validator(mode="after")
-    def _check_margin(self) -> RegistrationConfig:
-        if self.margin is not None and self.metric not in ("accuracy", "f1_macro", "f1_weighted"):
-            raise ValueError(
-                f"margin needs a metric of decisions: accuracy, f1_macro or f1_weighted, not {self.metric}"
-            )
-        return self
 
 
 class LadderConfig(StrictModel):

@@ -17,7 +17,14 @@ from textclf.evaluation.baseline_runs import fit, measure_baselines
 from textclf.evaluation.baselines import TFIDF
 from textclf.evaluation.guarantee import calibrate_ladder, verify_ladder, why_no_ladder
 from textclf.evaluation.measure import LINEAR_FOLDER
-from textclf.evaluation.scores import ENGINE_TAG, MEASURED, all_metrics, comparison_tags, log_metrics
+from textclf.evaluation.scores import (
+    ENGINE_TAG,
+    MEASURED,
+    all_metrics,
+    comparison_tags,
+    log_metrics,
+    write_probabilities,
+)
 from textclf.heads.single_label import SingleLabel
 from textclf.model.classifier import Classifier
 from textclf.model.engines.speed import texts_per_second
@@ -192,6 +199,7 @@ class CandidateModels:
             measured_ms=measured_ms,
             texts_per_second=speed,
             fastest_engine=engine,
+            probabilities=write_probabilities(self.folder / FOLDER / f"{kind}-probabilities", self.probabilities[kind]),
         )
 
     def _run(self, kind: CandidateKind, metrics: dict[str, float]) -> tuple[str, int]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from textclf.config.schema import LadderConfig, RegistrationConfig
+from textclf.config.registration import RegistrationConfig
+from textclf.config.schema import LadderConfig
 from textclf.evaluation.candidate_models import CandidateModels
 from textclf.evaluation.intervals import decision_metric, paired_interval
 from textclf.evaluation.plots import DOTS_PER_INCH, Point, cost_quality

@@ -11,14 +11,16 @@ from textclf.errors import DataError
 from textclf.records import Interval, PairedDifference
 
 Metric = Literal["accuracy", "f1_macro", "f1_weighted"]
-_METRICS: tuple[Metric, ...] = get_args(Metric)
+METRICS: tuple[Metric, ...] = get_args(Metric)
+"""The metrics of decisions."""
 # Resamples times kinds of rows at a time: bounds the memory.
 _CELLS = 1 << 22
+_FEWEST_BEYOND = 5
 
 
 def decision_metric(metric: str) -> Metric:
     """Returns a metric itself if it is one of decisions, whose intervals can be computed, else macro F1."""
-    return next((known for known in _METRICS if known == metric), "f1_macro")
+    return next((known for known in METRICS if known == metric), "f1_macro")
 
 
 def share_interval(count: int, rows: int, *, confidence: float = 0.95) -> Interval:
@@ -88,14 +90,55 @@ def paired_interval(
         drawn = generator.multinomial(len(labels), shares, size=min(at_once, resamples - done))
         ours, theirs = (_scores(drawn, kinds[0], kinds[side], num_labels, metric) for side in (1, 2))
         differences.append(ours - theirs)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(differences), [tail, 1 - tail])
     return PairedDifference(
         metric=metric,
         first=scores[0],
         second=scores[1],
-        interval=Interval(low=float(low), high=float(high), confidence=confidence),
+        interval=bootstrap_interval(np.concatenate(differences), scores[0] - scores[1], confidence),
     )
+
+
+def bootstrap_interval(drawn: NDArray[np.float64], estimate: float, confidence: float) -> Interval:
+    """Returns the percentile interval of what resamples gave, float64[resamples].
+
+    Where so few resamples lie beyond an end that they say little about it, the ends are those of a normal distribution
+    around the estimate with the spread of the resamples.
+    """
+    from scipy.stats import norm
+
+    tail = (1 - confidence) / 2
+    if tail * len(drawn) >= _FEWEST_BEYOND:
+        low, high = np.quantile(drawn, [tail, 1 - tail])
+    else:
+        low, high = estimate + np.array([-1, 1]) * norm.isf(tail) * drawn.std()
+    return Interval(low=float(low), high=float(high), confidence=confidence)
+
+
+def resampled_decisions(
+    labels: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    num_labels: int,
+    resamples: int,
+    generator: np.random.Generator,
+) -> dict[Metric, NDArray[np.float64]]:
+    """Scores a classifier's label ids, int64[rows], over rows that are drawn anew, each label as often as it occurs.
+
+    Among the rows to draw from are two made-up ones, one that is right and one that is wrong (after Agresti and Coull,
+    1998): without the second, a classifier that is right on all of a few rows would be right on all of any.
+
+    Returns:
+        float64[resamples] by metric.
+    """
+    present, support = np.unique(labels, return_counts=True)
+    made_up = np.hstack([np.stack([present, present]), np.stack([present, (present + 1) % num_labels])])
+    kinds, counts = np.unique(np.stack([labels, predicted]), axis=1, return_counts=True)
+    kinds = np.hstack([kinds, made_up])
+    weights = np.concatenate([counts, np.tile(support / len(labels), 2)])
+    drawn = np.zeros((resamples, len(weights)), dtype=np.int64)
+    for label, rows in zip(present, support, strict=True):
+        here = kinds[0] == label
+        drawn[:, here] = generator.multinomial(rows, weights[here] / weights[here].sum(), size=resamples)
+    return {metric: _scores(drawn, kinds[0], kinds[1], num_labels, metric) for metric in METRICS}
 
 
 def _scores(

@@ -20,8 +20,10 @@ from textclf.evaluation.scores import (
     all_metrics,
     comparison_tags,
     log_metrics,
+    split_metrics,
     write_probabilities,
 )
+from textclf.heads.metrics import PER_LABEL
 from textclf.language import _
 from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier
@@ -161,8 +163,9 @@ def _measure(
         tokenizer = TextTokenizer.load(encoded.tokenizer_folder, max_length=settings.max_length)
         untrained = EncoderClassifier(TorchEngine(network, precision), tokenizer, settings)
         before = _predict(untrained, test, batch_size, "test, untrained")
-        scored = untrained.head.metrics(test.labels, before)
-        metrics |= {f"untrained/test/{name}": value for name, value in scored.items() if "/" not in name}
+        scored = split_metrics("untrained/test", test.labels, before, untrained.head)
+        # Not those of each label.
+        metrics |= {name: value for name, value in scored.items() if name.split("/")[2] not in PER_LABEL}
         models.insert(0, ("before fine-tuning", untrained))
     baselines = {}
     if evaluation.baselines:

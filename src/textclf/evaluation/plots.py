@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from textclf.errors import DataError
 from textclf.evaluation.fonts import Typeface, typeface_for
+from textclf.evaluation.metric_intervals import interval_of
 from textclf.heads.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
 from textclf.heads.single_label import SingleLabel
 from textclf.language import _, ngettext
@@ -224,9 +225,10 @@ def reliability(
 def f1_comparison(
     metrics_by_model: Mapping[str, Mapping[str, float]], label_names: Sequence[str], *, subject: str
 ) -> Figure:
-    """Draws the F1 of each class for several models side by side, with the macro mean first.
+    """Draws the F1 of each class for several models side by side, with the macro mean and its interval first.
 
-    `metrics_by_model` holds the results of `classification_metrics` for the same rows by model name.
+    `metrics_by_model` holds the results of `classification_metrics` for the same rows by model name, and those of
+    `metric_intervals`.
 
     Raises:
         DataError: There are no models, or more than six.
@@ -247,10 +249,15 @@ def f1_comparison(
         names = ["f1_macro", *(f"f1/{keys[index]}" for index in drawn.ids)]
         # A class without rows has no F1.
         known = [(line, metrics[name]) for line, name in enumerate(names) if name in metrics]
+        interval = interval_of(metrics, "f1_macro")
+        mean = metrics.get("f1_macro", 0.0)
+        below, above = (max(mean - interval.low, 0), max(interval.high - mean, 0)) if interval else (0, 0)
         bars = axes.barh(
             [line - 0.4 + height * (place + 0.5) for line, _ in known],
             [value for _, value in known],
             height=height * 0.92,
+            xerr=[[below if line == 0 else 0 for line, _ in known], [above if line == 0 else 0 for line, _ in known]],
+            error_kw={"elinewidth": 1, "ecolor": "#333333"},
             color=_COLOURS[place],
             label=drawn.typeface.drawable(model),
         )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from textclf.config.sources import split_name
 from textclf.errors import DataError
 from textclf.evaluation.baselines import MAJORITY, TFIDF
+from textclf.evaluation.metric_intervals import with_interval
 from textclf.evaluation.plots import write_plots
 from textclf.heads.metrics import check_predictions, metric_labels
 from textclf.heads.single_label import SingleLabel
@@ -84,13 +85,14 @@ def model_name(model: str) -> str:
 def summary_table(metrics_by_model: Mapping[str, Mapping[str, float]]) -> str:
     """Compares models by the metrics of `metric_headings` in a Markdown table, one line per model.
 
-    A metric that a model lacks is shown as `–`; one that all models lack is left out.
+    Each metric is followed by its interval, if it has one. A metric that a model lacks is shown as `–`; one that all
+    models lack is left out.
     """
     headings = metric_headings()
     shown = [name for name in headings if any(name in metrics for metrics in metrics_by_model.values())]
     rows = [[_("Model"), *(headings[name] for name in shown)]]
     for model, metrics in metrics_by_model.items():
-        rows.append([model_name(model), *(f"{metrics[name]:.4f}" if name in metrics else "–" for name in shown)])
+        rows.append([model_name(model), *(with_interval(metrics, name) for name in shown)])
     return markdown_table(rows)
 
 
@@ -132,7 +134,7 @@ def write_report(
     }
     for name, content in contents.items():
         write_output(folder / name, content)
-    models = {model_name(model): split_metrics(found, "test") for model, found in metrics.items()}
+    models = {model_name(model): metrics_of(found, "test") for model, found in metrics.items()}
     arguments = (predictions.labels, predictions.probabilities, predictions.label_names)
     plots = write_plots(folder, *arguments, subject=split_name("test"), metrics_by_model=models)
     return [*(folder / name for name in contents), *plots]
@@ -173,7 +175,7 @@ def errors_table(predictions: Predictions) -> pd.DataFrame:
     )
 
 
-def split_metrics(metrics: Mapping[str, float], split: str) -> dict[str, float]:
+def metrics_of(metrics: Mapping[str, float], split: str) -> dict[str, float]:
     """Picks the metrics of a split (such as `test` or `untrained/test`) and removes the split from their names."""
     start = f"{split}/"
     return {name.removeprefix(start): value for name, value in metrics.items() if name.startswith(start)}
@@ -186,8 +188,8 @@ def models_of_split(metrics: Mapping[str, Mapping[str, float]], split: str) -> d
     """
     collected = {}
     for model, found in metrics.items():
-        collected[model] = split_metrics(found, split)
-        untrained = split_metrics(found, f"untrained/{split}")
+        collected[model] = metrics_of(found, split)
+        untrained = metrics_of(found, f"untrained/{split}")
         if untrained:
             collected[UNTRAINED] = untrained
     return {model: found for model, found in collected.items() if found}
@@ -215,7 +217,7 @@ def _summary(
         models = models_of_split(metrics, split)
         if models:
             parts += [f"## {heading}", summary_table(models)]
-    first = split_metrics(next(iter(metrics.values()), {}), "test")
+    first = metrics_of(next(iter(metrics.values()), {}), "test")
     classes = [[_("Class"), _("Rows"), _("Precision"), _("Recall"), "F1"]]
     for name, key in zip(predictions.label_names, metric_labels(predictions.label_names), strict=True):
         figures = [first.get(f"{metric}/{key}") for metric in ("precision", "recall", "f1")]

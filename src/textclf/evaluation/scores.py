@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows
+from textclf.evaluation.metric_intervals import metric_intervals
 from textclf.heads.single_label import SingleLabel
 from textclf.records import PreparedData
 from textclf.store import write_output
@@ -29,18 +30,28 @@ LOWER_IS_BETTER = frozenset({"log_loss"})
 def all_metrics(
     rows: dict[Split, SplitRows], probabilities: dict[Split, NDArray[np.float32]], head: SingleLabel
 ) -> dict[str, float]:
-    """Measures the probabilities of validation and test rows: `validation/…`, `test/…` and `test_leakfree/…`."""
+    """Measures the probabilities of validation and test rows: `validation/…`, `test/…` and `test_leakfree/…`.
+
+    Each headline metric is followed by the ends of its interval, such as `test/f1_macro/low`.
+    """
     metrics: dict[str, float] = {}
     for split, split_rows in rows.items():
-        found = head.metrics(split_rows.labels, probabilities[split])
-        metrics |= {f"{split}/{name}": value for name, value in found.items()}
+        metrics |= split_metrics(split, split_rows.labels, probabilities[split], head)
     leakfree = rows["test"].leakfree
     if leakfree is not None and leakfree.any():
-        found = head.metrics(rows["test"].labels[leakfree], probabilities["test"][leakfree])
-        metrics |= {f"test_leakfree/{name}": value for name, value in found.items()}
+        labels, found = rows["test"].labels[leakfree], probabilities["test"][leakfree]
+        metrics |= split_metrics("test_leakfree", labels, found, head)
         metrics["test_leakfree/rows"] = float(leakfree.sum())
     metrics["test/rows"] = float(len(rows["test"]))
     return metrics
+
+
+def split_metrics(
+    name: str, labels: NDArray[np.int64], probabilities: NDArray[np.float32], head: SingleLabel
+) -> dict[str, float]:
+    """Measures probabilities[rows, labels] against label ids: `<name>/<metric>`, with intervals."""
+    found = head.metrics(labels, probabilities) | metric_intervals(labels, probabilities, head.labels)
+    return {f"{name}/{metric}": value for metric, value in found.items()}
 
 
 def deciding_rows(metrics: Mapping[str, float]) -> Literal["test", "test_leakfree"]:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from textclf.errors import DataError, ModelError
 
+CALIBRATION_BINS = 15
+PER_LABEL = ("precision", "recall", "f1", "support")
+"""The metrics of single labels, whose names go on with the label."""
 _LONGEST_LABEL = 100
 
 
@@ -129,14 +132,14 @@ def classification_metrics(
         if support[index]:
             found |= {
                 f"{metric}/{name}": float(values[index])
-                for metric, values in zip(("precision", "recall", "f1"), table[:3], strict=True)
+                for metric, values in zip(PER_LABEL[:3], table[:3], strict=True)
             }
         found[f"support/{name}"] = float(support[index])
     return found
 
 
 def expected_calibration_error(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = 15
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = CALIBRATION_BINS
 ) -> float:
     """Measures how far the scores of the predicted classes are from the share of correct predictions.
 
@@ -150,7 +153,7 @@ def expected_calibration_error(
 
 
 def reliability_bins(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = 15
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64] | NDArray[np.float32], *, bins: int = CALIBRATION_BINS
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Sorts predictions into bins of equal width by score; a score on a border belongs to the lower bin.
 
@@ -159,9 +162,15 @@ def reliability_bins(
     """
     scores = np.asarray(probabilities.max(axis=1), dtype=np.float64)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    places = np.clip(np.ceil(scores * bins).astype(np.int64) - 1, 0, bins - 1)
+    places = calibration_bin(scores, bins=bins)
     counts = np.bincount(places, minlength=bins).astype(np.int64)
     divisors = np.where(counts > 0, counts, np.nan)
     mean_scores = np.bincount(places, weights=scores, minlength=bins) / divisors
     accuracies = np.bincount(places, weights=right, minlength=bins) / divisors
     return counts, mean_scores, accuracies
+
+
+def calibration_bin(scores: NDArray[np.float64], *, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
+    """Returns the bin of each score, from 0; a score on a border belongs to the lower bin."""
+    places: NDArray[np.int64] = np.clip(np.ceil(scores * bins).astype(np.int64) - 1, 0, bins - 1)
+    return places

@@ -14,17 +14,28 @@ from textclf.records.engines import (
 from textclf.records.figures import Interval, PairedDifference
 from textclf.records.ladder import GuaranteedLadder, LadderCalibration, LadderRung, LadderVerification
 from textclf.records.prediction import PredictedFile, PredictionSummary, RefusedFile
-from textclf.records.registration import Candidate, CandidateKind, Candidates, CandidateScore, Decision, RegisteredModel
+from textclf.records.registration import (
+    AliasChange,
+    Candidate,
+    CandidateKind,
+    Candidates,
+    CandidateScore,
+    Check,
+    Decision,
+    RegisteredModel,
+)
 from textclf.records.training import DistilledModel, EvaluatedModel, TrainedModel, UnlabelledTexts
 
 __all__ = [
     "AdaptedEncoder",
     "Agreement",
+    "AliasChange",
     "Attempt",
     "Candidate",
     "CandidateKind",
     "CandidateScore",
     "Candidates",
+    "Check",
     "CollectedTexts",
     "Decision",
     "DistilledModel",

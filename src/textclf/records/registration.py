@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from textclf.config.sources import Split
 from textclf.records.base import Record
 from textclf.records.figures import PairedDifference
 from textclf.records.ladder import GuaranteedLadder, LadderCalibration, LadderVerification
@@ -36,6 +37,8 @@ class Candidate(Record):
     """What it was that fast with, e.g. `openvino-int8`."""
     behind_best: PairedDifference | None = None
     """Its metric (first) and that of the best candidate (second) over the same rows; None for the best."""
+    probabilities: dict[Split, Path] = Field(default_factory=dict)
+    """NumPy files with what it says of the validation and test rows: float32[rows, labels]."""
 
 
 class Candidates(Record):
@@ -80,6 +83,20 @@ class CandidateScore(Record):
     fastest_engine: str
 
 
+class Check(Record):
+    """One thing that a version must fulfil to become champion, whoever is champion now."""
+
+    kind: Literal["minimum", "maximum", "majority", "tfidf"]
+    """`minimum` and `maximum`: as configured. `majority`: certainly better than it. `tfidf`: hardly worse than it."""
+    metric: str
+    """By MLflow name without the rows, e.g. `f1_macro`."""
+    found: float | None
+    """The metric, or for a baseline how much better it is; None if it was not measured."""
+    required: float
+    """For a baseline, how much better it must be, at least."""
+    passed: bool
+
+
 class Decision(Record):
     """Why a new version became champion, or did not."""
 
@@ -87,9 +104,26 @@ class Decision(Record):
     name: str
     version: int
     decided: Literal["champion", "challenger"]
-    rule: Literal["first", "already", "as_good", "worse", "undefined", "incomparable"]
-    """`first`: there was no champion. `already`: the alias was set by hand. `as_good` and `worse` compare scores.
-    `undefined`: the metric has no value over these rows. `incomparable`: the champion has other labels or inputs."""
+    rule: Literal[
+        "first",
+        "already",
+        "non_inferior",
+        "superior",
+        "perhaps_worse",
+        "not_superior",
+        "unmet",
+        "undefined",
+        "incomparable",
+        "unreadable",
+        "no_rows",
+        "as_good",
+        "worse",
+    ]
+    """`first`: there was no champion. `already`: the alias was set before, by hand or by an earlier decision.
+    `non_inferior` and `superior`: the configured rule is fulfilled; `perhaps_worse` and `not_superior`: it is not.
+    `unmet`: a check failed. `undefined`: the metric has no value over these rows. `incomparable`: the champion has
+    other labels or inputs. `unreadable`: its files are gone or damaged. `no_rows`: it was trained on all of these rows.
+    `as_good` and `worse`: textclf 0.4.0 and older compared the scores alone."""
     metric: str
     rows: Literal["test", "test_leakfree"]
     """The rows compared: leak-free ones if there are any."""
@@ -113,6 +147,26 @@ class Decision(Record):
     """What the version was chosen from, the cheapest first; empty in records of textclf 0.3.0 and older."""
     left_out: dict[CandidateKind, str] = Field(default_factory=dict)
     """Why a kind was no candidate."""
+    comparison: PairedDifference | None = None
+    """Its score (first) and the champion's (second) over the same rows; None if they were not compared."""
+    champion_margin: float | None = None
+    """How much worse than the champion it may be at most, under the rule `non_inferior`."""
+    rows_known_to_champion: int | None = None
+    """The rows left out of the comparison because the champion was trained on them; None if nobody knows."""
+    look: int = 1
+    """How many trainings have been decided about on these rows, this one included."""
+    rows_needed: int | None = None
+    """About how many rows would tell a difference as large as the margin; None if these do, or nothing was compared."""
+    checks: tuple[Check, ...] = ()
+    problem: str | None = None
+    """Why the champion cannot be loaded."""
+
+    @property
+    def resolution(self) -> float | None:
+        """The smallest difference from the champion that these rows can tell from none; None if not compared."""
+        if self.comparison is None:
+            return None
+        return (self.comparison.interval.high - self.comparison.interval.low) / 2
 
 
 class RegisteredModel(Record):
@@ -143,3 +197,24 @@ class RegisteredModel(Record):
     def is_champion(self) -> bool:
         """Whether it became the champion."""
         return self.decision.decided == "champion"
+
+
+AliasAction = Literal["training", "promote", "rollback", "archive", "prune", "by_hand", "undone"]
+
+
+class AliasChange(Record):
+    """One change of the aliases of a registered model."""
+
+    number: int
+    """From 1, in the order of the changes; the clock may jump, this does not."""
+    when: datetime
+    who: str
+    action: AliasAction
+    """`by_hand`: somebody changed them in MLflow, at the latest at that time. `undone`: a change that was interrupted
+    was taken back."""
+    why: str
+    before: dict[str, int]
+    """Versions by alias."""
+    after: dict[str, int]
+    evidence: str | None = None
+    """The MLflow run whose decision led to it."""

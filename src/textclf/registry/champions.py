@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from textclf.records import Decision, Record
-from textclf.registry.gate import CHALLENGER, CHAMPION, RECORD_TAG
+from textclf.registry.aliases import CHALLENGER, CHAMPION
+from textclf.registry.gate import RECORD_TAG
 from textclf.tracking.runs import VERSION_TAG
 from textclf.tracking.store import TrackingStore
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from textclf.config.home import Home
+from textclf.config.registration import RegistrationConfig
 from textclf.data.prepared import read_split
-from textclf.evaluation.scores import ENGINE_TAG, LOWER_IS_BETTER, comparison_tags, deciding_rows
-from textclf.model.linear_classifier import LinearClassifier
+from textclf.evaluation.scores import comparison_tags, deciding_rows
 from textclf.records import (
-    Candidate,
     CandidateKind,
     Candidates,
     CandidateScore,
@@ -22,8 +19,10 @@ from textclf.records import (
     PreparedData,
     RegisteredModel,
 )
+from textclf.registry.aliases import CHALLENGER, CHAMPION, change_aliases, deciding_alone, reconcile, with_champion
+from textclf.registry.contest import Contest, Entrant, checks, contest, keep_seen_rows
 from textclf.registry.descriptions import describe
-from textclf.registry.versions import ChosenModel, add_version, find_version, load_classifier
+from textclf.registry.versions import add_version, find_version
 from textclf.registry.wording import decision_page, decision_sentence, short_comparison, short_decision
 from textclf.tracking.pages import DECISION_TAG
 from textclf.tracking.store import TrackingStore
@@ -33,8 +32,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 RECORD_TAG = "textclf.decision_record"
+LOOK_TAG = "textclf.look"
+"""The start of the tags of a registered model that say which runs were decided about on which rows."""
 RECORD_FILE, PAGE_FILE = "decision.json", "decision.md"
 NEEDS_TWO_CLASSES = frozenset({"roc_auc_macro", "average_precision_macro"})
 
@@ -45,45 +45,53 @@ def register(
     prepared: PreparedData,
     *,
     name: str,
-    metric: str,
+    rules: RegistrationConfig,
     store: TrackingStore,
 ) -> RegisteredModel:
     """Registers the candidates, each as a version; the chosen one becomes challenger or champion.
 
-    It becomes champion if its `metric` is at least as good as the champion's.
+    It becomes champion if it passes all checks and there is no champion, or if the champion answers the same rows and
+    the rule holds: see `textclf.registry.contest`. Staying challenger is a normal end.
 
-    The champion is compared on the same test rows: by its recorded metric if it was measured on them with the same
-    engine, else by predicting them now. Called again for the same run, it resumes where it stopped.
-
-    Runs of one home decide one after the other. If several homes share a tracking server, the champion is read again
-    just before the aliases are set, and compared again if it has changed; MLflow offers no lock for the rest.
+    Called again for the same run, it resumes where it stopped. Runs of one home decide one after the other. If several
+    homes share a tracking server, the champion is read again just before the aliases are set, and compared again if it
+    has changed; MLflow offers no lock for the rest.
 
     Returns:
         The version and the decision with its reason.
 
     Raises:
         TrackingError: MLflow's store failed.
-        ModelError: The champion cannot be loaded.
     """
+    keep_seen_rows(store, evaluated.run_id, prepared)
     # The chosen one last, so that it has the highest number, unless an earlier run has registered it (a linear model).
     order = sorted(candidates.found, key=lambda candidate: candidate.kind == candidates.chosen)
     versions = {each.kind: add_version(store, each, prepared, name, evaluated.run_id) for each in order}
     version, chosen = versions[candidates.chosen], candidates.of(candidates.chosen)
-    with _deciding_alone(store.home):
+    entrant = Entrant.of(chosen, evaluated, prepared)
+    with deciding_alone(store.home):
+        reconcile(store, name)
+        look = _look(store, name, evaluated.run_id, _rows_digest(entrant))
         champion = find_version(store, name, CHAMPION)
         while True:
-            if not _same(champion, version):
-                with store.reporting("setting the alias challenger"):
-                    store.client.set_registered_model_alias(name, CHALLENGER, version.version)
-            decision = _decide(store, version, champion, chosen, evaluated, prepared, metric)
+            decision = _decide(store, version, champion, entrant, rules, look)
             decision = decision.model_copy(update=_alternatives(candidates, versions, decision))
             compared, champion = champion, find_version(store, name, CHAMPION)
             if _same(compared, champion):
                 break
             logger.info("Register: the champion has changed in the meantime; comparing with the new one.")
         _record(store, decision, passed_over=[found for found in versions.values() if not _same(found, champion)])
-        if decision.decided == "champion":
-            _make_champion(store, version, champion)
+        new = int(version.version)
+        change_aliases(
+            store,
+            name,
+            lambda aliases: (
+                with_champion(aliases, new) if decision.decided == "champion" else {**aliases, CHALLENGER: new}
+            ),
+            action="training",
+            why=short_decision(decision),
+            evidence=evaluated.run_id,
+        )
         experiment = describe(store, decision, chosen, evaluated, prepared)
     logger.info("Register: %s version %s is %s.", name, version.version, short_decision(decision))
     return RegisteredModel(decision=decision, reason=decision_sentence(decision), experiment_id=experiment)
@@ -107,115 +115,86 @@ def warn_of_undefined_metric(prepared: PreparedData, metric: str) -> None:
         )
 
 
-@contextmanager
-def _deciding_alone(home: Home) -> Iterator[None]:
-    """Lets one run at a time decide: of two challengers that beat the champion, only one can replace it."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(home.root / ".register.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("Register: waiting for another run to be registered.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _same(one: ModelVersion | None, other: ModelVersion | None) -> bool:
     return (one and int(one.version)) == (other and int(other.version))
+
+
+def _rows_digest(entrant: Entrant) -> str:
+    return comparison_tags(entrant.prepared)[f"textclf.{deciding_rows(entrant.candidate.metrics)}_digest"]
+
+
+def _look(store: TrackingStore, name: str, run_id: str, digest: str) -> int:
+    """Counts the trainings that were decided about on these rows, this one included, and notes it.
+
+    Each training has a tag of its own, so that none is lost when two note theirs at once or a version is deleted.
+    """
+    start = f"{LOOK_TAG}.{digest[:16]}."
+    with store.reporting("counting the decisions on these rows"):
+        earlier = [tag for tag in store.client.get_registered_model(name).tags if tag.startswith(start)]
+        if start + run_id in earlier:
+            return len(earlier)
+        store.client.set_registered_model_tag(name, start + run_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+    return len(earlier) + 1
 
 
 def _decide(
     store: TrackingStore,
     version: ModelVersion,
     champion: ModelVersion | None,
-    chosen: Candidate,
-    evaluated: EvaluatedModel,
-    prepared: PreparedData,
-    metric: str,
+    entrant: Entrant,
+    rules: RegistrationConfig,
+    look: int,
 ) -> Decision:
+    chosen, evaluated = entrant.candidate, entrant.evaluated
     rows = deciding_rows(chosen.metrics)
-    ours = chosen.metrics.get(f"{rows}/{metric}")
-    theirs = None
-    if champion is None:
-        rule = "first"
-    elif _same(champion, version):
-        if RECORD_TAG in version.tags:
-            recorded = Decision.model_validate_json(version.tags[RECORD_TAG])
-            # A linear model may have been chosen by an earlier training on the same data.
-            if recorded.decided == "champion" and recorded.run_id == evaluated.run_id:
-                return recorded
+    already = champion is not None and _same(champion, version)
+    if already and RECORD_TAG in version.tags:
+        recorded = Decision.model_validate_json(version.tags[RECORD_TAG])
+        # A linear model may have been chosen by an earlier training on the same data.
+        if recorded.decided == "champion" and recorded.run_id == evaluated.run_id:
+            return recorded
+    checked = checks(entrant, rules)
+    met = all(check.passed for check in checked)
+    compared: Contest | None = None
+    if already:
         rule = "already"
-    elif ours is None:
-        rule = "undefined"
+    elif champion is None:
+        rule = "first" if met else "unmet"
     else:
-        theirs = _champion_score(store, champion, evaluated, prepared, rows, metric)
-        if theirs is None:
-            rule = "incomparable"
-        else:
-            rule = "as_good" if (ours <= theirs if metric in LOWER_IS_BETTER else ours >= theirs) else "worse"
+        compared = contest(store, champion, entrant, rules=rules, look=look)
+        rule = compared.outcome if met else "unmet"
+    comparison = compared and compared.comparison
     return Decision.model_validate(
         {
             "run_id": evaluated.run_id,
             "name": version.name,
             "version": version.version,
-            "decided": "champion" if rule in ("first", "already", "as_good") else "challenger",
+            "decided": "champion" if rule in ("first", "already", "non_inferior", "superior") else "challenger",
             "rule": rule,
-            "metric": metric,
+            "metric": rules.metric,
             "rows": rows,
-            "row_count": prepared.rows["test"] - (prepared.leaked["test"] if rows == "test_leakfree" else 0),
-            "rows_digest": comparison_tags(prepared)[f"textclf.{rows}_digest"],
+            "row_count": compared.rows if compared else len(entrant.rows),
+            "rows_digest": _rows_digest(entrant),
             "kind": chosen.kind,
             "engine": chosen.engine,
-            "ours": ours,
+            "ours": comparison.first if comparison else entrant.metric(rules.metric),
             "champion_version": champion and champion.version,
-            "theirs": theirs,
+            "theirs": comparison and comparison.second,
             "baselines": {
-                baseline: found[f"{rows}/{metric}"]
+                baseline: found[f"{rows}/{rules.metric}"]
                 for baseline, found in evaluated.baselines.items()
-                if f"{rows}/{metric}" in found
+                if f"{rows}/{rules.metric}" in found
             },
             "decided_at": datetime.now(UTC),
+            "comparison": comparison,
+            "champion_margin": rules.champion_margin,
+            "rows_known_to_champion": compared and compared.known_to_champion,
+            "look": look,
+            "rows_needed": compared and compared.rows_needed,
+            "checks": checked,
+            "problem": compared and compared.problem,
         }
     )
-
-
-def _champion_score(
-    store: TrackingStore,
-    champion: ModelVersion,
-    evaluated: EvaluatedModel,
-    prepared: PreparedData,
-    rows: str,
-    metric: str,
-) -> float | None:
-    with store.reporting("reading the champion's metrics"):
-        run = store.client.get_run(champion.run_id) if champion.run_id else None
-    tag, digest = f"textclf.{rows}_digest", comparison_tags(prepared)[f"textclf.{rows}_digest"]
-    if (
-        run
-        and digest
-        and run.data.tags.get(tag) == digest
-        and _same_precision(run.data.tags.get(ENGINE_TAG, ""), evaluated.engine)
-    ):
-        recorded = run.data.metrics.get(f"{rows}/{metric}")
-        if recorded is not None:
-            return float(recorded)
-    classifier = load_classifier(store, ChosenModel.of(champion), engine="torch", mixed_precision=evaluated.precision)
-    test = read_split(prepared, "test")
-    if classifier.labels != prepared.labels or classifier.pairs != (test.pairs is not None):
-        return None
-    logger.info("Register: measuring the champion, version %s, on the new test rows.", champion.version)
-    if rows == "test_leakfree" and test.leakfree is not None:
-        test = test.where(test.leakfree)
-    return classifier.head.metrics(test.labels, classifier.predict(test.texts, test.pairs))[metric]
-
-
-def _same_precision(engine: str, ours: str) -> bool:
-    """Other precisions of an encoder give other figures; a linear model has no precision, a ladder its encoder's."""
-    return engine in (ours, LinearClassifier.engine_name) or (engine.startswith("ladder") and ours in engine)
 
 
 def _alternatives(
@@ -249,14 +228,3 @@ def _record(store: TrackingStore, decision: Decision, *, passed_over: Sequence[M
                 store.client.set_model_version_tag(
                     name, other.version, DECISION_TAG, short_comparison(decision, int(other.version))
                 )
-
-
-def _make_champion(store: TrackingStore, version: ModelVersion, champion: ModelVersion | None) -> None:
-    name, client = version.name, store.client
-    with store.reporting("setting aliases"):
-        if champion is not None and not _same(champion, version):
-            client.set_registered_model_alias(name, PREVIOUS, champion.version)
-        client.set_registered_model_alias(name, CHAMPION, version.version)
-    if _same(find_version(store, name, CHALLENGER), version):
-        with store.reporting("removing the alias challenger"):
-            client.delete_registered_model_alias(name, CHALLENGER)

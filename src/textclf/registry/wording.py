@@ -6,19 +6,27 @@ from textclf.evaluation.baselines import TFIDF
 from textclf.evaluation.candidates import candidate_name, marked_name
 from textclf.evaluation.scores import LOWER_IS_BETTER
 from textclf.language import _, joined
-from textclf.records import CandidateScore, Decision
+from textclf.records import CandidateScore, Check, Decision, PairedDifference
 from textclf.tables import markdown_table, markdown_text, speed_text
 
 
 def short_decision(decision: Decision) -> str:
-    """Formats a decision for a tag, such as `champion: f1_macro 0.9512 ≥ 0.9478 (version 3)`, in English always."""
+    """Formats a decision for a tag, such as `champion: f1_macro 0.9512, +0.0034 (-0.0041…+0.0109) against version 3`.
+
+    It is in English always.
+    """
     metric, ours, theirs, champion = decision.metric, decision.ours, decision.theirs, decision.champion_version
     if ours is None:
         reason = f"{metric} is undefined"
+    elif decision.rule == "unmet":
+        failed = [check for check in decision.checks if not check.passed]
+        reason = f"{metric} {ours:.4f}, fails " + ", ".join(f"{check.kind} {check.metric}" for check in failed)
     elif decision.rule == "first":
         reason = f"{metric} {ours:.4f}, the first version"
     elif decision.rule == "already":
         reason = f"{metric} {ours:.4f}, already champion"
+    elif decision.comparison:
+        reason = f"{metric} {ours:.4f}, {_difference(decision.comparison, '…')} against version {champion}"
     elif theirs is None:
         reason = f"not comparable with version {champion}"
     else:
@@ -28,6 +36,11 @@ def short_decision(decision: Decision) -> str:
     better = _better_baseline(decision)
     role = decision.decided if decision.kind == "encoder" else f"{decision.decided} ({decision.kind})"
     return f"{role}: {reason}" + (f"; {better[0]} {better[1]:.4f} is better" if better else "")
+
+
+def _difference(comparison: PairedDifference, dots: str) -> str:
+    interval = comparison.interval
+    return f"{comparison.difference:+.4f} ({interval.low:+.4f}{dots}{interval.high:+.4f})"
 
 
 def short_comparison(decision: Decision, version: int) -> str:
@@ -40,6 +53,7 @@ def short_comparison(decision: Decision, version: int) -> str:
 
 def decision_sentence(decision: Decision) -> str:
     """Formats a decision, with a note if a baseline is better: then the model is not worth its cost."""
+    comparison = decision.comparison
     values = {
         "metric": decision.metric,
         "rows": decision.rows,
@@ -47,33 +61,25 @@ def decision_sentence(decision: Decision) -> str:
         "ours": decision.ours,
         "theirs": decision.theirs,
         "champion": decision.champion_version,
+        "margin": decision.champion_margin,
+        # Without superfluous zeros: 95%, 99.92%.
+        "confidence": f"{100 * comparison.interval.confidence:.4g}%" if comparison else "",
+        "difference": _difference(comparison, " … ") if comparison else "",
+        "command": f"textclf models promote {decision.name}/{decision.version}",
     }
-    match decision.rule:
-        case "first":
-            text = _("There was no champion yet.")
-        case "already":
-            text = _("It was already the champion.")
-        case "undefined":
-            text = _(
-                "It stays challenger: {metric} is undefined over the {count:,} {rows} rows, so it cannot be compared "
-                "with the champion, version {champion}. Choose another registration.metric, or set the alias champion "
-                "by hand."
-            )
-        case "incomparable":
-            text = _(
-                "It stays challenger: the champion, version {champion}, has different labels or inputs and cannot be "
-                "compared. Set the alias champion by hand if it should replace the champion."
-            )
-        case "as_good":
-            text = _(
-                "{rows} {metric} {ours:.4f} is at least as good as {theirs:.4f} of version {champion} over the same "
-                "{count:,} rows."
-            )
-        case "worse":
-            text = _(
-                "{rows} {metric} {ours:.4f} is worse than {theirs:.4f} of version {champion} over the same {count:,} "
-                "rows."
-            )
+    text = _reason(decision)
+    if decision.rule in ("perhaps_worse", "not_superior") and decision.rows_needed:
+        text = joined(
+            text,
+            _(
+                "These rows can tell differences of {resolution:.4f} from none; to tell {margin}, about {needed:,} "
+                "test rows are needed."
+            ),
+        )
+        values |= {"resolution": decision.resolution, "needed": decision.rows_needed}
+    if decision.rows_known_to_champion:
+        text = joined(text, _("Left out: {known:,} rows on which version {champion} was trained."))
+        values["known"] = decision.rows_known_to_champion
     if len(decision.candidates) > 1:
         text = joined(_choice(decision), text)
     if better := _better_baseline(decision):
@@ -84,6 +90,97 @@ def decision_sentence(decision: Decision) -> str:
         )
         text = joined(text, note)
         values |= {"name": better[0], "score": better[1]}
+    return text.format(**values)
+
+
+def _reason(decision: Decision) -> str:
+    """Returns the sentence about the rule that decided, still to be filled."""
+    match decision.rule:
+        case "first":
+            return _("There was no champion yet.")
+        case "already":
+            return _("It was already the champion.")
+        case "non_inferior":
+            return _(
+                "{rows} {metric} is {ours:.4f}, that of version {champion} {theirs:.4f}, over the same {count:,} rows: "
+                "with {confidence} confidence, it is at most {margin} worse (difference {difference})."
+            )
+        case "superior":
+            return _(
+                "{rows} {metric} is {ours:.4f}, that of version {champion} {theirs:.4f}, over the same {count:,} rows: "
+                "with {confidence} confidence, it is better (difference {difference})."
+            )
+        case "perhaps_worse":
+            return _(
+                "It stays challenger: {rows} {metric} is {ours:.4f}, that of version {champion} {theirs:.4f}, over the "
+                "same {count:,} rows. It may be more than {margin} worse (difference {difference}, {confidence} "
+                "confidence)."
+            )
+        case "not_superior":
+            return _(
+                "It stays challenger: {rows} {metric} is {ours:.4f}, that of version {champion} {theirs:.4f}, over the "
+                "same {count:,} rows. That it is better is not certain (difference {difference}, {confidence} "
+                "confidence)."
+            )
+        case "unmet":
+            failed = _("; ").join(check_sentence(check) for check in decision.checks if not check.passed)
+            # The sentence is filled again.
+            return _("It stays challenger: {failed}.").format(failed=failed.replace("{", "{{").replace("}", "}}"))
+        case "undefined":
+            return _(
+                "It stays challenger: {metric} is undefined over the {count:,} {rows} rows, so it cannot be compared "
+                "with the champion, version {champion}. Choose another registration.metric, or promote it yourself: "
+                "{command}"
+            )
+        case "incomparable":
+            return _(
+                "It stays challenger: the champion, version {champion}, has different labels or inputs and cannot be "
+                "compared. If it should replace the champion, promote it yourself: {command}"
+            )
+        case "unreadable":
+            return _(
+                "It stays challenger: the champion, version {champion}, cannot be loaded to compare it. Restore its "
+                "files, or promote this version yourself: {command}"
+            )
+        case "no_rows":
+            return _(
+                "It stays challenger: the champion, version {champion}, was trained on all of the test rows. Add test "
+                "rows, or promote it yourself: {command}"
+            )
+        case "as_good":
+            return _(
+                "{rows} {metric} {ours:.4f} is at least as good as {theirs:.4f} of version {champion} over the same "
+                "{count:,} rows."
+            )
+        case "worse":
+            return _(
+                "{rows} {metric} {ours:.4f} is worse than {theirs:.4f} of version {champion} over the same {count:,} "
+                "rows."
+            )
+
+
+def check_sentence(check: Check) -> str:
+    """Says in half a sentence what a version must fulfil, and what was found."""
+    values = {"metric": check.metric, "found": check.found, "required": check.required}
+    if check.kind == "majority":
+        text = (
+            _("its {metric} is certainly better than that of always giving the most frequent label")
+            if check.passed
+            else _("its {metric} is not certainly better than that of always giving the most frequent label")
+        )
+    elif check.kind == "tfidf":
+        values |= {"gap": -(check.found or 0), "allowed": -check.required}
+        text = (
+            _("its {metric} is {found:+.4f} against the TF-IDF baseline")
+            if check.passed
+            else _("its {metric} is {gap:.4f} worse than that of the TF-IDF baseline, more than {allowed}")
+        )
+    elif check.found is None:
+        text = _("{metric} was not measured over these rows, but is limited")
+    elif check.kind == "minimum":
+        text = _("{metric} is {found:.4f}, required is at least {required}")
+    else:
+        text = _("{metric} is {found:.4f}, allowed is at most {required}")
     return text.format(**values)
 
 
@@ -166,6 +263,7 @@ def decision_page(decision: Decision) -> str:
             f"# {title}",
             markdown_text(decision_sentence(decision)),
             markdown_table(rows),
+            *_evidence(decision),
             *([f"## {_('Candidates')}", candidates_table(decision)] if decision.candidates else []),
             *left_out,
             _("Measured over {count:,} rows, engine {engine}, decided on {time}.").format(
@@ -175,6 +273,38 @@ def decision_page(decision: Decision) -> str:
             ),
         ]
     )
+
+
+def _evidence(decision: Decision) -> list[str]:
+    """Says what the comparison rests on: what its rows can tell, how often they decided, and the checks."""
+    parts = []
+    if decision.resolution is not None:
+        parts.append(
+            _("{count:,} rows can tell a difference of {resolution:.4f} from none.").format(
+                count=decision.row_count, resolution=decision.resolution
+            )
+        )
+        if decision.rows_needed:
+            needed = _("To tell the margin of {margin}, about {needed:,} test rows are needed.")
+            parts[-1] = joined(parts[-1], needed.format(margin=decision.champion_margin, needed=decision.rows_needed))
+        if decision.rows_known_to_champion is None:
+            unknown = _("On which rows version {champion} was trained is not known; some may be among them.")
+            parts.append(unknown.format(champion=decision.champion_version))
+    if decision.look > 1:
+        parts.append(
+            _(
+                "These rows have decided about {look:,} trainings, this one included. The more often, the more likely "
+                "one of them was only lucky: see registration.repeated_looks."
+            ).format(look=decision.look)
+        )
+    if decision.problem:
+        parts.append(f"```\n{decision.problem}\n```")
+    if decision.checks:
+        lines = [
+            f"- {'✓' if check.passed else '✗'} {markdown_text(check_sentence(check))}" for check in decision.checks
+        ]
+        parts.append("\n".join(lines))
+    return parts
 
 
 def baseline_name(baseline: str) -> str:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from textclf.config.schema import TrainConfig
+from textclf.evaluation.metric_intervals import with_interval
 from textclf.evaluation.report import FINE_TUNED, STUDENT, model_name
 from textclf.language import _, joined, ngettext
 from textclf.records import EvaluatedModel, PredictionSummary, PreparedData, RegisteredModel, TrainedModel
@@ -83,12 +84,8 @@ def _scores(evaluated: EvaluatedModel, registered: RegisteredModel) -> str:
     }
     rows = [["", *names]]
     for model, metrics in scored.items():
-        rows.append([model_name(model), *(_score(metrics, f"{split}/{metric}") for metric in names)])
+        rows.append([model_name(model), *(with_interval(metrics, f"{split}/{metric}") for metric in names)])
     return f"{kinds[split]}\n\n{markdown_table(rows)}"
-
-
-def _score(metrics: Mapping[str, float], name: str) -> str:
-    return f"{metrics[name]:.4f}" if name in metrics else "–"
 
 
 def prediction_message(summary: PredictionSummary) -> str:
