@@ -34,6 +34,7 @@ def candidates(
             prepared,
             registration=config.registration,
             ladder=config.ladder,
+            evaluation=config.evaluation,
             seed=config.training.seed,
             name=config.data.registered_name,
             store=store,

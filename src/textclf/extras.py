@@ -24,6 +24,7 @@ TRAINING = (
     "fonttools",
     "jinja2",
     "mlflow",
+    "opencc",
 )
 """Packages without which a training would fail, perhaps hours after its start."""
 ADAPTATION = ("torch", "transformers", "datasets", "accelerate", "mlflow", "rjieba")

@@ -224,7 +224,7 @@ def _models(home: Home, findings: list[Finding]) -> tuple[Champion, ...]:
                     key=model.name,
                     level="warning",
                     text=_("The model {name} has no champion: predictions with it fail.").format(name=model.name),
-                    advice=_("Train it, or give a version the alias champion in MLflow."),
+                    advice=_("Train it, or promote a version: textclf models promote NAME/VERSION"),
                 )
             )
     return models

@@ -52,6 +52,7 @@ def offer(place: Any, *, always: str | None = None, ladder: LadderConfig | None 
         place.prepared,
         registration=RegistrationConfig(**registration),
         ladder=ladder or LadderConfig(),
+        evaluation=place.config.evaluation,
         seed=1,
         name=support.NAME,
         store=TrackingStore.open(place.home),

@@ -234,9 +234,7 @@ class TestPredictionOnly:
         assert missing in done.stderr and "textclf[train]" in done.stderr and "Traceback" not in done.stderr
 
     @pytest.mark.parametrize("kind", ["linear", "exported"])
-    def test_models_that_need_no_torch_answer(
-        self, lean: dict[str, str], data: Any, tmp_path: Path, kind: str
-    ) -> None:
+    def test_models_that_need_no_torch_answer(self, lean: dict[str, str], data: Any, tmp_path: Path, kind: str) -> None:
         place = data.in_home(tmp_path / "home")
         metrics = {"test/accuracy": 0.6}
         trained = support.make_trained(place, metrics)

@@ -23,6 +23,8 @@ EXAMPLES = """\
   textclf data suspects reviews.csv --output suspects.xlsx
   textclf data relabel suspects.xlsx reviews.csv
   textclf data show 4f1c09aa27de
+  textclf models list
+  textclf models rollback textclf-quickstart
 """
 DATA_EXAMPLES = "".join(line for line in EXAMPLES.splitlines(keepends=True) if " textclf data " in line)
 
@@ -83,7 +85,8 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
     parser = Parser(
         prog="textclf",
         description=_(
-            "Inspect configurations, and data before training; predict texts; run everything on this machine."
+            "Inspect configurations, and data before training; manage models; predict texts; run everything on this "
+            "machine."
         ),
         epilog=_("examples:")
         + f"\n{EXAMPLES}"
@@ -93,7 +96,7 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
     parser.add_argument(
         "--version", action="version", version=f"textclf {__version__}", help=_("show the version and exit")
     )
-    names = ["config", "data", "predict", *(command.name for command in further)]
+    names = ["config", "data", "models", "predict", *(command.name for command in further)]
     groups = parser.add_subparsers(required=True, metavar="|".join(names), dest="group")
     config = groups.add_parser("config", help=_("inspect configurations"))
     config.add_subparsers(required=True, metavar="show", dest="name").add_parser(
@@ -113,6 +116,16 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
         ("show", _("show what a data version was made from and which models were trained on it")),
     ):
         actions.add_parser(name, help=words, add_help=False)
+    from textclf.cli import models as model_commands
+
+    models = groups.add_parser(
+        "models",
+        help=_("look at registered models, and change which version predicts"),
+        epilog=_("examples:") + f"\n{model_commands.EXAMPLES}",
+    )
+    actions = models.add_subparsers(required=True, metavar="|".join(model_commands.ACTIONS), dest="name")
+    for name, words in model_commands.descriptions().items():
+        actions.add_parser(name, help=words, add_help=False)
     groups.add_parser("predict", help=_("answer texts at once with a registered model"), add_help=False)
     for command in further:
         groups.add_parser(command.name, help=command.help, add_help=False)
@@ -126,6 +139,8 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
         from textclf.cli.config import show as show_config
 
         return show_config, arguments[2:]
+    if chosen.group == "models":
+        return model_commands.models, arguments[1:]
     if chosen.group == "predict":
         from textclf.cli.predict import predict
 

@@ -21,16 +21,18 @@ _OVERALL = (
     "log_loss",
     "calibration_error",
 )
-_GROUPED = ("precision", "recall", "f1")
+_GROUPED = ("precision", "recall", "f1", "behaviour")
 
 
 def _check_metric(name: str) -> str:
     first, slash, rest = name.partition("/")
     if (not slash and name in _OVERALL) or (first in _GROUPED and rest.strip()):
         return name
+    if first == "slice" and rest.endswith("/accuracy"):
+        return name
     raise ValueError(
         f"{name!r} is not a metric that can be limited: expected one of {', '.join(_OVERALL)}, or one of a single "
-        "label such as recall/LABEL, precision/LABEL or f1/LABEL"
+        "label such as recall/LABEL, precision/LABEL or f1/LABEL, or slice/NAME/accuracy, or behaviour/CHECK"
     )
 
 
@@ -65,8 +67,9 @@ class RegistrationConfig(StrictModel):
     )
     minimum: dict[LimitedMetric, float] = Field(
         default_factory=dict,
-        description="Metrics that must reach a value on the rows that count, e.g. f1_macro: 0.85, or of one label "
-        "recall/LABEL: 0.7.",
+        description="Metrics that must reach a value on the rows that count, e.g. f1_macro: 0.85; of one label, e.g. "
+        "recall/LABEL: 0.7; of a slice of the test rows, e.g. slice/refunds/accuracy: 0.8; of a check of behaviour, "
+        "e.g. behaviour/negation: 0.7.",
     )
     maximum: dict[LimitedMetric, float] = Field(
         default_factory=dict, description="Metrics that may not exceed a value, e.g. calibration_error: 0.05."

@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema
 from textclf.config.data import AuditConfig, CleaningConfig, ColumnNames, DataConfig, Delimiter, Encoding, Sheet
 from textclf.config.distillation import DistillationConfig
 from textclf.config.engine import EngineConfig
+from textclf.config.evaluation import EvaluationConfig
 from textclf.config.form import leave_empty, one_language, unwrapped
 from textclf.config.registration import RegistrationConfig
 from textclf.config.sources import ModelSource, StrictModel
@@ -176,19 +177,6 @@ class TrainingConfig(StrictModel):
         default=10, ge=1, description="Log loss, learning rate and throughput every this many steps."
     )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of weights, shuffling and dropout.")
-
-
-class EvaluationConfig(StrictModel):
-    """What is measured after training."""
-
-    baselines: bool = Field(
-        default=True, description="Also score a majority-class and a TF-IDF + logistic-regression baseline."
-    )
-    untrained: bool = Field(default=True, description="Also score the model before fine-tuning (untrained head).")
-    examples: tuple[str, ...] = Field(
-        default=("我今天心情很好", "你好，我是AI助手", "我今天很生气"),
-        description="Sentences to classify before and after training, for comparison.",
-    )
 
 
 class LadderConfig(StrictModel):

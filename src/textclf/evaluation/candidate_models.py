@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from textclf.config.evaluation import EvaluationConfig
 from textclf.config.schema import LadderConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows, read_split
 from textclf.errors import DataError
 from textclf.evaluation.baseline_runs import fit, measure_baselines
 from textclf.evaluation.baselines import TFIDF
+from textclf.evaluation.closer import closer_metrics, look_closer
 from textclf.evaluation.guarantee import calibrate_ladder, verify_ladder, why_no_ladder
 from textclf.evaluation.measure import LINEAR_FOLDER
 from textclf.evaluation.scores import (
@@ -95,6 +97,15 @@ class CandidateModels:
                 yield self._candidate(kind)
         if "ladder" in wanted and self._add_ladder():
             yield self._candidate("ladder")
+
+    def looked_closer_at(self, candidate: Candidate, evaluation: EvaluationConfig) -> Candidate:
+        """Adds slices and behaviour to the metrics of a candidate, which the encoder has from its evaluation."""
+        classifier = Classifier.load(candidate.folder, engine="torch", mixed_precision=self.evaluated.precision)
+        probabilities = self.probabilities[candidate.kind]["test"]
+        found = look_closer(
+            classifier, self.rows["test"], probabilities, evaluation=evaluation, seed=self.seed, batch_size=1024
+        )
+        return candidate.model_copy(update={"metrics": candidate.metrics | closer_metrics(*found)})
 
     def _add_encoder(self) -> None:
         found = {split: np.load(path, allow_pickle=False) for split, path in self.evaluated.probabilities.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from textclf.config.evaluation import EvaluationConfig
 from textclf.config.registration import RegistrationConfig
 from textclf.config.schema import LadderConfig
 from textclf.evaluation.candidate_models import CandidateModels
@@ -42,6 +43,7 @@ def compare(
     *,
     registration: RegistrationConfig,
     ladder: LadderConfig,
+    evaluation: EvaluationConfig,
     seed: int,
     name: str,
     store: TrackingStore,
@@ -80,6 +82,8 @@ def compare(
             for each in found
         ]
     chosen = choose(found, registration.metric, rows, registration.margin)
+    if chosen != "encoder":
+        found = [models.looked_closer_at(each, evaluation) if each.kind == chosen else each for each in found]
     picture = None
     if len(found) > 1:
         # Against a classifier that is always right, the difference is the score minus one.

@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textclf.config.schema import EvaluationConfig, ModelConfig, TrainingConfig
+from textclf.config.evaluation import EvaluationConfig
+from textclf.config.schema import ModelConfig, TrainingConfig
 from textclf.config.sources import Split
 from textclf.data.prepared import SplitRows, read_split
 from textclf.evaluation.baseline_runs import measure_baselines
+from textclf.evaluation.closer import closer_metrics, look_closer
+from textclf.evaluation.metric_intervals import with_interval
 from textclf.evaluation.report import FINE_TUNED, STUDENT, Predictions, write_report
 from textclf.evaluation.scores import (
     ENGINE_TAG,
     MEASURED,
     all_metrics,
     comparison_tags,
+    deciding_rows,
     log_metrics,
     split_metrics,
     write_probabilities,
@@ -33,7 +37,14 @@ from textclf.model.engines.torch_engine import TorchEngine
 from textclf.model.settings import read_settings
 from textclf.model.tokenizer import TextTokenizer
 from textclf.progress import progress_bar
-from textclf.records import DistilledModel, EncodedData, EvaluatedModel, FetchedModel, PreparedData, TrainedModel
+from textclf.records import (
+    DistilledModel,
+    EncodedData,
+    EvaluatedModel,
+    FetchedModel,
+    PreparedData,
+    TrainedModel,
+)
 from textclf.store import write_output
 from textclf.tracking.runs import run_folder
 from textclf.tracking.store import TrackingStore
@@ -105,12 +116,10 @@ def evaluate(
             store.client.set_tag(trained.run_id, tag, value)
         store.client.log_artifacts(trained.run_id, str(evaluated.report_folder), "evaluation")
     metrics = evaluated.metrics
+    splits = ("test", deciding_rows(metrics))
     logger.info(
-        "Evaluate: test accuracy %.4f, macro F1 %.4f; without leaked rows %.4f, %.4f.",
-        metrics["test/accuracy"],
-        metrics["test/f1_macro"],
-        metrics.get("test_leakfree/accuracy", metrics["test/accuracy"]),
-        metrics.get("test_leakfree/f1_macro", metrics["test/f1_macro"]),
+        "Evaluate: test accuracy %s, macro F1 %s; without leaked rows %s, %s.",
+        *(with_interval(metrics, f"{rows}/{name}") for rows in splits for name in ("accuracy", "f1_macro")),
     )
     # Not its folder, which is removed when the run ends.
     logger.info("Evaluate: summary, plots and errors.csv are in evaluation/ of MLflow run %s.", trained.run_id)
@@ -167,6 +176,10 @@ def _measure(
         # Not those of each label.
         metrics |= {name: value for name, value in scored.items() if name.split("/")[2] not in PER_LABEL}
         models.insert(0, ("before fine-tuning", untrained))
+    slices, behaviour = look_closer(
+        classifier, test, probabilities["test"], evaluation=evaluation, seed=training.seed, batch_size=batch_size
+    )
+    metrics |= closer_metrics(slices, behaviour)
     baselines = {}
     if evaluation.baselines:
         found = measure_baselines(store, prepared, name=name, seed=training.seed, keep=report.parent / LINEAR_FOLDER)
@@ -176,6 +189,8 @@ def _measure(
         report,
         Predictions(test.sources, test.numbers, _shown(test), test.labels, probabilities["test"], prepared.labels),
         metrics={FINE_TUNED: metrics, **({STUDENT: learned} if learned else {}), **baselines},
+        slices=slices,
+        behaviour=behaviour,
         examples=[(when, text, *_best(classifier, text)) for when, classifier in models for text in sentences],
     )
     return EvaluatedModel(
@@ -183,6 +198,8 @@ def _measure(
         metrics=metrics,
         baselines=baselines,
         student=learned,
+        slices=slices,
+        behaviour=behaviour,
         report_folder=report,
         engine=classifier.engine_name,
         precision=precision,

@@ -205,7 +205,11 @@ class _Ranking:
 
 def with_interval(metrics: Mapping[str, float], name: str) -> str:
     """Formats a metric with its interval, if it has one, such as `0.9383 (0.921–0.955)`; `–` if it is missing."""
-    if name not in metrics:
+    return score_text(metrics.get(name), interval_of(metrics, name))
+
+
+def score_text(score: float | None, interval: Interval | None) -> str:
+    """Formats a score with its interval, such as `0.9383 (0.921–0.955)`; `–` if there is none."""
+    if score is None:
         return "–"
-    value, interval = f"{metrics[name]:.4f}", interval_of(metrics, name)
-    return f"{value} ({interval.low:.3f}–{interval.high:.3f})" if interval else value
+    return f"{score:.4f} ({interval.low:.3f}–{interval.high:.3f})" if interval else f"{score:.4f}"

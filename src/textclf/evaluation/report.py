@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from textclf.config.sources import split_name
 from textclf.errors import DataError
 from textclf.evaluation.baselines import MAJORITY, TFIDF
+from textclf.evaluation.findings import behaviour_summary, failures_table, slices_summary
 from textclf.evaluation.metric_intervals import with_interval
 from textclf.evaluation.plots import write_plots
 from textclf.heads.metrics import check_predictions, metric_labels
 from textclf.heads.single_label import SingleLabel
 from textclf.language import _, ngettext
+from textclf.records import BehaviourCheck, Slice
 from textclf.store import write_output
 from textclf.tables import markdown_table, spreadsheet_safe
 
@@ -101,12 +103,15 @@ def write_report(
     predictions: Predictions,
     *,
     metrics: Mapping[str, Mapping[str, float]],
+    slices: Sequence[Slice] = (),
+    behaviour: Sequence[BehaviourCheck] = (),
     examples: Sequence[tuple[str, str, str, float]] = (),
 ) -> list[Path]:
     """Writes the report of a model's predictions for the test rows and returns its files.
 
     - `summary.md`: a comparison of all models, the metrics of each class, and the examples;
     - `confusion_matrix.png`, `precision_recall.png`, `reliability.png`, `f1_comparison.png`;
+    - `behaviour_failures.csv`, if anything failed: the texts that did not behave as expected;
     - `errors.csv`: the misclassified rows, highest scores first. UTF-8 with a byte order mark, without which Excel
       does not show Chinese; cells that a spreadsheet would read as formulas start with an apostrophe;
     - `predictions.parquet`: all rows, columns source, row, text, label, predicted, score and `probability/<label>`.
@@ -116,6 +121,8 @@ def write_report(
         predictions: For the test rows.
         metrics: By model name, with names such as `test/f1_macro`. The evaluated model comes first; its metrics under
             `untrained/<split>/` become a line of their own.
+        slices: Of the test rows.
+        behaviour: The checks.
         examples: When (such as `after fine-tuning`), text, predicted label, score.
 
     Raises:
@@ -128,10 +135,12 @@ def write_report(
     )
     csv = guarded.to_csv(index=False, float_format="%.4f", lineterminator="\r\n").encode("utf-8-sig")
     contents = {
-        "summary.md": _summary(predictions, metrics, examples, len(errors)).encode(),
+        "summary.md": _summary(predictions, metrics, slices, behaviour, examples, len(errors)).encode(),
         "errors.csv": csv,
         "predictions.parquet": _parquet(predictions),
     }
+    if failures := failures_table(behaviour):
+        contents["behaviour_failures.csv"] = failures
     for name, content in contents.items():
         write_output(folder / name, content)
     models = {model_name(model): metrics_of(found, "test") for model, found in metrics.items()}
@@ -198,6 +207,8 @@ def models_of_split(metrics: Mapping[str, Mapping[str, float]], split: str) -> d
 def _summary(
     predictions: Predictions,
     metrics: Mapping[str, Mapping[str, float]],
+    slices: Sequence[Slice],
+    behaviour: Sequence[BehaviourCheck],
     examples: Sequence[tuple[str, str, str, float]],
     errors: int,
 ) -> str:
@@ -224,6 +235,7 @@ def _summary(
         support = int(first.get(f"support/{key}", 0))
         classes.append([name, f"{support:,}", *("–" if figure is None else f"{figure:.4f}" for figure in figures)])
     parts += [f"## {_('Classes, test')}", markdown_table(classes)]
+    parts += slices_summary(slices) + behaviour_summary(behaviour)
     if examples:
         table = [[_("When"), _("Text"), _("Label"), _("Score")]]
         table += [[_when(when), text, label, f"{score:.4f}"] for when, text, label, score in examples]

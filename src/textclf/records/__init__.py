@@ -11,6 +11,7 @@ from textclf.records.engines import (
     MeasuredEngines,
     ParityReport,
 )
+from textclf.records.evaluation import BehaviourCheck, BehaviourFailure, Slice
 from textclf.records.figures import Interval, PairedDifference
 from textclf.records.ladder import GuaranteedLadder, LadderCalibration, LadderRung, LadderVerification
 from textclf.records.prediction import PredictedFile, PredictionSummary, RefusedFile
@@ -31,6 +32,8 @@ __all__ = [
     "Agreement",
     "AliasChange",
     "Attempt",
+    "BehaviourCheck",
+    "BehaviourFailure",
     "Candidate",
     "CandidateKind",
     "CandidateScore",
@@ -64,6 +67,7 @@ __all__ = [
     "RefusedFile",
     "RegisteredEncoder",
     "RegisteredModel",
+    "Slice",
     "TrainedModel",
     "UnlabelledTexts",
 ]

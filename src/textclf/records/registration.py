@@ -10,7 +10,7 @@ from pydantic import Field
 
 from textclf.config.sources import Split
 from textclf.records.base import Record
-from textclf.records.figures import PairedDifference
+from textclf.records.figures import Interval, PairedDifference
 from textclf.records.ladder import GuaranteedLadder, LadderCalibration, LadderVerification
 
 CandidateKind = Literal["encoder", "student", "linear", "ladder"]
@@ -81,6 +81,8 @@ class CandidateScore(Record):
     behind_best: PairedDifference | None
     texts_per_second: float
     fastest_engine: str
+    interval: Interval | None = None
+    """Of the score, 95 %."""
 
 
 class Check(Record):
@@ -133,6 +135,8 @@ class Decision(Record):
     """What computed the new version's score, e.g. `torch-bf16`; the champion's too, if both are encoders."""
     ours: float | None
     """The new version's score; None if it is undefined."""
+    interval: Interval | None = None
+    """Of that score, 95 %; None if rows are left out because the champion was trained on them."""
     champion_version: int | None
     theirs: float | None
     """The champion's score over the same rows with the same engine; None if it was not compared."""

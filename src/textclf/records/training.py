@@ -9,6 +9,7 @@ from pydantic import Field
 
 from textclf.config.sources import Split
 from textclf.records.base import Record
+from textclf.records.evaluation import BehaviourCheck, Slice
 
 
 class TrainedModel(Record):
@@ -80,5 +81,9 @@ class EvaluatedModel(Record):
     precision: Literal["no", "bf16", "fp16"]
     measured_ms: int
     """Time in milliseconds since 1970: MLflow accepts one value per metric, step and time."""
+    slices: tuple[Slice, ...] = ()
+    """Parts of the test rows, those that are worse than the rest first."""
+    behaviour: tuple[BehaviourCheck, ...] = ()
+    """What the model does with changed texts and with cases."""
     probabilities: dict[Split, Path] = Field(default_factory=dict)
     """NumPy files with the probabilities of the validation and test rows: float32[rows, labels]."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from textclf.errors import ModelNotFoundError
 from textclf.records import Decision, Record
-from textclf.registry.aliases import CHALLENGER, CHAMPION
+from textclf.registry.aliases import CHALLENGER, CHAMPION, read_history
 from textclf.registry.gate import RECORD_TAG
+from textclf.registry.reference import named_version
 from textclf.tracking.runs import VERSION_TAG
 from textclf.tracking.store import TrackingStore
 
@@ -18,7 +20,7 @@ class Champion(Record):
     version: int | None
     """None if the model has no champion."""
     since: datetime | None
-    """When the decision was taken that made it champion; if a person set the alias, when it was registered."""
+    """When it became champion; if there is no record of that, when it was registered."""
     metric: str | None
     """What was compared, for example `test_leakfree/f1_macro`."""
     score: float | None
@@ -46,7 +48,14 @@ def _champion(store: TrackingStore, name: str, aliases: dict[str, str]) -> Champ
         return Champion(
             name=name, version=None, since=None, metric=None, score=None, data_version=None, challenger=challenger
         )
-    version = store.client.get_model_version(name, aliases[CHAMPION])
+    try:
+        version = named_version(store, f"{name}/{aliases[CHAMPION]}")
+    except ModelNotFoundError:
+        # The version was deleted under its alias.
+        number = int(aliases[CHAMPION])
+        return Champion(
+            name=name, version=number, since=None, metric=None, score=None, data_version=None, challenger=challenger
+        )
     since = datetime.fromtimestamp((version.creation_timestamp or 0) / 1000, tz=UTC)
     metric = score = None
     if RECORD_TAG in version.tags:
@@ -54,6 +63,9 @@ def _champion(store: TrackingStore, name: str, aliases: dict[str, str]) -> Champ
         metric, score = f"{decision.rows}/{decision.metric}", decision.ours
         if decision.decided == "champion":
             since = decision.decided_at
+    for change in read_history(store, name):
+        if change.after.get(CHAMPION) == int(version.version) != change.before.get(CHAMPION):
+            since = change.when
     tags = store.client.get_run(version.run_id).data.tags if version.run_id else {}
     return Champion(
         name=name,

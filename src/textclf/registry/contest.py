@@ -89,8 +89,9 @@ class Entrant:
         return cls(candidate, evaluated, prepared, test, probabilities)
 
     def metric(self, name: str) -> float | None:
-        """Returns a metric over these rows; None if it is undefined."""
-        return self.candidate.metrics.get(f"{deciding_rows(self.candidate.metrics)}/{name}")
+        """Returns a metric over these rows, or of a slice of the test rows or a check of behaviour; None without it."""
+        metrics = self.candidate.metrics
+        return metrics.get(f"{deciding_rows(metrics)}/{name}", metrics.get(f"test/{name}", metrics.get(name)))
 
 
 def contest(

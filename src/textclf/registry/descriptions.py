@@ -6,11 +6,13 @@ import json
 from typing import TYPE_CHECKING
 
 from textclf.data.prepared import read_split
+from textclf.evaluation.metric_intervals import with_interval
 from textclf.language import _
 from textclf.model.pyfunc import signature_and_example
 from textclf.records import Candidate, Decision, EvaluatedModel, PreparedData
+from textclf.registry.decision_page import candidate_rows
 from textclf.registry.versions import ChosenModel
-from textclf.registry.wording import baseline_name, candidates_table, decision_sentence
+from textclf.registry.wording import baseline_name, decision_sentence
 from textclf.tables import markdown_table, markdown_text
 from textclf.tracking.descriptions import (
     NOTE_TAG,
@@ -80,7 +82,7 @@ def _story(decision: Decision, chosen: Candidate, evaluated: EvaluatedModel, pre
         [
             f"{role} {decision_sentence(decision)}",
             _scores(decision, chosen, evaluated),
-            *([candidates_table(decision)] if len(decision.candidates) > 1 else []),
+            *([markdown_table(candidate_rows(decision))] if len(decision.candidates) > 1 else []),
             _("Trained on {data}.").format(data=data_text(prepared)),
             " · ".join(
                 [
@@ -99,19 +101,15 @@ def _scores(decision: Decision, chosen: Candidate, evaluated: EvaluatedModel) ->
             f"{rows}/{metric}" for rows in (decision.rows, "test") for metric in (decision.metric, "accuracy")
         )
     )
-    rows = [["", *names], [_("this version"), *(_score(chosen.metrics.get(name)) for name in names)]]
+    rows = [["", *names], [_("this version"), *(with_interval(chosen.metrics, name) for name in names)]]
     if decision.theirs is not None:
         label = _("champion before: version {version}").format(version=decision.champion_version)
-        rows.append([label, _score(decision.theirs), *["–"] * (len(names) - 1)])
+        rows.append([label, f"{decision.theirs:.4f}", *["–"] * (len(names) - 1)])
     rows += [
-        [baseline_name(baseline), *(_score(metrics.get(name)) for name in names)]
+        [baseline_name(baseline), *(with_interval(metrics, name) for name in names)]
         for baseline, metrics in evaluated.baselines.items()
     ]
     return markdown_table(rows)
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
 
 
 def _purpose(prepared: PreparedData, experiment_id: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from textclf.config.registration import RegistrationConfig
 from textclf.data.prepared import read_split
+from textclf.evaluation.metric_intervals import interval_of
 from textclf.evaluation.scores import comparison_tags, deciding_rows
 from textclf.records import (
     CandidateKind,
@@ -21,9 +22,11 @@ from textclf.records import (
 )
 from textclf.registry.aliases import CHALLENGER, CHAMPION, change_aliases, deciding_alone, reconcile, with_champion
 from textclf.registry.contest import Contest, Entrant, checks, contest, keep_seen_rows
+from textclf.registry.decision_page import decision_page
 from textclf.registry.descriptions import describe
+from textclf.registry.history import describe_history
 from textclf.registry.versions import add_version, find_version
-from textclf.registry.wording import decision_page, decision_sentence, short_comparison, short_decision
+from textclf.registry.wording import decision_sentence, short_comparison, short_decision
 from textclf.tracking.pages import DECISION_TAG
 from textclf.tracking.store import TrackingStore
 
@@ -93,6 +96,7 @@ def register(
             evidence=evaluated.run_id,
         )
         experiment = describe(store, decision, chosen, evaluated, prepared)
+        describe_history(store, name)
     logger.info("Register: %s version %s is %s.", name, version.version, short_decision(decision))
     return RegisteredModel(decision=decision, reason=decision_sentence(decision), experiment_id=experiment)
 
@@ -163,7 +167,7 @@ def _decide(
     else:
         compared = contest(store, champion, entrant, rules=rules, look=look)
         rule = compared.outcome if met else "unmet"
-    comparison = compared and compared.comparison
+    comparison, known = compared and compared.comparison, compared and compared.known_to_champion
     return Decision.model_validate(
         {
             "run_id": evaluated.run_id,
@@ -177,6 +181,7 @@ def _decide(
             "rows_digest": _rows_digest(entrant),
             "kind": chosen.kind,
             "engine": chosen.engine,
+            "interval": None if known else interval_of(chosen.metrics, f"{rows}/{rules.metric}"),
             "ours": comparison.first if comparison else entrant.metric(rules.metric),
             "champion_version": champion and champion.version,
             "theirs": comparison and comparison.second,
@@ -188,7 +193,7 @@ def _decide(
             "decided_at": datetime.now(UTC),
             "comparison": comparison,
             "champion_margin": rules.champion_margin,
-            "rows_known_to_champion": compared and compared.known_to_champion,
+            "rows_known_to_champion": known,
             "look": look,
             "rows_needed": compared and compared.rows_needed,
             "checks": checked,
@@ -208,6 +213,7 @@ def _alternatives(
             behind_best=each.behind_best,
             texts_per_second=each.texts_per_second,
             fastest_engine=each.fastest_engine,
+            interval=interval_of(each.metrics, f"{decision.rows}/{decision.metric}"),
         )
         for each in candidates.found
     )

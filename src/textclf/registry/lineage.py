@@ -14,7 +14,8 @@ from textclf.data.versions import known_versions
 from textclf.errors import DataError
 from textclf.language import _
 from textclf.records import PreparedData, Record
-from textclf.registry.versions import TRAINING_TAG, choose_model
+from textclf.registry.reference import named_version
+from textclf.registry.versions import TRAINING_TAG
 from textclf.tables import align, display_width
 from textclf.tracking.runs import VERSION_TAG
 from textclf.tracking.store import TrackingStore
@@ -51,7 +52,8 @@ class VersionPage(Record):
 def show_version(prefix: str, home: Home) -> VersionPage:
     """Collects everything known about a data version.
 
-    `prefix` is the version, its first digits, or a registered model as NAME@ALIAS for the data it was trained on.
+    `prefix` is the version, its first digits, or a registered model as NAME@ALIAS or NAME/VERSION for the data it was
+    trained on.
 
     Raises:
         DataError: The prefix matches no version, or several.
@@ -59,10 +61,11 @@ def show_version(prefix: str, home: Home) -> VersionPage:
         TrackingError: MLflow's store failed.
         StorageError: A manifest cannot be read.
     """
-    if "@" not in prefix:
+    of_model = "@" in prefix or "/" in prefix
+    if not of_model:
         _check_digits(prefix)
     store = TrackingStore.open(home)
-    if "@" in prefix:
+    if of_model:
         prefix = _version_of_model(store, prefix)
     known = known_versions(home)
     with store.reporting("looking for runs by their data"):
@@ -90,15 +93,15 @@ def show_version(prefix: str, home: Home) -> VersionPage:
     )
 
 
-def _version_of_model(store: TrackingStore, name_and_alias: str) -> str:
-    name, _at, alias = name_and_alias.partition("@")
-    chosen = choose_model(store, name, alias)
+def _version_of_model(store: TrackingStore, reference: str) -> str:
+    version = named_version(store, reference)
+    # The run of a linear model is that of the baseline, which has the tag, too.
     with store.reporting("looking up the run of the model"):
-        tags = store.client.get_run(chosen.run_id).data.tags
+        tags = store.client.get_run(version.run_id).data.tags if version.run_id else {}
     if VERSION_TAG not in tags:
         raise DataError(
-            f"Version {chosen.version} of {name} does not say which data it was trained on: its run {chosen.run_id} "
-            f"has no tag {VERSION_TAG}. An older version of textclf or another program made it."
+            f"Version {version.version} of {version.name} does not say which data it was trained on: its run "
+            f"{version.run_id} has no tag {VERSION_TAG}. An older version of textclf or another program made it."
         )
     return tags[VERSION_TAG]
 

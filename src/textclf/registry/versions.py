@@ -116,7 +116,7 @@ def choose_model(store: TrackingStore, name: str, alias: str) -> ChosenModel:
         raise ModelNotFoundError(
             f"No version of the model {name} has the alias {alias} in {redacted(store.home.tracking_uri)}.\n"
             f"Registered models: {known}.\n"
-            f"Train one with `python flows/train_flow.py`, or set an alias by hand in `mlflow ui` under Models."
+            f"Train one with `python flows/train_flow.py`, or promote a version with `textclf models promote`."
         )
     return ChosenModel.of(found)
 
@@ -135,34 +135,50 @@ def load_classifier(
         TrackingError: Its files cannot be fetched.
         ModelError: Its files are missing or damaged, or it does not have the engine here.
     """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
     temporary = tempfile.TemporaryDirectory()
     try:
-        found: list[Path] = []
-        with store.reporting(f"fetching {chosen.name} version {chosen.version}"), suppress(FileNotFoundError):
-            try:
-                # A local store returns the folder itself, a server a copy.
-                folder = Path(mlflow.artifacts.download_artifacts(chosen.source, dst_path=temporary.name))
-                found = list(folder.glob("data/*/"))
-            except MlflowException as error:
-                # Somebody deleted the logged model.
-                if error.error_code != MISSING:
-                    raise
-        if not found:
-            raise ModelError(
-                f"The files of {chosen.name} version {chosen.version} are missing: expected a model folder under "
-                f"data/ in the artifacts of {chosen.source} (run {chosen.run_id}), found none.\n"
-                f"Restore them from a backup, or move the alias to another version in `mlflow ui` under Models."
-            )
-        classifier = Classifier.load(found[0], engine=engine, mixed_precision=mixed_precision, choices=choices)
+        folder = fetch_folder(store, chosen, Path(temporary.name))
+        classifier = Classifier.load(folder, engine=engine, mixed_precision=mixed_precision, choices=choices)
     except BaseException:
         temporary.cleanup()
         raise
     # A ladder opens its rungs when it needs them.
     weakref.finalize(classifier, temporary.cleanup)
     return classifier
+
+
+def fetch_folder(store: TrackingStore, chosen: ChosenModel, target: Path) -> Path:
+    """Returns the model folder of a registered version: the store's own if it is on this machine, else a copy.
+
+    Args:
+        store: The registry.
+        chosen: The version.
+        target: Where a copy goes.
+
+    Raises:
+        TrackingError: Its files cannot be fetched.
+        ModelError: Its files are missing.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    found: list[Path] = []
+    with store.reporting(f"fetching {chosen.name} version {chosen.version}"), suppress(FileNotFoundError):
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(chosen.source, dst_path=str(target)))
+            found = list(folder.glob("data/*/"))
+        except MlflowException as error:
+            # Somebody deleted the logged model.
+            if error.error_code != MISSING:
+                raise
+    if not found:
+        raise ModelError(
+            f"The files of {chosen.name} version {chosen.version} are missing: expected a model folder under "
+            f"data/ in the artifacts of {chosen.source} (run {chosen.run_id}), found none.\n"
+            f"Restore them from a backup, or promote another version: `textclf models list {chosen.name}` lists them, "
+            f"`textclf models promote {chosen.name}/VERSION` promotes one."
+        )
+    return found[0]
 
 
 def add_version(

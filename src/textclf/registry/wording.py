@@ -1,13 +1,12 @@
-"""A decision in words: short for a tag, as a sentence, and as a page."""
+"""A decision in words: short for a tag, and as a sentence."""
 
 from __future__ import annotations
 
 from textclf.evaluation.baselines import TFIDF
-from textclf.evaluation.candidates import candidate_name, marked_name
+from textclf.evaluation.candidates import candidate_name
 from textclf.evaluation.scores import LOWER_IS_BETTER
 from textclf.language import _, joined
 from textclf.records import CandidateScore, Check, Decision, PairedDifference
-from textclf.tables import markdown_table, markdown_text, speed_text
 
 
 def short_decision(decision: Decision) -> str:
@@ -210,101 +209,6 @@ def best_candidate(decision: Decision) -> CandidateScore | None:
     sign = -1 if decision.metric in LOWER_IS_BETTER else 1
     scored = [each for each in decision.candidates if each.score is not None]
     return max(scored, key=lambda each: (sign * (each.score or 0), each.texts_per_second), default=None)
-
-
-def candidates_table(decision: Decision) -> str:
-    """Lists the candidates, fastest first, with score, distance from the best and speed, in a Markdown table."""
-    rows = [
-        [
-            _("candidate"),
-            _("version"),
-            f"{decision.rows}/{decision.metric}",
-            _("difference from the best (95%)"),
-            _("texts a second"),
-            _("engine"),
-        ]
-    ]
-    for each in decision.candidates:
-        interval = each.behind_best and each.behind_best.interval
-        rows.append(
-            [
-                marked_name(each.kind, decision.kind),
-                str(each.version),
-                _("undefined") if each.score is None else f"{each.score:.4f}",
-                f"{interval.low:+.4f} … {interval.high:+.4f}" if interval else "–",
-                speed_text(each.texts_per_second),
-                each.fastest_engine,
-            ]
-        )
-    return markdown_table(rows)
-
-
-def decision_page(decision: Decision) -> str:
-    """Formats a decision as a Markdown page: the sentence, and the scores it rests on."""
-    title = (
-        _("{name} version {version} became champion")
-        if decision.decided == "champion"
-        else _("{name} version {version} stays challenger")
-    ).format(name=markdown_text(decision.name), version=decision.version)
-    scores: list[tuple[str, float | None]] = [(_("this version"), decision.ours)]
-    if decision.theirs is not None:
-        scores.append(
-            (_("champion before: version {version}").format(version=decision.champion_version), decision.theirs)
-        )
-    scores += [(baseline_name(name), score) for name, score in decision.baselines.items()]
-    rows = [["", f"{decision.rows}/{decision.metric}"]]
-    rows += [[label, _("undefined") if score is None else f"{score:.4f}"] for label, score in scores]
-    left_out = [
-        _("Not a candidate: {kind}. {reason}").format(kind=candidate_name(kind), reason=markdown_text(reason))
-        for kind, reason in decision.left_out.items()
-    ]
-    return "\n\n".join(
-        [
-            f"# {title}",
-            markdown_text(decision_sentence(decision)),
-            markdown_table(rows),
-            *_evidence(decision),
-            *([f"## {_('Candidates')}", candidates_table(decision)] if decision.candidates else []),
-            *left_out,
-            _("Measured over {count:,} rows, engine {engine}, decided on {time}.").format(
-                count=decision.row_count,
-                engine=decision.engine,
-                time=f"{decision.decided_at:%Y-%m-%d %H:%M} UTC",
-            ),
-        ]
-    )
-
-
-def _evidence(decision: Decision) -> list[str]:
-    """Says what the comparison rests on: what its rows can tell, how often they decided, and the checks."""
-    parts = []
-    if decision.resolution is not None:
-        parts.append(
-            _("{count:,} rows can tell a difference of {resolution:.4f} from none.").format(
-                count=decision.row_count, resolution=decision.resolution
-            )
-        )
-        if decision.rows_needed:
-            needed = _("To tell the margin of {margin}, about {needed:,} test rows are needed.")
-            parts[-1] = joined(parts[-1], needed.format(margin=decision.champion_margin, needed=decision.rows_needed))
-        if decision.rows_known_to_champion is None:
-            unknown = _("On which rows version {champion} was trained is not known; some may be among them.")
-            parts.append(unknown.format(champion=decision.champion_version))
-    if decision.look > 1:
-        parts.append(
-            _(
-                "These rows have decided about {look:,} trainings, this one included. The more often, the more likely "
-                "one of them was only lucky: see registration.repeated_looks."
-            ).format(look=decision.look)
-        )
-    if decision.problem:
-        parts.append(f"```\n{decision.problem}\n```")
-    if decision.checks:
-        lines = [
-            f"- {'✓' if check.passed else '✗'} {markdown_text(check_sentence(check))}" for check in decision.checks
-        ]
-        parts.append("\n".join(lines))
-    return parts
 
 
 def baseline_name(baseline: str) -> str:

@@ -31,7 +31,8 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
     """
     decision = version_is(registered).format(name=registered.name, version=registered.version)
     lines = [joined(_("{sentence}.").format(sentence=decision), registered.reason), ""]
-    if config.evaluation.examples and config.data.text_pair_column is None:
+    has_champion = registered.is_champion or registered.decision.champion_version is not None
+    if config.evaluation.examples and config.data.text_pair_column is None and has_champion:
         lines += [*_answers(registered.name, config.evaluation.examples, home), ""]
     python = program("python")
     store = "" if home.root == Path.cwd() else f" --backend-store-uri {home.tracking_uri}"
@@ -40,8 +41,14 @@ def training_closing(config: TrainConfig, registered: RegisteredModel, home: Hom
     text_column = "" if column == "text" else f" --text_column {shlex.quote(column)}"
     role = "champion" if registered.is_champion else "challenger"
     texts = "房间很干净 服务太差了" if config.data.name == "quickstart" else f"--model {registered.name} TEXT"
+    promote = f"{program('textclf')} models promote {registered.name}/{registered.version}"
     commands = {
-        **({} if config.data.text_pair_column else {_("Try a text:"): f"{program('textclf')} predict {texts}"}),
+        **({} if registered.is_champion else {_("Promote it anyway:"): promote}),
+        **(
+            {}
+            if config.data.text_pair_column or not has_champion
+            else {_("Try a text:"): f"{program('textclf')} predict {texts}"}
+        ),
         _("Compare models:"): full_address(home, comparison) or program("mlflow") + f" ui{store}",
         **({} if home.mlflow_page else {"  " + _("then open"): f"{MLFLOW_UI}/{comparison}"}),
         _("Look at its data:"): f"{program('textclf')} data show {registered.name}@{role}",

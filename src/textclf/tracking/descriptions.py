@@ -34,6 +34,11 @@ def is_ours(description: str | None) -> bool:
     return seal is not None and description == sealed(description[: seal.start()])
 
 
+def unsealed(description: str) -> str:
+    """Returns a description without the line that `sealed` appends."""
+    return _SEAL.sub("", description)
+
+
 def describe_run(store: TrackingStore, run_id: str, text: str) -> None:
     """Describes a run, unless a person did.
 

@@ -1,0 +1,135 @@
+"""`textclf models`: look at registered models, and change which version predicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from textclf.config import Home, Parser
+from textclf.language import _
+from textclf.records import AliasChange, Record
+
+EXAMPLES = """\
+  textclf models list
+  textclf models list textclf-quickstart
+  textclf models show textclf-quickstart@champion
+  textclf models promote textclf-quickstart/2 --why "fewer complaints about missed refunds"
+  textclf models rollback textclf-quickstart
+  textclf models history textclf-quickstart
+  textclf models archive textclf-quickstart/1
+  textclf models register RUN
+"""
+ACTIONS = ("list", "show", "promote", "rollback", "history", "archive", "register")
+"""The commands, in the order of `--help`."""
+
+
+def descriptions() -> dict[str, str]:
+    """Returns what each command does, in the current language."""
+    return {
+        "list": _("list the models and their champions, or the versions of one model"),
+        "show": _("show what is known about a version, and why it is champion or not"),
+        "promote": _("make a version the champion"),
+        "rollback": _("make the champion before the champion again"),
+        "history": _("tell the story of a model: its versions, and who changed its aliases when and why"),
+        "archive": _("take a version out of the offer"),
+        "register": _("register the model of an MLflow run"),
+    }
+
+
+def models(arguments: Sequence[str]) -> int:
+    """Runs `textclf models ACTION`.
+
+    Raises:
+        TextclfError: There is no such model or version, or the store failed.
+    """
+    from textclf.registry import promotion
+    from textclf.registry.champions import champions
+    from textclf.registry.history import history, history_table
+    from textclf.registry.overview import (
+        list_versions,
+        models_table,
+        show_version,
+        version_page_text,
+        versions_table,
+    )
+    from textclf.tracking.store import TrackingStore
+
+    action = arguments[0]
+    given = _parser(action).parse_args(arguments[1:])
+    store = TrackingStore.open(Home.from_environment())
+    match action:
+        case "list" if given.name:
+            versions = list_versions(store, given.name)
+            print(_json(versions) if given.json else versions_table(versions))
+        case "list":
+            found = champions(store)
+            if given.json:
+                print(_json(found))
+            elif found:
+                print(models_table(found))
+            else:
+                print(_("No models are registered. Train one: {command}").format(command="python flows/train_flow.py"))
+        case "show":
+            version, decision = show_version(store, given.version)
+            content = {**version.model_dump(mode="json"), "record": decision and decision.model_dump(mode="json")}
+            print(
+                json.dumps(content, ensure_ascii=False, indent=1)
+                if given.json
+                else version_page_text(store, version, decision)
+            )
+        case "history":
+            events = history(store, given.name)
+            print(_json(events) if given.json else history_table(events))
+        case "promote":
+            change = promotion.promote(store, given.version, why=given.why)
+            print(_changed(change) if change else _("{version} is the champion already.").format(version=given.version))
+        case "rollback":
+            print(_changed(promotion.rollback(store, given.name, why=given.why)))
+        case "archive":
+            change = promotion.archive(store, given.version, why=given.why)
+            print(_("{version} is archived.").format(version=given.version))
+            if change:
+                print(_changed(change))
+        case "register":
+            registered = promotion.register_run(store, given.run, name=given.name)
+            reference = f"{registered.name}/{registered.version}"
+            print(_("{version} is registered. To let it predict:").format(version=reference))
+            print(f"  textclf models promote {reference}")
+    return 0
+
+
+def _parser(action: str) -> Parser:
+    examples = "".join(line for line in EXAMPLES.splitlines(keepends=True) if f" models {action}" in line)
+    parser = Parser(
+        prog=f"textclf models {action}",
+        description=descriptions()[action],
+        epilog=_("examples:") + f"\n{examples}",
+    )
+    version_help = _("NAME@ALIAS or NAME/VERSION, e.g. textclf-quickstart@champion or textclf-quickstart/3")
+    if action in ("show", "promote", "archive"):
+        parser.add_argument("version", metavar="VERSION", help=version_help)
+    elif action == "register":
+        parser.add_argument("run", metavar="RUN", help=_("id of the MLflow run"))
+        parser.add_argument(
+            "--name", help=_("name of the registered model (default: that under which the run logged it)")
+        )
+    else:
+        parser.add_argument(
+            "name", metavar="NAME", nargs="?" if action == "list" else None, help=_("name of the registered model")
+        )
+    if action in ("promote", "rollback", "archive"):
+        why = _("the reason, for the history")
+        parser.add_argument("--why", default=_("by hand"), metavar="TEXT", help=why)
+    else:
+        parser.add_argument("--json", action="store_true", help=_("print JSON"))
+    return parser
+
+
+def _changed(change: AliasChange) -> str:
+    from textclf.registry.history import moves
+
+    return _("Change {number}: {moves}.").format(number=change.number, moves=moves(change.before, change.after))
+
+
+def _json(found: Sequence[Record]) -> str:
+    return json.dumps([each.model_dump(mode="json") for each in found], ensure_ascii=False, indent=1)

@@ -1,0 +1,275 @@
+"""`textclf models`: who predicts, who decided that, and the way back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import registry_support as support
+from training_support import connect
+
+from textclf.cli.models import models
+from textclf.errors import ConfigError, ModelError, ModelNotFoundError
+from textclf.registry import aliases as alias_changes
+from textclf.registry.aliases import read_history
+from textclf.registry.promotion import promote
+from textclf.tracking.store import TrackingStore
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
+    # MLflow, at its own import.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+    # MLflow, when it saves an input example.
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
+]
+NAME = support.NAME
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A home with three versions: 1 is champion, 2 and 3 are worse."""
+    made = support.make_place(tmp_path_factory.mktemp("models"))
+    place = made.in_home(tmp_path_factory.mktemp("home"))
+    for accuracy in (1.0, 0.5, 0.4):
+        support.make_version(place, accuracy)
+    return place
+
+
+@pytest.fixture
+def place(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    place = data.in_home(tmp_path / "home")
+    monkeypatch.setenv("TEXTCLF_HOME", str(place.home.root))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return place
+
+
+def aliases(place: Any) -> dict[str, int]:
+    return {alias: int(found) for alias, found in connect(place.home).get_registered_model(NAME).aliases.items()}
+
+
+def changes(place: Any) -> list[tuple[str, dict[str, int]]]:
+    return [(change.action, change.after) for change in read_history(TrackingStore.open(place.home), NAME)]
+
+
+def test_a_version_is_promoted_and_rolled_back(place: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert models(["promote", f"{NAME}/2", "--why", "它听得懂反话"]) == 0
+    assert capsys.readouterr().out == "Change 4: champion 1 → 2, previous – → 1.\n"
+    assert aliases(place) == {"champion": 2, "previous": 1, "challenger": 3}
+    assert support.load_champion(place).labels == place.prepared.labels
+    assert models(["promote", f"models:/{NAME}@champion"]) == 0
+    assert "is the champion already" in capsys.readouterr().out
+
+    assert models(["rollback", NAME]) == 0
+    assert capsys.readouterr().out == "Change 5: champion 2 → 1, previous 1 → 2.\n"
+    assert aliases(place) == {"champion": 1, "previous": 2, "challenger": 3}
+
+    assert models(["history", NAME]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "它听得懂反话" in lines[-2] and "promoted: champion 1 → 2" in lines[-2]
+    assert "rolled back: champion 2 → 1" in lines[-1]
+    assert "training: champion – → 1" in lines[2]
+    description = connect(place.home).get_registered_model(NAME).description
+    assert "它听得懂反话" in description and "## History" in description
+    assert "Classifies texts like those of the data set" in description
+
+
+def test_a_promoted_challenger_is_no_challenger_any_more(place: Any) -> None:
+    models(["promote", f"{NAME}@challenger"])
+    assert aliases(place) == {"champion": 3, "previous": 1}
+
+
+def test_models_and_versions_are_listed_and_shown(place: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    models(["list"])
+    assert f"{NAME}  1" in capsys.readouterr().out
+    models(["list", "--json"])
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["version"], found["challenger"], found["metric"]) == (NAME, 1, 3, "test/accuracy")
+    models(["list", NAME])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["3", "2", "1"]
+    assert "challenger" in lines[2] and "encoder" in lines[2] and "0.4000" in lines[2]
+    models(["show", f"{NAME}@champion"])
+    shown = capsys.readouterr().out
+    assert f"{NAME}/1" in shown and "There was no champion yet." in shown
+    models(["show", f"{NAME}/2", "--json"])
+    content = json.loads(capsys.readouterr().out)
+    assert (content["version"], content["score"], content["record"]["rule"]) == (2, 0.5, "perhaps_worse")
+
+
+def test_without_models_the_list_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TEXTCLF_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert models(["list"]) == 0
+    assert capsys.readouterr().out == "No models are registered. Train one: python flows/train_flow.py\n"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("textclf-tiny", "expected NAME@ALIAS such as"),
+        ("textclf-tiny/two", "expected NAME@ALIAS such as"),
+        ("textclf-tiny@production", r"no alias 'production'. Its aliases: challenger \(3\), champion \(1\)"),
+        ("textclf-tiny/9", "has no version 9; `textclf models list textclf-tiny` lists them"),
+        ("textclf-other/1", "no registered model 'textclf-other'. Registered models: textclf-tiny"),
+    ],
+)
+def test_what_does_not_exist_is_named(place: Any, reference: str, message: str) -> None:
+    with pytest.raises((ConfigError, ModelNotFoundError), match=message):
+        models(["promote", reference])
+    assert len(changes(place)) == 3
+
+
+def test_without_a_champion_before_there_is_no_way_back(place: Any) -> None:
+    with pytest.raises(ModelNotFoundError, match="no champion before"):
+        models(["rollback", NAME])
+    models(["promote", f"{NAME}/2"])
+    connect(place.home).delete_model_version(NAME, "1")
+    with pytest.raises(ModelNotFoundError, match=r"no champion before|no version 1"):
+        models(["rollback", NAME])
+    assert aliases(place)["champion"] == 2
+
+
+def test_a_version_without_files_is_not_promoted(place: Any, tmp_path: Path) -> None:
+    client = connect(place.home)
+    # As somebody else's code registers it: a file, and no model of ours.
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "model.bin").write_bytes(b"weights")
+    foreign = client.create_model_version(NAME, str(tmp_path / "foreign"))
+    with pytest.raises(ModelError, match=rf"The files of {NAME} version {foreign.version} are missing"):
+        models(["promote", f"{NAME}/{foreign.version}"])
+    assert aliases(place)["champion"] == 1
+    assert models(["list", NAME]) == 0
+    assert models(["show", f"{NAME}/{foreign.version}"]) == 0
+
+
+def test_what_somebody_changes_in_mlflow_is_recorded(place: Any) -> None:
+    client = connect(place.home)
+    client.set_registered_model_alias(NAME, "champion", "3")
+    client.set_registered_model_alias(NAME, "production", "2")
+    models(["promote", f"{NAME}/2"])
+    (by_hand, mine) = changes(place)[-2:]
+    assert by_hand == ("by_hand", {"champion": 3, "challenger": 3, "production": 2})
+    assert mine == ("promote", {"champion": 2, "previous": 3, "challenger": 3, "production": 2})
+    # The next one sees only what is new.
+    models(["rollback", NAME])
+    assert [action for action, _ in changes(place)[-2:]] == ["promote", "rollback"]
+
+
+def test_the_history_keeps_its_order_though_the_clock_jumps_back(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Yesterday(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) - timedelta(days=400)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(alias_changes, "datetime", Yesterday)
+        models(["promote", f"{NAME}/2"])
+    models(["rollback", NAME])
+    history = read_history(TrackingStore.open(place.home), NAME)
+    assert [change.number for change in history] == [1, 2, 3, 4, 5]
+    assert history[3].when < datetime.now(UTC) - timedelta(days=300)
+    assert (history[3].action, history[4].action) == ("promote", "rollback")
+
+
+def test_archiving_takes_a_version_out_of_the_offer(place: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="is the champion, which predictions use"):
+        models(["archive", f"{NAME}/1"])
+    models(["archive", f"{NAME}@challenger"])
+    assert "Change 4: challenger 3 → –." in capsys.readouterr().out
+    models(["list", NAME])
+    assert "archived" in capsys.readouterr().out.splitlines()[2]
+    models(["promote", f"{NAME}/3"])
+    models(["list", NAME])
+    assert "archived" not in capsys.readouterr().out.splitlines()[-3]
+
+
+def test_the_model_of_a_run_is_registered(place: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    client = connect(place.home)
+    run = client.get_model_version(NAME, "2").run_id
+    models(["register", run])
+    assert f"{NAME}/2 is registered" in capsys.readouterr().out
+    models(["register", run, "--name", "textclf-other"])
+    assert "textclf models promote textclf-other/1" in capsys.readouterr().out
+    models(["promote", "textclf-other/1"])
+    assert client.get_registered_model("textclf-other").aliases == {"champion": 1}
+    bare = support.make_trained(place, {})
+    with pytest.raises(ModelNotFoundError, match="has logged no complete model"):
+        models(["register", bare.run_id])
+    with pytest.raises(ModelNotFoundError, match="There is no MLflow run 0123"):
+        models(["register", "0123"])
+
+
+DIES = """
+import os, signal, sys
+import mlflow
+calls, last = 0, int(sys.argv[1])
+def dying(method):
+    def call(*arguments, **more):
+        global calls
+        found = method(*arguments, **more)
+        calls += 1
+        if calls == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+    return call
+for name in ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias"):
+    setattr(mlflow.MlflowClient, name, dying(getattr(mlflow.MlflowClient, name)))
+from textclf.cli.models import models
+models(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("calls", "promoted"),
+    # The record; previous; champion; the challenger is removed; the tag that says that it is done.
+    [(1, False), (2, False), (3, True), (4, True), (5, True)],
+)
+def test_a_promotion_that_is_killed_is_completed_or_taken_back(place: Any, calls: int, promoted: bool) -> None:
+    command = [sys.executable, "-c", DIES, str(calls), "promote", f"{NAME}/3"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert aliases(place)["champion"] == (3 if promoted else 1)
+    models(["promote", f"{NAME}/2"])
+    before = {"champion": 3, "previous": 1} if promoted else {"champion": 1, "challenger": 3}
+    told = changes(place)[3:]
+    assert told[0] == ("promote", {"champion": 3, "previous": 1})
+    assert told[1:-1] == ([] if promoted else [("undone", before)])
+    # An older challenger stays no challenger; a newer one does.
+    rest = {} if promoted else {"challenger": 3}
+    assert told[-1] == ("promote", {"champion": 2, "previous": before["champion"], **rest})
+    assert aliases(place) == told[-1][1]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_two_promotions_at_once_end_in_one_of_both_orders(place: Any) -> None:
+    code = "import sys; from textclf.cli.models import models; sys.exit(models(sys.argv[1:]))"
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, "promote", f"{NAME}/{version}"], env=environment())
+        for version in (2, 3)
+    ]
+    assert [process.wait(timeout=240) for process in both] == [0, 0]
+    told = changes(place)[3:]
+    assert len(told) == 2
+    assert aliases(place) == told[1][1]
+    found = {alias: aliases(place)[alias] for alias in ("champion", "previous")}
+    assert found in ({"champion": 2, "previous": 3}, {"champion": 3, "previous": 2})
+
+
+def test_the_library_promotes_as_the_command_does(place: Any) -> None:
+    store = TrackingStore.open(place.home)
+    change = promote(store, f"{NAME}/2", why="because")
+    assert change is not None and change.why == "because" and "@" in change.who
+    assert promote(store, f"{NAME}/2", why="again") is None
