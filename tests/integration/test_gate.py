@@ -184,5 +184,5 @@ def test_every_deciding_metric_can_be_compared(place: Any) -> None:
     second = np.where(labels == 1, 1 - second, second)
     both = [np.stack([1 - found, found], axis=1).astype(np.float32) for found in (first, second)]
     for metric in RegistrationConfig.model_fields["metric"].annotation.__args__:  # type: ignore[union-attr]
-        found = paired_difference(labels, *both, ["a", "b"], metric=metric)
+        found = paired_difference(labels, both[0], both[1], ["a", "b"], metric=metric)
         assert found is not None and found.interval.low < found.difference < found.interval.high
