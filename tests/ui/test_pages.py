@@ -146,6 +146,35 @@ class TestMlflow:
         for column in ("text", "leakfree"):
             page.get_by_text(column, exact=True).first.wait_for()
 
+    @pytest.mark.parametrize("width", [1280, 390])
+    def test_the_page_of_the_model_can_be_read_and_loads_nothing(
+        self, page: Page, deployed: Any, run_id: str, width: int
+    ) -> None:
+        file = deployed.server.home / "mlruns" / "textclf-tiny" / run_id / "artifacts" / "model.html"
+        problems: list[str] = []
+        requests: list[str] = []
+        page.set_viewport_size({"width": width, "height": 900})
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(file.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+        assert page.get_by_role("heading", name="textclf-tiny 1").is_visible()
+        for text in ("Champion", "There was no champion yet.", "Slices", "Behaviour", "How to load it"):
+            assert page.get_by_text(text, exact=True).first.is_visible(), text
+        assert page.get_by_role("img", name="Confusion matrix").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert problems == []
+        assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+
+    def test_the_page_of_the_model_is_among_the_artifacts_of_a_run(
+        self, page: Page, mlflow_address: str, run_id: str
+    ) -> None:
+        page.goto(f"{mlflow_address}/#/experiments/1/runs/{run_id}/artifacts/model.html")
+        shown = page.frame_locator("iframe").first
+        shown.get_by_role("heading", name="textclf-tiny 1").wait_for()
+        shown.get_by_role("heading", name="What the scores are worth").wait_for()
+
     def test_the_audit_report_is_among_the_artifacts_of_a_run(
         self, page: Page, deployed: Any, mlflow_address: str
     ) -> None:

@@ -102,10 +102,11 @@ class CandidateModels:
         """Adds slices and behaviour to the metrics of a candidate, which the encoder has from its evaluation."""
         classifier = Classifier.load(candidate.folder, engine="torch", mixed_precision=self.evaluated.precision)
         probabilities = self.probabilities[candidate.kind]["test"]
-        found = look_closer(
+        slices, behaviour = look_closer(
             classifier, self.rows["test"], probabilities, evaluation=evaluation, seed=self.seed, batch_size=1024
         )
-        return candidate.model_copy(update={"metrics": candidate.metrics | closer_metrics(*found)})
+        metrics = candidate.metrics | closer_metrics(slices, behaviour)
+        return candidate.model_copy(update={"metrics": metrics, "slices": slices, "behaviour": behaviour})
 
     def _add_encoder(self) -> None:
         found = {split: np.load(path, allow_pickle=False) for split, path in self.evaluated.probabilities.items()}
@@ -210,6 +211,8 @@ class CandidateModels:
             measured_ms=measured_ms,
             texts_per_second=speed,
             fastest_engine=engine,
+            slices=self.evaluated.slices if kind == "encoder" else (),
+            behaviour=self.evaluated.behaviour if kind == "encoder" else (),
             probabilities=write_probabilities(self.folder / FOLDER / f"{kind}-probabilities", self.probabilities[kind]),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from textclf.config.registration import RegistrationConfig
 from textclf.config.schema import LadderConfig
 from textclf.evaluation.candidate_models import CandidateModels
 from textclf.evaluation.intervals import decision_metric, paired_interval
-from textclf.evaluation.plots import DOTS_PER_INCH, Point, cost_quality
+from textclf.evaluation.plots import Point, cost_quality, png
 from textclf.evaluation.scores import LOWER_IS_BETTER, deciding_rows
 from textclf.language import _
 from textclf.records import (
@@ -100,8 +99,7 @@ def compare(
         ]
         picture = folder / PICTURE_FILE
         figure = cost_quality(points, metric=metric, subject=rows, rows=len(labels))
-        figure.savefig(drawn := io.BytesIO(), format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.15)
-        write_output(picture, drawn.getvalue())
+        write_output(picture, png(figure))
         with store.reporting("logging the picture of cost and quality"):
             store.client.log_artifact(trained.run_id, str(picture), "evaluation")
     candidates = Candidates(

@@ -27,7 +27,8 @@ from textclf.evaluation.scores import (
     split_metrics,
     write_probabilities,
 )
-from textclf.heads.metrics import PER_LABEL
+from textclf.heads.calibration import uncalibrated
+from textclf.heads.metrics import PER_LABEL, expected_calibration_error
 from textclf.language import _
 from textclf.model.build import build_classifier
 from textclf.model.classifier import Classifier
@@ -164,6 +165,8 @@ def _measure(
     classifier = Classifier.load(trained.folder, engine="torch", mixed_precision=precision)
     probabilities = {split: _predict(classifier, rows[split], batch_size, split) for split in rows}
     metrics = all_metrics(rows, probabilities, classifier.head)
+    before = uncalibrated(probabilities["test"], trained.temperature)
+    metrics["test/calibration_error_before"] = expected_calibration_error(test.labels, before)
     learned = _student_metrics(student, rows, probabilities, training) if student else {}
     models = [("after fine-tuning", classifier)]
     if evaluation.untrained:
@@ -171,8 +174,8 @@ def _measure(
         settings = read_settings(trained.folder).model_copy(update={"temperature": 1.0})
         tokenizer = TextTokenizer.load(encoded.tokenizer_folder, max_length=settings.max_length)
         untrained = EncoderClassifier(TorchEngine(network, precision), tokenizer, settings)
-        before = _predict(untrained, test, batch_size, "test, untrained")
-        scored = split_metrics("untrained/test", test.labels, before, untrained.head)
+        raw = _predict(untrained, test, batch_size, "test, untrained")
+        scored = split_metrics("untrained/test", test.labels, raw, untrained.head)
         # Not those of each label.
         metrics |= {name: value for name, value in scored.items() if name.split("/")[2] not in PER_LABEL}
         models.insert(0, ("before fine-tuning", untrained))
@@ -189,6 +192,7 @@ def _measure(
         report,
         Predictions(test.sources, test.numbers, _shown(test), test.labels, probabilities["test"], prepared.labels),
         metrics={FINE_TUNED: metrics, **({STUDENT: learned} if learned else {}), **baselines},
+        before=before,
         slices=slices,
         behaviour=behaviour,
         examples=[(when, text, *_best(classifier, text)) for when, classifier in models for text in sentences],

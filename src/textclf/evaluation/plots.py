@@ -51,11 +51,13 @@ def write_plots(
     *,
     subject: str,
     metrics_by_model: Mapping[str, Mapping[str, float]] | None = None,
+    before: NDArray[np.float32] | None = None,
 ) -> list[Path]:
     """Writes all plots of one evaluation, and returns the files.
 
     They are `confusion_matrix.png`, `precision_recall.png`, `reliability.png` and, if there are models to compare,
-    `f1_comparison.png`. The folder is created if missing; `metrics_by_model` is described at `f1_comparison`.
+    `f1_comparison.png`. The folder is created if missing; `metrics_by_model` is described at `f1_comparison`, `before`
+    at `reliability`.
 
     Raises:
         DataError, ModelError: See `check_predictions` and `f1_comparison`.
@@ -64,14 +66,19 @@ def write_plots(
     figures = {
         "confusion_matrix.png": confusion_matrix(labels, probabilities, label_names, subject=subject),
         "precision_recall.png": precision_recall(labels, probabilities, label_names, subject=subject),
-        "reliability.png": reliability(labels, probabilities, label_names, subject=subject),
+        "reliability.png": reliability(labels, probabilities, label_names, subject=subject, before=before),
     }
     if metrics_by_model:
         figures["f1_comparison.png"] = f1_comparison(metrics_by_model, label_names, subject=subject)
     for name, figure in figures.items():
-        figure.savefig(drawn := io.BytesIO(), format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.15)
-        write_output(folder / name, drawn.getvalue())
+        write_output(folder / name, png(figure))
     return [folder / name for name in figures]
+
+
+def png(figure: Figure) -> bytes:
+    """Draws a figure as a PNG picture."""
+    figure.savefig(drawn := io.BytesIO(), format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.15)
+    return drawn.getvalue()
 
 
 def confusion_matrix(
@@ -185,9 +192,17 @@ def precision_recall(
 
 
 def reliability(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str], *, subject: str
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    label_names: Sequence[str],
+    *,
+    subject: str,
+    before: NDArray[np.float32] | None = None,
 ) -> Figure:
-    """Draws the share of correct predictions by score, and below it the number of rows by score."""
+    """Draws the share of correct predictions by score, and below it the number of rows by score.
+
+    With the probabilities `before` they were calibrated, their points are drawn, too.
+    """
     exact = check_predictions(labels, probabilities, label_names)
     drawn = _Drawn.of(labels, label_names, subject)
     counts, scores, accuracies = reliability_bins(labels, exact)
@@ -209,9 +224,16 @@ def reliability(
         label=_("share of correct predictions per bin"),
     )
     upper.plot(scores, accuracies, "o", color=_COLOURS[0], markersize=5, label=_("the same, at the bin's mean score"))
+    title = _("Reliability: ECE {error:.3f}").format(error=expected_calibration_error(labels, exact))
+    if before is not None:
+        _counts, raw_scores, raw_accuracies = reliability_bins(labels, before)
+        label = _("the same, before calibration")
+        upper.plot(raw_scores, raw_accuracies, "s", color=_COLOURS[1], markersize=4, fillstyle="none", label=label)
+        title = _("Reliability: ECE {error:.3f}, before calibration {before:.3f}").format(
+            error=expected_calibration_error(labels, exact), before=expected_calibration_error(labels, before)
+        )
     upper.set(ylabel=_("share of correct predictions"), xlim=(0, 1), ylim=(0, 1.03))
     upper.legend(loc="upper left", fontsize=8.5)
-    title = _("Reliability: ECE {error:.3f}").format(error=expected_calibration_error(labels, exact))
     upper.set_title(drawn.title(title, classes=False), linespacing=1.35)
     lower.bar(lefts, counts, width=width, align="edge", color=_GREY, edgecolor="white")
     lower.set(xlabel=_("score of the predicted class"), ylabel=_("rows"))

@@ -103,6 +103,7 @@ def write_report(
     predictions: Predictions,
     *,
     metrics: Mapping[str, Mapping[str, float]],
+    before: NDArray[np.float32] | None = None,
     slices: Sequence[Slice] = (),
     behaviour: Sequence[BehaviourCheck] = (),
     examples: Sequence[tuple[str, str, str, float]] = (),
@@ -121,6 +122,7 @@ def write_report(
         predictions: For the test rows.
         metrics: By model name, with names such as `test/f1_macro`. The evaluated model comes first; its metrics under
             `untrained/<split>/` become a line of their own.
+        before: The probabilities before they were calibrated, float32[rows, labels].
         slices: Of the test rows.
         behaviour: The checks.
         examples: When (such as `after fine-tuning`), text, predicted label, score.
@@ -145,7 +147,7 @@ def write_report(
         write_output(folder / name, content)
     models = {model_name(model): metrics_of(found, "test") for model, found in metrics.items()}
     arguments = (predictions.labels, predictions.probabilities, predictions.label_names)
-    plots = write_plots(folder, *arguments, subject=split_name("test"), metrics_by_model=models)
+    plots = write_plots(folder, *arguments, subject=split_name("test"), metrics_by_model=models, before=before)
     return [*(folder / name for name in contents), *plots]
 
 

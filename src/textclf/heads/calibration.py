@@ -42,3 +42,10 @@ def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> 
     if losses(softest).mean() <= allowed:
         return softest
     return float(brentq(lambda temperature: losses(temperature).mean() - allowed, best, softest))
+
+
+def uncalibrated(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Returns the probabilities[rows, labels] that the logits gave before they were divided by a temperature."""
+    powers = np.maximum(probabilities.astype(np.float64), np.finfo(np.float64).tiny) ** temperature
+    found: NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return found

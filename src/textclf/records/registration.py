@@ -10,6 +10,7 @@ from pydantic import Field
 
 from textclf.config.sources import Split
 from textclf.records.base import Record
+from textclf.records.evaluation import BehaviourCheck, Slice
 from textclf.records.figures import Interval, PairedDifference
 from textclf.records.ladder import GuaranteedLadder, LadderCalibration, LadderVerification
 
@@ -39,6 +40,8 @@ class Candidate(Record):
     """Its metric (first) and that of the best candidate (second) over the same rows; None for the best."""
     probabilities: dict[Split, Path] = Field(default_factory=dict)
     """NumPy files with what it says of the validation and test rows: float32[rows, labels]."""
+    slices: tuple[Slice, ...] = ()
+    behaviour: tuple[BehaviourCheck, ...] = ()
 
 
 class Candidates(Record):

@@ -11,6 +11,7 @@ from textclf.language import _
 from textclf.model.pyfunc import signature_and_example
 from textclf.records import Candidate, Decision, EvaluatedModel, PreparedData
 from textclf.registry.decision_page import candidate_rows
+from textclf.registry.page.html import MODEL_PAGE
 from textclf.registry.versions import ChosenModel
 from textclf.registry.wording import baseline_name, decision_sentence
 from textclf.tables import markdown_table, markdown_text
@@ -73,6 +74,7 @@ def _story(decision: Decision, chosen: Candidate, evaluated: EvaluatedModel, pre
         _("{name} version {version}").format(name=decision.name, version=decision.version): version_page(
             decision.name, decision.version
         ),
+        _("page of the model"): artifact_page(experiment, run_id, MODEL_PAGE),
         _("decision"): artifact_page(experiment, run_id, "decision.md"),
         _("scores, plots and errors"): artifact_page(experiment, run_id, "evaluation/summary.md"),
         _("data report"): artifact_page(experiment, run_id, "data/report.html"),

@@ -25,6 +25,7 @@ from textclf.registry.contest import Contest, Entrant, checks, contest, keep_see
 from textclf.registry.decision_page import decision_page
 from textclf.registry.descriptions import describe
 from textclf.registry.history import describe_history
+from textclf.registry.page.html import MODEL_PAGE, model_page
 from textclf.registry.versions import add_version, find_version
 from textclf.registry.wording import decision_sentence, short_comparison, short_decision
 from textclf.tracking.pages import DECISION_TAG
@@ -95,6 +96,8 @@ def register(
             why=short_decision(decision),
             evidence=evaluated.run_id,
         )
+        with store.reporting("logging the page of the model"):
+            store.client.log_text(evaluated.run_id, model_page(decision, entrant, candidates), MODEL_PAGE)
         experiment = describe(store, decision, chosen, evaluated, prepared)
         describe_history(store, name)
     logger.info("Register: %s version %s is %s.", name, version.version, short_decision(decision))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from textclf.audit.findings import Distribution, Example, ExamplePair, Findings
 from textclf.audit.report.charts import BarGroup, Histogram, histogram, label_bars
 from textclf.audit.report.tables import (
-    Table,
     count,
     counts_table,
     decisions_table,
@@ -24,6 +23,7 @@ from textclf.audit.report.verdict import shift_meaning
 from textclf.config.sources import Split, split_name
 from textclf.data.quarantine import example_line, reason_name
 from textclf.language import _, ngettext
+from textclf.pages.tables import Table
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from textclf.audit.findings import Findings
 from textclf.audit.report.tables import (
-    Table,
     counts_table,
     decisions_table,
     hidden_labels,
@@ -17,6 +16,7 @@ from textclf.audit.report.tables import (
 from textclf.audit.report.verdict import severity_name, verdicts
 from textclf.config.sources import origin_name
 from textclf.language import _
+from textclf.pages.tables import Table
 from textclf.tables import align, display_width, markdown_table, markdown_text, one_line
 
 _MOST_VERDICTS = 10

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from textclf.audit.findings import Findings
 from textclf.config.data import finding_name
 from textclf.config.sources import Split, split_name
 from textclf.data.quarantine import reason_name
 from textclf.language import _, ngettext
+from textclf.pages.tables import Table
 from textclf.records import Quarantined
 
 MOST_LABELS = 30
 """Labels in a table; only the number of the others is given."""
 LENGTH_RATIO = 1.5
 """Ratio of two labels' median lengths above which length gives a label away."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A header and rows of as many cells."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text_columns: int = 1
-    """Number of text columns from the left; the others are figures."""
-    marked: frozenset[int] = frozenset()
-    """Positions of highlighted rows."""
 
 
 def counts_table(findings: Findings) -> Table:
