@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import registry_support as support
+import yaml
 from training_support import connect
 
 from textclf.errors import ModelError, ModelNotFoundError
@@ -228,8 +229,10 @@ def test_a_decision_is_recorded_with_what_it_rests_on(place: Any) -> None:
                 "behind_best": None,
                 "texts_per_second": 50.0,
                 "fastest_engine": "torch-fp32",
+                "interval": None,
             }
         ],
+        "interval": None,
         "left_out": {},
         "champion_margin": 0.2,
         "rows_known_to_champion": 0,
@@ -522,11 +525,25 @@ def test_a_version_holds_the_plain_folder_and_no_pickle(registered: Any, logged:
     assert logged.is_relative_to(registered.home.artifacts / NAME)
     inner = logged / "data" / "model"
     files = {path.name for path in inner.iterdir()}
-    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "textclf.json"} == files
+    weights = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "textclf.json"}
+    assert files == weights | {"README.md"}
     everything = [path for path in logged.rglob("*") if path.is_file()]
     assert [path for path in everything if path.suffix in {".pkl", ".pickle", ".bin", ".pt", ".pth", ".joblib"}] == []
     texts = [path for path in everything if path.suffix in {"", ".txt", ".yaml", ".json"} and path.stat().st_size < 1e6]
     assert [path for path in texts if "cloudpickle" in path.read_text(encoding="utf-8")] == []
+
+
+def test_a_version_has_a_model_card(logged: Path) -> None:
+    card = (logged / "data" / "model" / "README.md").read_text(encoding="utf-8")
+    _, front, text = card.split("---\n", 2)
+    values = yaml.safe_load(front)
+    assert (values["language"], values["library_name"]) == ("zh", "transformers")
+    assert values["pipeline_tag"] == "text-classification"
+    (result,) = values["model-index"][0]["results"]
+    assert result["metrics"][0] == {"type": "accuracy", "name": "accuracy", "value": 0.5}
+    for part in ("60 to train, 20 to validate, 20 to test", "Licence of the data | not stated", "0 of the test rows"):
+        assert part in text
+    assert "fewer than 30 test rows" in text
 
 
 def test_a_version_says_what_it_takes_gives_and_needs(logged: Path) -> None:

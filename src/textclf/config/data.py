@@ -72,6 +72,9 @@ class DataConfig(StrictModel):
         description="Where the data comes from, tried in order: `huggingface`, `modelscope`, `local` or `sample`, "
         'e.g. `{"provider": "local", "path": "reviews.csv"}`.',
     )
+    license: str | None = Field(
+        default=None, max_length=100, description="Licence of the data, for the model card, e.g. cc-by-4.0."
+    )
     text_column: str = Field(default="text", min_length=1, description="Column with the text.")
     label_column: str = Field(default="label", min_length=1, description="Column with the label.")
     labels: dict[str, str] | None = Field(

@@ -109,6 +109,9 @@ class ModelConfig(StrictModel):
         '`{"provider": "modelscope", "name": "tiansz/bert-base-chinese"}`. Without sources, a new BERT of the shape '
         "in `architecture` starts from random weights.",
     )
+    license: str | None = Field(
+        default=None, max_length=100, description="Licence of the base model, for the model card, e.g. apache-2.0."
+    )
     initialization: Literal["pretrained", "random"] = Field(
         default="pretrained",
         description="`pretrained` uses the source's weights; `random` only its shape and vocabulary.",

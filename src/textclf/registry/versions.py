@@ -21,7 +21,8 @@ from textclf.model.pyfunc import NAME_KEY, signature_and_example
 from textclf.model.settings import read_settings
 from textclf.quiet import quiet_mlflow
 from textclf.records import Candidate, PreparedData
-from textclf.store import digest_of
+from textclf.registry.card import CARD_FILE, model_card
+from textclf.store import digest_of, write_output
 from textclf.tracking.datasets import dataset_inputs
 from textclf.tracking.store import MISSING, REFUSED, TrackingStore
 
@@ -197,7 +198,7 @@ def add_version(
     if versions:
         return versions[0]
     with store.reporting(f"logging and registering the {candidate.kind}"):
-        version = _log_and_register(store, candidate, prepared, name)
+        version = _log_and_register(store, candidate, prepared, name, training_run_id)
         for tag, value in {
             KIND_TAG: candidate.kind,
             TRAINING_TAG: training_run_id,
@@ -207,10 +208,15 @@ def add_version(
         return version
 
 
-def _log_and_register(store: TrackingStore, candidate: Candidate, prepared: PreparedData, name: str) -> ModelVersion:
+def _log_and_register(
+    store: TrackingStore, candidate: Candidate, prepared: PreparedData, name: str, training_run_id: str
+) -> ModelVersion:
     import mlflow
 
     run = store.client.get_run(candidate.run_id)
+    parameters = store.client.get_run(training_run_id).data.params
+    card = model_card(candidate, prepared, name, parameters)
+    write_output(candidate.folder / CARD_FILE, card.encode())
     model_id = _logged_earlier(store, run) or _log_model(store, run, candidate, name)
     log_metrics(
         store,
