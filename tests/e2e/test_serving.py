@@ -198,7 +198,7 @@ def test_a_request_without_the_column_is_refused(address: str) -> None:
 
 def test_pairs_of_texts_are_classified_over_http(serve_pages: Any, tmp_path: Path) -> None:
     place = support.make_place(tmp_path / "pairs", pairs=True)
-    support.make_version(place, 0.6)
+    support.make_version(place)
     classifier = support.load_champion(place)
     pairs = [("甲房", "乙早"), ("甲房", "甲早"), ("乙早", "甲房")]
     expected = classifier.predict(*map(list, zip(*pairs, strict=True)))
