@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textclf.config import Home, Parser
+from textclf.extras import require
 from textclf.language import _
 from textclf.records import AliasChange, Record
+from textclf.store import write_output
+
+if TYPE_CHECKING:
+    from textclf.tracking.store import TrackingStore
 
 EXAMPLES = """\
   textclf models list
   textclf models list textclf-quickstart
   textclf models show textclf-quickstart@champion
+  textclf models compare textclf-quickstart@champion textclf-quickstart/1 majority
   textclf models promote textclf-quickstart/2 --why "fewer complaints about missed refunds"
   textclf models rollback textclf-quickstart
   textclf models history textclf-quickstart
   textclf models archive textclf-quickstart/1
   textclf models register RUN
 """
-ACTIONS = ("list", "show", "promote", "rollback", "history", "archive", "register")
+ACTIONS = ("list", "show", "compare", "promote", "rollback", "history", "archive", "register")
 """The commands, in the order of `--help`."""
 
 
@@ -28,6 +38,7 @@ def descriptions() -> dict[str, str]:
     return {
         "list": _("list the models and their champions, or the versions of one model"),
         "show": _("show what is known about a version, and why it is champion or not"),
+        "compare": _("let versions and baselines answer the same test rows, and compare them"),
         "promote": _("make a version the champion"),
         "rollback": _("make the champion before the champion again"),
         "history": _("tell the story of a model: its versions, and who changed its aliases when and why"),
@@ -77,6 +88,8 @@ def models(arguments: Sequence[str]) -> int:
                 if given.json
                 else version_page_text(store, version, decision)
             )
+        case "compare":
+            _compare(store, given)
         case "history":
             events = history(store, given.name)
             print(_json(events) if given.json else history_table(events))
@@ -98,6 +111,23 @@ def models(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _compare(store: TrackingStore, given: argparse.Namespace) -> None:
+    from textclf.registry.comparison import compare_versions
+    from textclf.registry.page.comparison import comparison_page, comparison_text
+
+    require("scikit-learn", "scipy", "jinja2", "fonttools", purpose="Comparing models")
+    comparison = compare_versions(store, given.models, metric=given.metric, data_version=given.data)
+    if given.json:
+        print(comparison.model_dump_json(indent=1))
+        return
+    names = "-".join(re.sub(r"[^\w.-]+", "-", name) for name in given.models)
+    page = given.output or store.home.root / "comparisons" / f"{names[:100]}.html"
+    write_output(page, comparison_page(comparison).encode())
+    print(
+        f"{comparison_text(comparison)}\n\n{_('Slices, and the rows on which they differ: {path}').format(path=page)}"
+    )
+
+
 def _parser(action: str) -> Parser:
     examples = "".join(line for line in EXAMPLES.splitlines(keepends=True) if f" models {action}" in line)
     parser = Parser(
@@ -108,6 +138,21 @@ def _parser(action: str) -> Parser:
     version_help = _("NAME@ALIAS or NAME/VERSION, e.g. textclf-quickstart@champion or textclf-quickstart/3")
     if action in ("show", "promote", "archive"):
         parser.add_argument("version", metavar="VERSION", help=version_help)
+    elif action == "compare":
+        parser.add_argument(
+            "models",
+            metavar="MODEL",
+            nargs="+",
+            help=_("NAME@ALIAS, NAME/VERSION, or the baselines majority and tfidf; each is compared with the first"),
+        )
+        parser.add_argument(
+            "--metric",
+            choices=("accuracy", "f1_macro", "f1_weighted"),
+            default="f1_macro",
+            help=_("the score (default: f1_macro)"),
+        )
+        parser.add_argument("--data", metavar="VERSION", help=_("data version (default: that of the first model)"))
+        parser.add_argument("--output", type=Path, metavar="FILE", help=_("write the page to this HTML file"))
     elif action == "register":
         parser.add_argument("run", metavar="RUN", help=_("id of the MLflow run"))
         parser.add_argument(
