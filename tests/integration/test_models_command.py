@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import registry_support as support
 from training_support import connect
 
 from textclf.cli.models import models
-from textclf.errors import ConfigError, ModelError, ModelNotFoundError
+from textclf.errors import ConfigError, DataError, ModelError, ModelNotFoundError
 from textclf.registry import aliases as alias_changes
 from textclf.registry.aliases import read_history
 from textclf.registry.promotion import promote
@@ -273,3 +274,39 @@ def test_the_library_promotes_as_the_command_does(place: Any) -> None:
     change = promote(store, f"{NAME}/2", why="because")
     assert change is not None and change.why == "because" and "@" in change.who
     assert promote(store, f"{NAME}/2", why="again") is None
+
+
+def test_models_are_compared_answer_by_answer(place: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(place.prepared.folder, place.home.prepared / place.prepared.folder.name)
+    references = [f"{NAME}/1", f"{NAME}/2", "majority", "tfidf"]
+    version = place.prepared.version
+    assert models(["compare", *references, "--metric", "accuracy", "--data", version, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["left_out"], found["unknown"]) == (20, 0, [])
+    first, second, majority, _tfidf = found["models"]
+    assert (first["score"], first["difference"], first["chance"]) == (1.0, None, None)
+    # It learned to be wrong on the first half of the rows.
+    assert (second["score"], second["only_it"], second["only_first"]) == (0.5, 0, 10)
+    assert second["chance"] == pytest.approx(2 * 0.5**10)
+    assert second["difference"]["interval"]["high"] < -0.2
+    assert majority["score"] == 0.5
+    assert found["disagreement_count"] == len(found["disagreements"]) >= 10
+    assert len(found["disagreements"][0]["answers"]) == 4
+
+    page = tmp_path / "page.html"
+    models(["compare", *references, "--data", version, "--output", str(page)])
+    printed = capsys.readouterr().out
+    assert f"{NAME}/2" in printed and "by chance (McNemar)" in printed and str(page) in printed
+    content = page.read_text(encoding="utf-8")
+    assert f"{NAME}/1 and others compared" in content
+    assert "Rows to which they give different labels" in content
+
+
+def test_a_comparison_that_is_impossible_says_why(place: Any) -> None:
+    with pytest.raises(ConfigError, match="at least two models"):
+        models(["compare", f"{NAME}/1"])
+    with pytest.raises(ConfigError, match="at least one registered model"):
+        models(["compare", "majority", "tfidf"])
+    # In this home, there is no data at all.
+    with pytest.raises(DataError, match="rows of data version 0123 are not in"):
+        models(["compare", f"{NAME}/1", f"{NAME}/2", "--data", "0123"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import softmax
 
-from textclf.heads.calibration import SHARPEST, fit_temperature
+from textclf.heads.calibration import SHARPEST, fit_temperature, uncalibrated
 from textclf.heads.single_label import SingleLabel
 
 
@@ -52,3 +53,9 @@ def test_a_model_that_knows_nothing_is_unsure() -> None:
     logits, targets = chance.normal(0, 4, (2000, 2)).astype(np.float32), chance.integers(0, 2, 2000)
     head = SingleLabel(("坏", "好"))
     assert head.probabilities(logits / np.float32(fit_temperature(logits, targets))).max(axis=1).mean() < 0.7
+
+
+def test_probabilities_before_calibration_are_those_of_the_logits() -> None:
+    logits = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
+    calibrated, raw = softmax(logits / 1.7, axis=1), softmax(logits, axis=1)
+    assert uncalibrated(calibrated, 1.7) == pytest.approx(raw, abs=1e-6)

@@ -117,7 +117,7 @@ def relabel(
     digest = digest_of(
         fetched.digest,
         {split: list(paths) for split, paths in fetched.splits.items()},
-        data.model_dump(mode="json", exclude={"sources", "name", "contract"}),
+        data.model_dump(mode="json", exclude={"sources", "name", "license", "contract"}),
         cleaning.model_dump(mode="json"),
         # Identifies the rows that were cut.
         prepared.digest,

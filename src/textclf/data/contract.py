@@ -21,7 +21,9 @@ from textclf.store import digest_of
 
 # Settings that do not change what a row is: where it comes from, how files are read, when a run stops.
 _NO_RULES: dict[str, set[str] | bool] = {
-    **dict.fromkeys(("sources", "name", "split", "column_names", "file_encoding", "delimiter", "sheet"), True),
+    **dict.fromkeys(
+        ("sources", "name", "license", "split", "column_names", "file_encoding", "delimiter", "sheet"), True
+    ),
     "contract": {"max_quarantined_share"},
 }
 _DAY = re.compile(r"([0-9]{4})(?:([-/.])([0-9]{1,2})\2([0-9]{1,2})|年([0-9]{1,2})月([0-9]{1,2})日?)(?![0-9])")

@@ -105,7 +105,7 @@ class _TooManyBrokenError(DataError):
 
 
 def _digest(fetched: FetchedData, data: DataConfig, cleaning: CleaningConfig, *, cuts: bool) -> str:
-    settings = data.model_dump(mode="json", exclude={"sources", "name"} | (set() if cuts else {"split"}))
+    settings = data.model_dump(mode="json", exclude={"sources", "name", "license"} | (set() if cuts else {"split"}))
     settings["labels"] = list(data.labels.items()) if data.labels else None
     return digest_of(
         fetched.digest,
