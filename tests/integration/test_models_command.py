@@ -17,7 +17,11 @@ import registry_support as support
 from training_support import connect
 
 from textclf.cli.models import models
-from textclf.errors import ConfigError, DataError, ModelError, ModelNotFoundError
+from textclf.config import PredictConfig
+from textclf.data.prepared import read_split
+from textclf.errors import ConfigError, DataError, ModelError, ModelNotFoundError, StorageError
+from textclf.model.classifier import Classifier
+from textclf.prediction.batch import predict_batch
 from textclf.registry import aliases as alias_changes
 from textclf.registry.aliases import read_history
 from textclf.registry.promotion import promote
@@ -310,3 +314,51 @@ def test_a_comparison_that_is_impossible_says_why(place: Any) -> None:
     # In this home, there is no data at all.
     with pytest.raises(DataError, match="rows of data version 0123 are not in"):
         models(["compare", f"{NAME}/1", f"{NAME}/2", "--data", "0123"])
+
+
+def test_a_version_is_exported_with_checksums(place: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "exported"
+    assert models(["export", f"{NAME}@champion", str(target)]) == 0
+    assert f"files are in {target}" in capsys.readouterr().out
+    names = {path.name for path in target.iterdir()}
+    assert {"README.md", "SHA256SUMS", "textclf.json", "linear.safetensors"} <= names
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=target, check=True, capture_output=True)
+    rows = read_split(place.prepared, "test")
+    expected = support.load_champion(place).predict(rows.texts)
+    assert (Classifier.load(target).predict(rows.texts) == expected).all()
+    with pytest.raises(StorageError, match="exists already and is not empty"):
+        models(["export", f"{NAME}@champion", str(target)])
+    assert sorted(path.name for path in tmp_path.iterdir() if "exported" in path.name) == ["exported"]
+
+
+def test_versions_are_pruned_by_a_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # With files of its own, which go.
+    place = support.make_place(tmp_path / "place")
+    monkeypatch.setenv("TEXTCLF_HOME", str(place.home.root))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for number in range(5):
+        support.make_version(place, 0.9)
+        if number == 1:
+            (tmp_path / "in.csv").write_text("text\n房间很干净\n", encoding="utf-8")
+            config = PredictConfig(input=tmp_path / "in.csv", output=tmp_path / "out.csv", model=NAME)
+            predict_batch(config, home=place.home, run_id="run", report=lambda _: None)
+    assert aliases(place) == {"champion": 5, "previous": 4}
+
+    assert models(["prune", NAME, "--keep-last", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "Nothing was deleted" in printed and "kept: predictions refer to it" in printed
+    assert [line.split()[0] for line in printed.splitlines() if "would be deleted" in line] == ["1"]
+    assert len(list(place.home.root.rglob("MLmodel"))) == 5
+    models(["prune", NAME, "--keep-last", "1", "--days", "0", "--delete"])
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines() if line.endswith("  deleted")] == ["3", "2", "1"]
+    assert len(list(place.home.root.rglob("MLmodel"))) == 2
+    assert aliases(place) == {"champion": 5, "previous": 4}
+    assert support.load_champion(place).labels == place.prepared.labels
+
+    (record,) = (place.home.predictions / "done").iterdir()
+    record.write_text("{", encoding="utf-8")
+    with pytest.raises(StorageError, match="of a finished prediction cannot be read"):
+        models(["prune", NAME])

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from textclf.extras import require
 from textclf.language import _
 from textclf.records import AliasChange, Record
 from textclf.store import write_output
+from textclf.tables import align
 
 if TYPE_CHECKING:
     from textclf.tracking.store import TrackingStore
@@ -27,9 +29,11 @@ EXAMPLES = """\
   textclf models rollback textclf-quickstart
   textclf models history textclf-quickstart
   textclf models archive textclf-quickstart/1
+  textclf models export textclf-quickstart@champion quickstart-model
+  textclf models prune textclf-quickstart --keep-last 5 --days 90
   textclf models register RUN
 """
-ACTIONS = ("list", "show", "compare", "promote", "rollback", "history", "archive", "register")
+ACTIONS = ("list", "show", "compare", "promote", "rollback", "history", "archive", "export", "prune", "register")
 """The commands, in the order of `--help`."""
 
 
@@ -43,6 +47,8 @@ def descriptions() -> dict[str, str]:
         "rollback": _("make the champion before the champion again"),
         "history": _("tell the story of a model: its versions, and who changed its aliases when and why"),
         "archive": _("take a version out of the offer"),
+        "export": _("copy a version to a folder, with its model card and checksums"),
+        "prune": _("delete versions that nobody needs any more"),
         "register": _("register the model of an MLflow run"),
     }
 
@@ -55,6 +61,7 @@ def models(arguments: Sequence[str]) -> int:
     """
     from textclf.registry import promotion
     from textclf.registry.champions import champions
+    from textclf.registry.export import export_version
     from textclf.registry.history import history, history_table
     from textclf.registry.overview import (
         list_versions,
@@ -103,6 +110,11 @@ def models(arguments: Sequence[str]) -> int:
             print(_("{version} is archived.").format(version=given.version))
             if change:
                 print(_changed(change))
+        case "export":
+            files = export_version(store, given.version, given.folder)
+            print(_("{count:,} files are in {folder}.").format(count=len(files), folder=given.folder))
+        case "prune":
+            _prune(store, given)
         case "register":
             registered = promotion.register_run(store, given.run, name=given.name)
             reference = f"{registered.name}/{registered.version}"
@@ -128,6 +140,27 @@ def _compare(store: TrackingStore, given: argparse.Namespace) -> None:
     )
 
 
+def _prune(store: TrackingStore, given: argparse.Namespace) -> None:
+    from textclf.prediction.ledger import versions_used
+    from textclf.registry.prune import prune
+
+    used = versions_used(store.home, given.name, since=datetime.now(UTC) - timedelta(days=given.days))
+    found = prune(store, given.name, keep_last=given.keep_last, used=used, delete=given.delete)
+    reasons = {
+        "alias": _("it has an alias"),
+        "recent": _("it is among the newest"),
+        "predictions": _("predictions refer to it"),
+    }
+    gone = _("deleted") if given.delete else _("would be deleted")
+    rows = [[_("version"), "MB", ""]]
+    for each in found:
+        what = _("kept: {reason}").format(reason=reasons[each.kept]) if each.kept else gone
+        rows.append([str(each.version), f"{each.size_bytes / 1e6:,.1f}", what])
+    print(align(rows))
+    if not given.delete and any(each.kept is None for each in found):
+        print(f"\n{_('Nothing was deleted. To delete them, add --delete.')}")
+
+
 def _parser(action: str) -> Parser:
     examples = "".join(line for line in EXAMPLES.splitlines(keepends=True) if f" models {action}" in line)
     parser = Parser(
@@ -136,8 +169,10 @@ def _parser(action: str) -> Parser:
         epilog=_("examples:") + f"\n{examples}",
     )
     version_help = _("NAME@ALIAS or NAME/VERSION, e.g. textclf-quickstart@champion or textclf-quickstart/3")
-    if action in ("show", "promote", "archive"):
+    if action in ("show", "promote", "archive", "export"):
         parser.add_argument("version", metavar="VERSION", help=version_help)
+        if action == "export":
+            parser.add_argument("folder", metavar="FOLDER", type=Path, help=_("a new folder"))
     elif action == "compare":
         parser.add_argument(
             "models",
@@ -162,10 +197,17 @@ def _parser(action: str) -> Parser:
         parser.add_argument(
             "name", metavar="NAME", nargs="?" if action == "list" else None, help=_("name of the registered model")
         )
-    if action in ("promote", "rollback", "archive"):
+    if action == "prune":
+        parser.add_argument(
+            "--keep-last", type=int, default=5, metavar="N", help=_("the newest versions stay (default: 5)")
+        )
+        days = _("versions stay that outputs of so many days refer to (default: 90)")
+        parser.add_argument("--days", type=int, default=90, metavar="D", help=days)
+        parser.add_argument("--delete", action="store_true", help=_("delete; without it, only say what would go"))
+    elif action in ("promote", "rollback", "archive"):
         why = _("the reason, for the history")
         parser.add_argument("--why", default=_("by hand"), metavar="TEXT", help=why)
-    else:
+    elif action != "export":
         parser.add_argument("--json", action="store_true", help=_("print JSON"))
     return parser
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from textclf import __version__, store
+from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import DataError, StorageError
 from textclf.reading.detection import FORMATS, DataFormat
@@ -86,6 +87,23 @@ class FinishedRecord(Record):
     redo: str | None
     """The redo that wrote it."""
     finished_at: datetime
+
+
+def versions_used(home: Home, name: str, *, since: datetime) -> set[int]:
+    """Returns the versions of a registered model that outputs finished since a time refer to.
+
+    Raises:
+        StorageError: A record cannot be read; what it refers to must not be deleted.
+    """
+    found = set()
+    for file in (home.predictions / "done").glob("*.json"):
+        try:
+            record = FinishedRecord.model_validate_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"The record {file} of a finished prediction cannot be read: {error}") from error
+        if record.model_name == name and record.finished_at >= since:
+            found.add(record.model_version)
+    return found
 
 
 def effective_settings(config: PredictConfig) -> dict[str, object]:
