@@ -49,6 +49,7 @@ class WordClassifier(Classifier):
     Args:
         log: Every computed text is appended to this file, one per line.
         pairs: Whether it classifies pairs of texts.
+        abstain_below: Its thresholds by precision.
     """
 
     engine_name = "words"
@@ -60,10 +61,15 @@ class WordClassifier(Classifier):
         *,
         cleaning: CleaningConfig | None = None,
         pairs: bool = False,
+        abstain_below: dict[str, float] | None = None,
     ) -> None:
         super().__init__(
             ClassifierSettings(
-                labels=("负面", "正面"), max_length=128, cleaning=cleaning or CleaningConfig(), pairs=pairs
+                labels=("负面", "正面"),
+                max_length=128,
+                cleaning=cleaning or CleaningConfig(),
+                pairs=pairs,
+                abstain_below=abstain_below or {},
             )
         )
         self.log = log

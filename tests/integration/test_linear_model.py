@@ -54,6 +54,7 @@ def logged(registered: Any) -> Path:
 
 def test_a_version_needs_no_package_of_encoders(logged: Path) -> None:
     assert {path.name for path in (logged / "data" / "model").iterdir()} == {
+        "README.md",
         "textclf.json",
         "linear.json",
         "linear.safetensors",

@@ -232,6 +232,21 @@ def test_a_gold_label_in_the_input_stays(tmp_path: Path, home: Home) -> None:
     assert (last["label"], last["predicted_label"]) == ("负面", "正面")
 
 
+def test_unsure_labels_are_left_out_on_request(tmp_path: Path, home: Home) -> None:
+    source = write_rows(tmp_path / "in.csv", [{"text": "好"}, {"text": "也许还算可以吧"}, {"text": "差"}])
+    sure = WordClassifier(abstain_below={"0.95": 0.7})
+    (file,) = predict(home, source, tmp_path / "out.csv", classifier=sure, min_precision=0.95, probabilities=True)
+    rows = read_rows(tmp_path / "out.csv")
+    assert [row["label"] for row in rows] == ["正面", "abstain", "负面"]
+    assert float(rows[1]["score"]) < 0.7
+    assert file.label_counts == {"正面": 1, "负面": 1, "abstain": 1}
+    # Without the wish, it is another job with all labels.
+    predict(home, source, tmp_path / "out.csv", classifier=sure)
+    assert [row["label"] for row in read_rows(tmp_path / "out.csv")] == ["正面", "负面", "负面"]
+    with pytest.raises(ConfigError, match=r"no score from which 0\.99 of its labels are right; it has some for: 0\.95"):
+        predict(home, source, tmp_path / "out.csv", classifier=sure, min_precision=0.99)
+
+
 def test_the_same_text_is_computed_once_per_shard(tmp_path: Path, home: Home) -> None:
     source = write_rows(tmp_path / "in.csv", [{"text": text} for text in ["好", "差", "好", " 好 "] * 5])
     classifier = WordClassifier()

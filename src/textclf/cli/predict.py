@@ -54,6 +54,7 @@ def predict(arguments: Sequence[str]) -> int:
     home = Home.from_environment()
     chosen = resolve_model(home, given.model or _default_model(home, given.alias), given.alias)
     classifier = load_resolved(home, chosen, engine=given.engine)
+    threshold = classifier.threshold(given.min_precision)
     typed = _typed(given.texts, pairs=classifier.pairs)
     print(
         _("{model} version {version} ({alias}) answers, computed by {engine}.").format(
@@ -67,7 +68,7 @@ def predict(arguments: Sequence[str]) -> int:
     for lines in [typed] if typed else _piped(pairs=classifier.pairs):
         if table and not asked:
             print(table.header())
-        for line, answer in _answer(classifier, lines):
+        for line, answer in _answer(classifier, lines, threshold):
             asked += 1
             answered += answer.error is None
             print(table.row(line, answer) if table else _json_line(line, answer, chosen, classifier))
@@ -92,7 +93,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="textclf predict",
         # `parse_intermixed_args` would cut the length of the English `usage: ` off a generated one.
-        usage="%(prog)s [TEXT …] [--model MODEL] [--alias ALIAS] [--engine ENGINE] [--json] [--debug]",
+        usage="%(prog)s [TEXT …] [--model MODEL] [--alias ALIAS] [--engine ENGINE] [--min-precision P] [--json] "
+        "[--debug]",
         description="\n".join(wrap(description, width)),
         epilog="\n".join(wrap(codes, width)) + f"\n\n{_('examples:')}\n{EXAMPLES}",
         allow_abbrev=False,
@@ -112,6 +114,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         choices=("auto", "torch", *EXPORTED_ENGINES),
         default="auto",
         help=_("what computes (default: auto, an exported engine that agrees with the model, else torch)"),
+    )
+    parser.add_argument(
+        "--min-precision",
+        type=float,
+        metavar="P",
+        help=_("answer `abstain` where fewer than this share of the labels would be right, e.g. 0.95"),
     )
     parser.add_argument("--json", action="store_true", help=_("print one JSON object for each text, on a line"))
     parser.add_argument("--debug", action="store_true", help=_("Show a traceback when something fails."))
@@ -188,10 +196,12 @@ def _line(raw: bytes, *, pairs: bool) -> Line:
     return Line(texts)
 
 
-def _answer(classifier: Classifier, lines: Sequence[Line]) -> Iterable[tuple[Line, RowAnswer]]:
+def _answer(classifier: Classifier, lines: Sequence[Line], threshold: float) -> Iterable[tuple[Line, RowAnswer]]:
     from textclf.model.rows import RowAnswer, answer_rows
 
-    answers = iter(answer_rows(classifier, [line.texts for line in lines if line.problem is None]))
+    answers = iter(
+        answer_rows(classifier, [line.texts for line in lines if line.problem is None], abstain_below=threshold)
+    )
     return [(line, next(answers) if line.problem is None else RowAnswer(error=line.problem)) for line in lines]
 
 

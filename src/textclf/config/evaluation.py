@@ -43,6 +43,11 @@ class EvaluationConfig(StrictModel):
         "refunds: '\"退款\" in text and length < 50'. Fields: text, text_pair, label, source, length (characters), "
         "chinese (share, 0 to 1), leaked.",
     )
+    precisions: tuple[Annotated[float, Field(gt=0.5, lt=1)], ...] = Field(
+        default=(0.9, 0.95, 0.98, 0.99),
+        description="For each of these precisions, the score is determined from which the model's labels are right "
+        "that often; predictions can abstain below it (min_precision).",
+    )
     behaviour: bool = Field(
         default=True,
         description="Also check that labels survive small changes (punctuation, width, traditional characters, a "

@@ -324,6 +324,13 @@ class PredictConfig(StrictModel):
         title="Answered by",
         description="Also write which model answered each row, if the classifier is a ladder of several.",
     )
+    min_precision: float | None = Field(
+        default=None,
+        gt=0.5,
+        lt=1,
+        description="Write `abstain` in place of labels with a score so low that fewer of them would be right, e.g. "
+        "0.95. One of the precisions that the model has a threshold for; `textclf models show` lists them.",
+    )
     batch_size: int = Field(default=1024, ge=1, le=4096, description="Rows per batch.")
     rows_per_shard: int = Field(default=8192, ge=1, le=1_000_000, description="Rows predicted and committed as a unit.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(

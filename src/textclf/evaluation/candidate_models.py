@@ -27,6 +27,7 @@ from textclf.evaluation.scores import (
     log_metrics,
     write_probabilities,
 )
+from textclf.heads.abstaining import fit_thresholds
 from textclf.heads.single_label import SingleLabel
 from textclf.model.classifier import Classifier
 from textclf.model.engines.speed import texts_per_second
@@ -70,6 +71,7 @@ class CandidateModels:
     evaluated: EvaluatedModel
     prepared: PreparedData
     ladder_config: LadderConfig
+    precisions: Sequence[float]
     seed: int
     name: str
     store: TrackingStore
@@ -196,6 +198,7 @@ class CandidateModels:
 
     def _candidate(self, kind: CandidateKind) -> Candidate:
         speed, engine = self._speed(kind)
+        thresholds = self._fit_thresholds(kind)
         metrics, measured_ms = self.evaluated.metrics, self.evaluated.measured_ms
         run_id = self.trained.run_id
         if kind != "encoder":
@@ -206,7 +209,7 @@ class CandidateModels:
             run_id=run_id,
             folder=self._folders[kind],
             engine=self._engines[kind],
-            metrics=metrics,
+            metrics=metrics | thresholds,
             steps=self.trained.steps if kind == "encoder" else 0,
             measured_ms=measured_ms,
             texts_per_second=speed,
@@ -215,6 +218,28 @@ class CandidateModels:
             behaviour=self.evaluated.behaviour if kind == "encoder" else (),
             probabilities=write_probabilities(self.folder / FOLDER / f"{kind}-probabilities", self.probabilities[kind]),
         )
+
+    def _fit_thresholds(self, kind: CandidateKind) -> dict[str, float]:
+        """Stores with a candidate below which score it should abstain, and returns what that gives on test rows.
+
+        Returns:
+            `test/coverage_at/<precision>`, the share of the test rows that get a label, and `test/precision_at/…`, the
+            share of these that get the right one.
+        """
+        validation, test = self.rows["validation"], self.rows["test"]
+        usable = np.ones(len(validation), dtype=bool) if validation.leakfree is None else validation.leakfree
+        found = self.probabilities[kind]
+        thresholds = fit_thresholds(validation.labels[usable], found["validation"][usable], self.precisions)
+        folder = self._folders[kind]
+        read_settings(folder).model_copy(update={"abstain_below": thresholds}).write(folder)
+        right, scores = found["test"].argmax(axis=1) == test.labels, found["test"].max(axis=1)
+        metrics = {}
+        for precision, threshold in thresholds.items():
+            said = scores >= threshold
+            metrics[f"test/coverage_at/{precision}"] = float(said.mean())
+            if said.any():
+                metrics[f"test/precision_at/{precision}"] = float(right[said].mean())
+        return metrics
 
     def _run(self, kind: CandidateKind, metrics: dict[str, float]) -> tuple[str, int]:
         """Returns the run that holds a candidate's metrics, and when they were measured in ms since 1970."""

@@ -62,7 +62,9 @@ def compare(
     if record.is_file():
         logger.info("Candidates: they were measured before this run was interrupted.")
         return Candidates.model_validate_json(record.read_text(encoding="utf-8"))
-    models = CandidateModels(folder, trained, student, evaluated, prepared, ladder, seed, name, store)
+    models = CandidateModels(
+        folder, trained, student, evaluated, prepared, ladder, evaluation.precisions, seed, name, store
+    )
     found = sorted(models.candidates(registration.candidates), key=lambda each: -each.texts_per_second)
     rows, test = deciding_rows(evaluated.metrics), models.rows["test"]
     chosen_rows = test.leakfree if rows == "test_leakfree" and test.leakfree is not None else np.full(len(test), True)

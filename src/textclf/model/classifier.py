@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textclf.data.cleaning import clean_text
-from textclf.errors import DataError, ModelError
+from textclf.errors import ConfigError, DataError, ModelError
+from textclf.heads.abstaining import ABSTAIN, precision_key
 from textclf.heads.single_label import SingleLabel
 from textclf.model.devices import AskedPrecision
 from textclf.model.settings import SETTINGS_FILE, ClassifierSettings, read_settings
@@ -82,6 +83,7 @@ class Classifier(ABC):
         self.cleaning = settings.cleaning
         self.max_length = settings.max_length
         self.pairs = settings.pairs
+        self.abstain_below = settings.abstain_below
 
     @staticmethod
     def load(
@@ -122,6 +124,25 @@ class Classifier(ABC):
                 folder, settings, engine=engine, mixed_precision=mixed_precision, choices=choices
             )
         return EncoderClassifier.open(folder, settings, engine=engine, mixed_precision=mixed_precision, choices=choices)
+
+    def threshold(self, min_precision: float | None) -> float:
+        """Returns the score below which it abstains for a wanted precision; 0 without one.
+
+        Raises:
+            ConfigError: It has no threshold for that precision; the message lists those that it has.
+        """
+        if min_precision is None:
+            return 0.0
+        known = self.abstain_below
+        if precision_key(min_precision) not in known:
+            raise ConfigError(
+                f"This model has no score from which {min_precision:g} of its labels are right; it has some for: "
+                f"{', '.join(known) or 'no precision'}. Its validation rows were too few, or it is not good enough. "
+                "Choose another min_precision; evaluation.precisions says which ones a training looks for."
+            )
+        if ABSTAIN in self.labels:
+            raise ConfigError(f"This model has a label {ABSTAIN!r}, so it cannot abstain: rename it in data.labels.")
+        return known[precision_key(min_precision)]
 
     @abstractmethod
     def _answer(

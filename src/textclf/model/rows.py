@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textclf.data.cleaning import clean_texts
+from textclf.heads.abstaining import ABSTAIN
 from textclf.model.classifier import Classifier
 
 
@@ -28,20 +29,28 @@ class RowAnswer:
     error: str | None = None
 
 
-def answer_rows(classifier: Classifier, rows: Sequence[Sequence[object]]) -> list[RowAnswer]:
-    """Answers rows of one value each, or of two for a classifier of pairs."""
+def answer_rows(
+    classifier: Classifier, rows: Sequence[Sequence[object]], *, abstain_below: float = 0.0
+) -> list[RowAnswer]:
+    """Answers rows of one value each, or of two for a classifier of pairs; below a score, the label is `abstain`."""
     cleaned = [clean_texts(row, classifier.cleaning) for row in rows]
-    answers = iter(_answers(classifier, [texts for texts in cleaned if not isinstance(texts, str)]))
+    usable = [texts for texts in cleaned if not isinstance(texts, str)]
+    answers = iter(_answers(classifier, usable, abstain_below))
     return [RowAnswer(error=texts) if isinstance(texts, str) else next(answers) for texts in cleaned]
 
 
-def _answers(classifier: Classifier, texts: Sequence[tuple[str, ...]]) -> list[RowAnswer]:
+def _answers(classifier: Classifier, texts: Sequence[tuple[str, ...]], abstain_below: float) -> list[RowAnswer]:
     if not texts:
         return []
     found = classifier.answer(*map(list, zip(*texts, strict=True)))
     decisions = classifier.head.decide(found.probabilities)
     return [
-        RowAnswer(label, float(score), dict(zip(classifier.labels, row, strict=True)), classifier.rungs[rung])
+        RowAnswer(
+            label if score >= abstain_below else ABSTAIN,
+            float(score),
+            dict(zip(classifier.labels, row, strict=True)),
+            classifier.rungs[rung],
+        )
         for label, score, row, rung in zip(
             decisions.labels, decisions.scores, found.probabilities.tolist(), found.rungs.tolist(), strict=True
         )

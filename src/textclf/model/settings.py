@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from textclf import __version__
 from textclf.config.data import CleaningConfig
 from textclf.config.schema import TrainConfig
@@ -31,6 +33,8 @@ class ClassifierSettings(Record):
     """What the logits of an encoder are divided by, so that its probabilities are calibrated."""
     pairs: bool = False
     """Whether it classifies pairs of texts."""
+    abstain_below: dict[str, float] = Field(default_factory=dict)
+    """Scores by wanted precision, e.g. `0.95`: of texts with at least this score, so many labels are right."""
 
     @classmethod
     def of(cls, config: TrainConfig, labels: tuple[str, ...]) -> ClassifierSettings:

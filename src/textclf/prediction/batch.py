@@ -265,6 +265,7 @@ class _Batch:
             known=KnownAnswers(len(classifier.labels)),
             pipeline=self.pipeline,
             text_pair_column=_text_pair_column(self.config, self.model, pairs=classifier.pairs),
+            abstain_below=classifier.threshold(self.config.min_precision),
             run_id=self.run_id,
             predicted_at=datetime.now(UTC).replace(microsecond=0),
         )

@@ -45,7 +45,7 @@ _WITHOUT_EFFECT = {
     *("language", "missed_runs"),
 }
 # Counted only if set, so that jobs that earlier versions of textclf finished keep their keys.
-_NEW_SETTINGS = {"delimiter": "auto", "sheet": None, "engine": "auto", "answered_by": False}
+_NEW_SETTINGS = {"delimiter": "auto", "sheet": None, "engine": "auto", "answered_by": False, "min_precision": None}
 _MEGABYTE = 1e6
 
 

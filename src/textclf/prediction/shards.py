@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from textclf.config.schema import PredictConfig
 from textclf.data.cleaning import clean_texts
 from textclf.errors import ModelError, StorageError
+from textclf.heads.abstaining import ABSTAIN
 from textclf.model.classifier import Answers
 from textclf.prediction.answers import DistinctTexts, KnownAnswers, Text
 from textclf.prediction.inputs import (
@@ -61,6 +62,8 @@ class Run:
     pipeline: Pipeline
     text_pair_column: str | None
     """The column of the second text, for a model for pairs."""
+    abstain_below: float
+    """The score below which a row gets no label."""
     run_id: str
     predicted_at: datetime
     """In UTC."""
@@ -296,7 +299,11 @@ class FileJob:
         """Returns the label of each row, the rung that answered it, and the values of the added columns."""
         run, answers, places = self._run, shard.answers, shard.distinct.places
         decisions = run.classifier.head.decide(answers.probabilities)
-        labels = [decisions.labels[place] for place in places]
+        chosen = [
+            label if score >= self._run.abstain_below else ABSTAIN
+            for label, score in zip(decisions.labels, decisions.scores, strict=True)
+        ]
+        labels = [chosen[place] for place in places]
         rungs = [run.classifier.rungs[rung] for rung in answers.rungs[places]]
         columns: list[Sequence[object]] = [shard.numbers] if self._with_row else []
         columns += [labels, _shortest(decisions.scores[places])]

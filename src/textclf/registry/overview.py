@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
+_COVERAGE = "test/coverage_at/"
+
+
 class Version(Record):
     """What is known about a version; the keys of `textclf models show --json`."""
 
@@ -48,6 +51,8 @@ class Version(Record):
     run_id: str | None
     training_run_id: str | None
     """The run of the training that registered it; that of a linear model may be another one than its own."""
+    coverage: dict[str, float]
+    """Share of the test rows that get a label, by the `min_precision` that predictions may ask for."""
     archived: str | None
     """Since when it is no longer offered."""
 
@@ -101,6 +106,7 @@ def _version(store: TrackingStore, found: ModelVersion, aliases: list[str]) -> V
         texts_per_second=found.tags.get(SPEED_TAG),
         run_id=found.run_id or None,
         training_run_id=found.tags.get(TRAINING_TAG),
+        coverage={name.removeprefix(_COVERAGE): value for name, value in metrics.items() if name.startswith(_COVERAGE)},
         archived=found.tags.get(ARCHIVED_TAG),
     )
 
@@ -173,6 +179,11 @@ def version_page_text(store: TrackingStore, version: Version, decision: Decision
         _("Registered:"): f"{version.registered:%Y-%m-%d %H:%M} UTC",
         _("Score:"): f"{version.metric} {score_text(version.score, version.interval)}",
         _("Speed:"): version.texts_per_second or "–",
+        _("Abstaining:"): "; ".join(
+            _("precision {precision}: {share:.1%} get a label").format(precision=precision, share=share)
+            for precision, share in sorted(version.coverage.items())
+        )
+        or "–",
         _("Data version:"): version.data_version or "–",
         _("MLflow run:"): version.run_id or "–",
         _("Archived:"): version.archived or _("no"),

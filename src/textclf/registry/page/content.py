@@ -70,6 +70,22 @@ def scores_table(entrant: Entrant, decision: Decision) -> Table:
     return Table([_("Model"), *(headings[name] for name in shown)], rows)
 
 
+def abstaining_table(metrics: Mapping[str, float]) -> Table | None:
+    """Shows what abstaining for a wanted precision gives on the test rows; None if there are no thresholds."""
+    start = "test/coverage_at/"
+    rows = []
+    for name in sorted(metrics):
+        if name.startswith(start):
+            precision = name.removeprefix(start)
+            reached = metrics.get(f"test/precision_at/{precision}")
+            rows.append(
+                [f"{float(precision):.1%}", "–" if reached is None else f"{reached:.1%}", f"{metrics[name]:.1%}"]
+            )
+    if not rows:
+        return None
+    return Table([_("wanted precision"), _("precision on the test rows"), _("rows that get a label")], rows)
+
+
 def evidence(decision: Decision) -> Iterator[tuple[str, str]]:
     """Yields the checks and the comparison with the champion as severity and sentence."""
     if found := decision.comparison:

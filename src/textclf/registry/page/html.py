@@ -9,6 +9,7 @@ from textclf.pages.render import render_page
 from textclf.records import Candidates, Decision
 from textclf.registry.contest import Entrant
 from textclf.registry.page.content import (
+    abstaining_table,
     behaviour_table,
     candidates_part,
     evidence,
@@ -54,6 +55,7 @@ def model_page(decision: Decision, entrant: Entrant, candidates: Candidates) -> 
         "evidence": list(evidence(decision)),
         "scores": scores_table(entrant, decision),
         "pictures": pictures(entrant),
+        "abstaining": abstaining_table(entrant.candidate.metrics),
         "slices": slices_table(slices) if slices else None,
         "slices_text": _("Marked: worse than the other rows by more than chance.")
         if worse
