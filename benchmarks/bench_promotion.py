@@ -15,10 +15,12 @@ import numpy as np
 from comparison import section
 from numpy.typing import NDArray
 
+from textclf.config.registration import RegistrationConfig
 from textclf.evaluation.intervals import paired_interval
 from textclf.records import PairedDifference
+from textclf.registry.contest import judge
 
-MARGIN = 0.01
+MARGIN = RegistrationConfig().champion_margin
 LARGEST_DIFFERENCE = 0.03
 CHAMPION_ACCURACY = (0.82, 0.94)
 DISAGREEMENT = (0.03, 0.12)
@@ -26,8 +28,8 @@ DISAGREEMENT = (0.03, 0.12)
 RULES: dict[str, Callable[[PairedDifference], bool]] = {
     "at least as good on this sample": lambda found: found.first >= found.second,
     "better by 0.5 points on this sample": lambda found: found.first >= found.second + 0.005,
-    "not worse by 1 point, 95 % interval": lambda found: found.interval.low > -MARGIN,
-    "better, 95 % interval": lambda found: found.interval.low > 0,
+    "the gate, `non_inferior`": lambda found: judge(found, RegistrationConfig(), 1)[0] == "non_inferior",
+    "the gate, `superior`": lambda found: judge(found, RegistrationConfig(rule="superior"), 1)[0] == "superior",
 }
 
 
