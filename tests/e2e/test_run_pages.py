@@ -146,7 +146,8 @@ class TestOfARunThatEndsWell:
     def test_a_training_is_summed_up_on_one_page(self, deployed: Any) -> None:
         page = deployed.server.artifacts(deployed.trained["id"])["run-summary"]["data"]
         for row in ("fine-tuned", "majority", "tfidf-logistic-regression"):
-            assert re.search(rf"\| {row} \| [\d.]+ \| [\d.]+ \|", page)
+            score = r"[\d.]+ \([\d.]+–[\d.]+\)"
+            assert re.search(rf"\| {row} \| {score} \| {score} \|", page)
         for fact in (r"version `[0-9a-f]{12}`", r"champion", r"`[0-9a-f]{32}`", r"--model textclf-tiny"):
             assert re.search(fact, page), fact
 

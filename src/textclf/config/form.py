@@ -44,6 +44,9 @@ def prepare_for_form(model: type[BaseModel], schema: Schema, resolve: Callable[[
             fold(prop, {"$ref": prop.pop("$ref")})
         elif "anyOf" in prop:
             _flatten(prop)
+        elif prop.get("additionalProperties") == {"type": "number"}:
+            # The pages send a mapping that is edited as JSON as one of texts (`unwrapped`); so would the server see it.
+            prop["additionalProperties"] = {"type": ["number", "string"]}
     _translate(schema)
 
 
@@ -140,15 +143,14 @@ def _flatten(prop: Schema) -> None:
 
 
 def unwrapped(values: Any) -> Any:
-    """Returns the values that a form sent, with each mapping that was edited as JSON in its place.
+    """Returns the values that a form sent, with each mapping that was edited as JSON in its place, at any depth.
 
     Raises:
         ValueError: The JSON is not valid.
     """
     if not isinstance(values, dict):
         return values
-    return {name: json.loads(value["value"]) if _is_wrapped(value) else value for name, value in values.items()}
-
-
-def _is_wrapped(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == _JSON and value[_KIND] == "json"
+    if values.get(_KIND) == "json" and set(values) <= _JSON:
+        # An empty mapping comes without a value.
+        return json.loads(values["value"]) if "value" in values else {}
+    return {name: unwrapped(value) for name, value in values.items()}
