@@ -7,7 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from textclf.errors import DataError
-from textclf.evaluation.metric_intervals import HEADLINES, interval_of, metric_intervals, with_interval
+from textclf.evaluation.metric_intervals import (
+    HEADLINES,
+    interval_of,
+    metric_intervals,
+    paired_difference,
+    with_interval,
+)
 from textclf.heads.metrics import classification_metrics
 
 
@@ -48,6 +54,19 @@ def test_the_same_rows_have_the_same_intervals_around_the_metrics() -> None:
         for name in HEADLINES:
             assert ends[f"{name}/low"] <= metrics[name] <= ends[f"{name}/high"], name
             assert ends[f"{name}/high"] - ends[f"{name}/low"] < 0.25, name
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_what_is_resampled_are_scikit_learns_metrics(ties: bool) -> None:
+    labels, probabilities = draw(2, 300, 4)
+    if ties:
+        probabilities = np.round(probabilities, 1) + np.float32(0.01)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+    names = ["a", "b", "c", "d"]
+    metrics = classification_metrics(labels, probabilities, names)
+    for name in HEADLINES:
+        found = paired_difference(labels, probabilities, probabilities, names, metric=name)
+        assert found is not None and found.first == pytest.approx(metrics[name], abs=1e-5), name
 
 
 def test_a_few_right_answers_do_not_prove_that_all_are_right() -> None:
