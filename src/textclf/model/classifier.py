@@ -106,8 +106,6 @@ class Classifier(ABC):
         Raises:
             ModelError: A file is missing or damaged, or the folder does not have the engine.
         """
-        from textclf.model.encoder import EncoderClassifier
-        from textclf.model.ladder import LadderClassifier
         from textclf.model.linear_classifier import LinearClassifier
 
         try:
@@ -119,6 +117,10 @@ class Classifier(ABC):
             ) from error
         if settings.kind == "linear":
             return LinearClassifier.open(folder, settings)
+        # A linear model is also loaded where the packages of encoders are not installed.
+        from textclf.model.encoder import EncoderClassifier
+        from textclf.model.ladder import LadderClassifier
+
         if settings.kind == "ladder":
             return LadderClassifier.open(
                 folder, settings, engine=engine, mixed_precision=mixed_precision, choices=choices
