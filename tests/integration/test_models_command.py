@@ -157,7 +157,7 @@ def test_a_version_without_files_is_not_promoted(place: Any, tmp_path: Path) -> 
     assert models(["show", f"{NAME}/{foreign.version}"]) == 0
 
 
-def test_what_somebody_changes_in_mlflow_is_recorded(place: Any) -> None:
+def test_what_somebody_changes_in_mlflow_is_recorded(place: Any, capsys: pytest.CaptureFixture[str]) -> None:
     client = connect(place.home)
     client.set_registered_model_alias(NAME, "champion", "3")
     client.set_registered_model_alias(NAME, "production", "2")
@@ -165,9 +165,13 @@ def test_what_somebody_changes_in_mlflow_is_recorded(place: Any) -> None:
     (by_hand, mine) = changes(place)[-2:]
     assert by_hand == ("by_hand", {"champion": 3, "challenger": 3, "production": 2})
     assert mine == ("promote", {"champion": 2, "previous": 3, "challenger": 3, "production": 2})
+    # The history shows such a change at once.
+    client.set_registered_model_alias(NAME, "production", "1")
+    models(["history", NAME])
+    assert "changed in MLflow: production 2 → 1" in capsys.readouterr().out.splitlines()[-1]
     # The next one sees only what is new.
     models(["rollback", NAME])
-    assert [action for action, _ in changes(place)[-2:]] == ["promote", "rollback"]
+    assert [action for action, _ in changes(place)[-3:]] == ["promote", "by_hand", "rollback"]
 
 
 def test_the_history_keeps_its_order_though_the_clock_jumps_back(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ def models(arguments: Sequence[str]) -> int:
         TextclfError: There is no such model or version, or the store failed.
     """
     from textclf.registry import promotion
+    from textclf.registry.aliases import notice_changes
     from textclf.registry.champions import champions
     from textclf.registry.export import export_version
     from textclf.registry.history import history, history_table
@@ -70,6 +71,7 @@ def models(arguments: Sequence[str]) -> int:
         version_page_text,
         versions_table,
     )
+    from textclf.registry.reference import named_model
     from textclf.tracking.store import TrackingStore
 
     action = arguments[0]
@@ -98,6 +100,8 @@ def models(arguments: Sequence[str]) -> int:
         case "compare":
             _compare(store, given)
         case "history":
+            named_model(store, given.name)
+            notice_changes(store, given.name)
             events = history(store, given.name)
             print(_json(events) if given.json else history_table(events))
         case "promote":

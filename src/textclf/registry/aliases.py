@@ -17,6 +17,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 from pydantic import Field
@@ -46,12 +47,16 @@ class _Known(Record):
     aliases: dict[str, int] = Field(default_factory=dict)
 
 
+def _lock_file(home: Home) -> Path:
+    return home.root / ".register.lock"
+
+
 @contextmanager
 def deciding_alone(home: Home) -> Iterator[None]:
     """Lets one process of a home at a time decide and change aliases."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(home.root / ".register.lock")
+    lock = FileLock(_lock_file(home))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -61,6 +66,21 @@ def deciding_alone(home: Home) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def notice_changes(store: TrackingStore, name: str) -> None:
+    """Records what somebody has changed in MLflow, unless another process is deciding, which does it itself.
+
+    Raises:
+        TrackingError: The store failed, or there is no such model.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(_lock_file(store.home)).acquire(timeout=0):
+            reconcile(store, name)
+    except Timeout:
+        logger.info("Another process is changing aliases; what it changes is not shown yet.")
 
 
 def change_aliases(
