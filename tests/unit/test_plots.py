@@ -14,9 +14,9 @@ from matplotlib.container import BarContainer
 
 from textclf.errors import DataError, StorageError
 from textclf.evaluation.build_font import gb2312
+from textclf.evaluation.drawing import MOST_CLASSES
 from textclf.evaluation.fonts import BUNDLED_FONT, REPLACEMENT, typeface_for
 from textclf.evaluation.plots import (
-    MOST_CLASSES,
     confusion_matrix,
     f1_comparison,
     precision_recall,

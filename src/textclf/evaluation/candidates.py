@@ -12,8 +12,9 @@ from textclf.config.evaluation import EvaluationConfig
 from textclf.config.registration import RegistrationConfig
 from textclf.config.schema import LadderConfig
 from textclf.evaluation.candidate_models import CandidateModels
+from textclf.evaluation.drawing import png
 from textclf.evaluation.intervals import decision_metric, paired_interval
-from textclf.evaluation.plots import Point, cost_quality, png
+from textclf.evaluation.plots import Point, cost_quality
 from textclf.evaluation.scores import LOWER_IS_BETTER, deciding_rows
 from textclf.language import _
 from textclf.records import (

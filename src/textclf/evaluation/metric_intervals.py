@@ -178,8 +178,10 @@ class _Ranking:
         self._here = here[self._order].astype(np.float32)
         # Of rows with the same score, none comes before the other: the last of them is the place of all.
         last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-        self._place = np.repeat(last, np.diff(np.append(-1, last)))
+        sizes = np.diff(np.append(-1, last))
+        self._place = np.repeat(last, sizes)
         self._ties = len(last) < len(ranked)
+        self._first, self._group = last - sizes + 1, np.repeat(np.arange(len(last)), sizes)
 
     def of(self, weights: Weights) -> NDArray[np.float64]:
         """Returns ROC-AUC and average precision, float64[2, resamples]."""
@@ -194,8 +196,7 @@ class _Ranking:
             # Half of the rows of other labels with the same score count as below.
             true, false = true[:, self._place], false[:, self._place]
             strictly = negatives[:, None].astype(np.float32) - false
-            groups = np.add.reduceat(negative, np.unique(self._place, return_index=True)[1], axis=1)
-            tied = groups[:, np.unique(self._place, return_inverse=True)[1]]
+            tied = np.add.reduceat(negative, self._first, axis=1)[:, self._group]
             below = strictly + tied / 2
         area = np.einsum("ij,ij->i", positive, below, dtype=np.float64) / (positives * negatives)
         precision = true / np.maximum(true + false, 1)

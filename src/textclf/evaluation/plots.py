@@ -9,10 +9,8 @@ order of the ids; `subject` is what was evaluated, for the title, such as `test`
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,22 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textclf.errors import DataError
-from textclf.evaluation.fonts import Typeface, typeface_for
+from textclf.evaluation.drawing import Drawn, new_figure, png, rows_text, with_font
+from textclf.evaluation.fonts import typeface_for
 from textclf.evaluation.metric_intervals import interval_of
 from textclf.heads.metrics import check_predictions, expected_calibration_error, metric_labels, reliability_bins
 from textclf.heads.single_label import SingleLabel
-from textclf.language import _, ngettext
+from textclf.language import _
 from textclf.store import write_output
-from textclf.tables import display_width, shorten, speed_text
+from textclf.tables import display_width, speed_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DOTS_PER_INCH = 150
-MOST_CLASSES = 50
-"""More would be illegible."""
 
-_NAME_COLUMNS = 20
 _CLASSES_IN_ONE_AXES = 6
 # Okabe and Ito's colours, distinguishable for colour-blind readers; line styles help in print.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -75,18 +70,12 @@ def write_plots(
     return [folder / name for name in figures]
 
 
-def png(figure: Figure) -> bytes:
-    """Draws a figure as a PNG picture."""
-    figure.savefig(drawn := io.BytesIO(), format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.15)
-    return drawn.getvalue()
-
-
 def confusion_matrix(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32], label_names: Sequence[str], *, subject: str
 ) -> Figure:
     """Draws the rows, and the share of the true class's rows, for each true class (line) and prediction (column)."""
     check_predictions(labels, probabilities, label_names)
-    drawn = _Drawn.of(labels, label_names, subject)
+    drawn = Drawn.of(labels, label_names, subject)
     predicted = SingleLabel(tuple(label_names)).decide(probabilities).label_ids
     number = len(label_names)
     counts = np.bincount(labels * number + predicted, minlength=number**2).reshape(number, number)
@@ -96,7 +85,7 @@ def confusion_matrix(
 
     size = len(drawn.ids)
     side = 1.25 if size <= 3 else 0.85 if size <= 8 else 0.62
-    figure = _figure(max(size * side + 2.4, 5.2), max(size * side + 1.6, 3.8))
+    figure = new_figure(max(size * side + 2.4, 5.2), max(size * side + 1.6, 3.8))
     axes = figure.add_subplot()
     # With a fixed colour range, the same share looks the same in every matrix.
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -127,7 +116,7 @@ def confusion_matrix(
         image, ax=axes, shrink=0.8, aspect=30, pad=0.02, format=lambda share, _position: f"{share:.0%}"
     )
     bar.set_label(_("share of the true class's rows"))
-    return _with_font(figure, drawn.typeface)
+    return with_font(figure, drawn.typeface)
 
 
 def precision_recall(
@@ -137,7 +126,7 @@ def precision_recall(
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     check_predictions(labels, probabilities, label_names)
-    drawn = _Drawn.of(labels, label_names, subject)
+    drawn = Drawn.of(labels, label_names, subject)
     curves = []
     for index, name in zip(drawn.ids, drawn.names, strict=True):
         here = labels == index
@@ -149,10 +138,10 @@ def precision_recall(
         caption = _("{name}: AP {score:.3f}").format(name=name, score=score)
         curves.append(_Curve(caption, recall, precision, int(here.sum())))
     if len(curves) <= _CLASSES_IN_ONE_AXES:
-        figure = _figure(6.4, 5.2)
+        figure = new_figure(6.4, 5.2)
         fields = [figure.add_subplot()]
         for curve, colour, style in zip(curves, _COLOURS, _LINE_STYLES, strict=False):
-            rows = _("{caption} ({rows})").format(caption=curve.caption, rows=_rows(curve.rows))
+            rows = _("{caption} ({rows})").format(caption=curve.caption, rows=rows_text(curve.rows))
             fields[0].plot(
                 curve.recall,
                 curve.precision,
@@ -167,7 +156,7 @@ def precision_recall(
     else:
         columns = math.ceil(math.sqrt(len(curves) * 1.3))
         lines = math.ceil(len(curves) / columns)
-        figure = _figure(columns * 2.2 + 0.5, lines * 2.0 + 0.7)
+        figure = new_figure(columns * 2.2 + 0.5, lines * 2.0 + 0.7)
         fields = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
         for axes in fields[len(curves) :]:
             axes.remove()
@@ -176,7 +165,7 @@ def precision_recall(
             for other in curves:
                 axes.plot(other.recall, other.precision, color="#DDDDDD", linewidth=0.6, drawstyle="steps-post")
             axes.plot(curve.recall, curve.precision, color=_COLOURS[0], linewidth=1.8, drawstyle="steps-post")
-            caption = f"{curve.caption}\n{_rows(curve.rows)}" if curve.rows else curve.caption
+            caption = f"{curve.caption}\n{rows_text(curve.rows)}" if curve.rows else curve.caption
             axes.set_title(caption, fontsize=8.5, linespacing=1.3)
         # The last field of each column carries the numbers, even above a gap in the last row.
         for axes in fields[-columns:]:
@@ -188,7 +177,7 @@ def precision_recall(
     for axes in fields:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
         axes.grid(color="#EEEEEE")
-    return _with_font(figure, drawn.typeface)
+    return with_font(figure, drawn.typeface)
 
 
 def reliability(
@@ -204,12 +193,12 @@ def reliability(
     With the probabilities `before` they were calibrated, their points are drawn, too.
     """
     exact = check_predictions(labels, probabilities, label_names)
-    drawn = _Drawn.of(labels, label_names, subject)
+    drawn = Drawn.of(labels, label_names, subject)
     counts, scores, accuracies = reliability_bins(labels, exact)
     width = 1 / len(counts)
     lefts = [place * width for place in range(len(counts))]
 
-    figure = _figure(5.6, 6.0)
+    figure = new_figure(5.6, 6.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot(
         [0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label=_("score = share of correct predictions")
@@ -241,7 +230,7 @@ def reliability(
     for axes in (upper, lower):
         axes.grid(color="#EEEEEE")
         axes.set_axisbelow(True)
-    return _with_font(figure, drawn.typeface)
+    return with_font(figure, drawn.typeface)
 
 
 def f1_comparison(
@@ -261,11 +250,11 @@ def f1_comparison(
     keys = metric_labels(label_names)
     first = next(iter(metrics_by_model.values()))
     support = np.array([int(first.get(f"support/{key}", 0)) for key in keys])
-    drawn = _Drawn.of(np.repeat(np.arange(len(keys)), support), label_names, subject, extra="".join(metrics_by_model))
+    drawn = Drawn.of(np.repeat(np.arange(len(keys)), support), label_names, subject, extra="".join(metrics_by_model))
     height = 0.8 / models
     captions = [f"{name}  ({support[index]:,})" for index, name in zip(drawn.ids, drawn.names, strict=True)]
     lines = [_("macro mean"), *captions]
-    figure = _figure(7.2, max(len(lines) * (0.16 * models + 0.14) + 1.5, 3.2))
+    figure = new_figure(7.2, max(len(lines) * (0.16 * models + 0.14) + 1.5, 3.2))
     axes = figure.add_subplot()
     for place, (model, metrics) in enumerate(metrics_by_model.items()):
         names = ["f1_macro", *(f"f1/{keys[index]}" for index in drawn.ids)]
@@ -292,7 +281,7 @@ def f1_comparison(
     axes.set_axisbelow(True)
     axes.set_title(drawn.title(_("F1 by class")), linespacing=1.35)
     figure.legend(loc="outside lower center", ncols=min(models, 3))
-    return _with_font(figure, drawn.typeface)
+    return with_font(figure, drawn.typeface)
 
 
 class Point(NamedTuple):
@@ -311,7 +300,7 @@ def cost_quality(points: Sequence[Point], *, metric: str, subject: str, rows: in
     `metric` and `subject` name the score and the rows behind it.
     """
     typeface = typeface_for([*(point.name for point in points), subject])
-    figure = _figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
     # Candidates are often too near each other for captions beside them.
     for place, point in enumerate(points):
@@ -333,9 +322,9 @@ def cost_quality(points: Sequence[Point], *, metric: str, subject: str, rows: in
     axes.set(xlabel=_("texts a second on this machine"), ylabel=metric)
     axes.grid(color="#EEEEEE")
     axes.set_axisbelow(True)
-    axes.set_title(f"{_('Cost and quality')}\n{typeface.drawable(subject)}, {_rows(rows)}", linespacing=1.35)
+    axes.set_title(f"{_('Cost and quality')}\n{typeface.drawable(subject)}, {rows_text(rows)}", linespacing=1.35)
     figure.legend(loc="outside lower center", ncols=min(len(points), 2))
-    return _with_font(figure, typeface)
+    return with_font(figure, typeface)
 
 
 class _Curve(NamedTuple):
@@ -347,61 +336,5 @@ class _Curve(NamedTuple):
     rows: int
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """The classes that a plot draws, and their names."""
-
-    ids: list[int]
-    names: list[str]
-    typeface: Typeface
-    subject: str
-    rows: int
-    classes: int
-
-    @classmethod
-    def of(cls, labels: NDArray[np.int64], label_names: Sequence[str], subject: str, extra: str = "") -> _Drawn:
-        support = np.bincount(labels, minlength=len(label_names))
-        ids = sorted(np.argsort(-support, kind="stable")[:MOST_CLASSES].tolist())
-        typeface = typeface_for([*(label_names[index] for index in ids), subject, extra])
-        cut = [shorten(" ".join(label_names[index].split()), _NAME_COLUMNS) for index in ids]
-        # Names that are equal after shortening get their label id.
-        told_apart = [f"{name} #{index}" if cut.count(name) > 1 else name for index, name in zip(ids, cut, strict=True)]
-        names = [typeface.drawable(name) for name in told_apart]
-        return cls(ids, names, typeface, subject, len(labels), len(label_names))
-
-    def title(self, what: str, *, classes: bool = True) -> str:
-        second = _("{subject}, {rows}")
-        if classes and self.classes > len(self.ids):
-            second = _("{subject}, {rows}, the {shown} of {count} classes with the most rows")
-        described = second.format(
-            subject=self.typeface.drawable(self.subject),
-            rows=_rows(self.rows),
-            shown=len(self.ids),
-            count=self.classes,
-        )
-        return f"{what}\n{described}"
-
-
-def _rows(count: int) -> str:
-    return ngettext("{count:,} row", "{count:,} rows", count).format(count=count)
-
-
 def _percent(share: float) -> str:
     return "<1%" if 0 < share < 0.005 else ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
-
-
-def _figure(width_inches: float, height_inches: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_inches, height_inches), dpi=DOTS_PER_INCH, layout="constrained")
-
-
-def _with_font(figure: Figure, typeface: Typeface) -> Figure:
-    from matplotlib.text import Text
-
-    for axes in figure.axes:
-        # This also covers ticks that are created only when the figure is drawn.
-        axes.tick_params(labelfontfamily=list(typeface.families))
-    for text in figure.findobj(Text):
-        text.set_fontfamily(list(typeface.families))
-    return figure

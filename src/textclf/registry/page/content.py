@@ -10,10 +10,11 @@ import numpy as np
 from textclf.data.prepared import read_split
 from textclf.evaluation.baselines import MAJORITY, TFIDF
 from textclf.evaluation.candidates import candidate_name
+from textclf.evaluation.drawing import png
 from textclf.evaluation.findings import behaviour_rows, check_name, slice_rows
 from textclf.evaluation.metric_intervals import HEADLINES, with_interval
 from textclf.evaluation.neighbours import Neighbour, nearest
-from textclf.evaluation.plots import confusion_matrix, png, reliability
+from textclf.evaluation.plots import confusion_matrix, reliability
 from textclf.evaluation.report import metric_headings
 from textclf.heads.calibration import uncalibrated
 from textclf.language import _, ngettext
