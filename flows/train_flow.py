@@ -26,6 +26,7 @@ from textclf.config import CONFIGS, TrainConfig
 from textclf.data.contract import check_local_sources
 from textclf.extras import TRAINING, require
 from textclf.records import RegisteredModel
+from textclf.registry.contest import check_limits
 from textclf.registry.gate import warn_of_undefined_metric
 from textclf.summaries.closing import training_closing
 from textclf.summaries.success import training_message, training_page
@@ -59,6 +60,7 @@ def _train(run: Run[TrainConfig]) -> Conclusion[RegisteredModel]:
     data, model = download(config, home)
     prepared = audit(clean(data, config, home), model, config, home)
     warn_of_undefined_metric(prepared, config.registration.metric)
+    check_limits(prepared, config.registration, config.evaluation)
     encoded = tokenize(prepared, model, config, home)
     with training_run(
         home, config=config, prepared=prepared, encoded=encoded, fetched=model, tags=flow_run_tags()

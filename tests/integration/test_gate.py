@@ -11,10 +11,12 @@ import pytest
 import registry_support as support
 from training_support import connect
 
+from textclf.config.evaluation import EvaluationConfig
 from textclf.config.registration import RegistrationConfig
+from textclf.errors import ConfigError, DataError
 from textclf.evaluation.metric_intervals import paired_difference
 from textclf.records import Interval, PairedDifference
-from textclf.registry.contest import demanded_confidence, judge
+from textclf.registry.contest import check_limits, demanded_confidence, judge
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
@@ -78,6 +80,26 @@ def test_what_is_limited_must_be_reached_even_without_a_champion(place: Any) -> 
     lenient = {"minimum": {"accuracy": 0.7, "recall/好评": 0.6}}
     trained = support.make_trained(place, {}, accuracy=0.8)
     assert support.register_again(place, trained, metrics, **lenient).is_champion
+
+
+def test_limits_that_cannot_be_checked_are_refused_before_training(place: Any, tmp_path: Path) -> None:
+    rules = RegistrationConfig(
+        minimum={"recall/好评": 0.5, "f1/中评": 0.5, "slice/short/accuracy": 0.5, "behaviour/irony": 0.5},
+        maximum={"calibration_error": 0.1, "slice/long/accuracy": 1.0},
+    )
+    evaluation = EvaluationConfig(slices={"short": "length < 20"})
+    with pytest.raises(ConfigError) as caught:
+        check_limits(place.prepared, rules, evaluation)
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split()[1] for line in lines] == ["f1/中评", "behaviour/irony", "slice/long/accuracy"]
+    assert "after f1/ there can be: 好评, 差评" in lines[0]
+    cases = tmp_path / "cases.csv"
+    cases.write_text("check,text,label\nirony,真行,中评\n", encoding="utf-8")
+    with pytest.raises(DataError, match="labels that the model does not have: 中评"):
+        check_limits(place.prepared, RegistrationConfig(), EvaluationConfig(behaviour_cases=cases))
+    cases.write_text("check,text,label\nirony,真行,差评\n", encoding="utf-8")
+    good = RegistrationConfig(minimum={"behaviour/irony": 0.5, "behaviour/spaces": 0.9})
+    check_limits(place.prepared, good, EvaluationConfig(behaviour_cases=cases))
 
 
 def test_a_model_must_beat_the_baselines(place: Any) -> None:

@@ -73,6 +73,15 @@ def test_a_slice_is_worse_only_by_more_than_chance() -> None:
     assert "slice/none/accuracy" not in metrics
 
 
+def test_names_of_files_become_names_that_mlflow_accepts() -> None:
+    rows = split(["很好", "很差"], sources=["五月/评论（1）.csv", "june(2).csv"])
+    metrics = slice_metrics(measure_slices(np.array([True, False]), slice_masks(rows, {})))
+    assert {name for name in metrics if name.endswith("/accuracy")} == {
+        "slice/file 五月_评论_1_.csv/accuracy",
+        "slice/file june_2_.csv/accuracy",
+    }
+
+
 def test_slices_drawn_by_chance_are_hardly_ever_called_worse() -> None:
     generator = np.random.default_rng(5)
     named = 0

@@ -21,7 +21,9 @@ from textclf.config.evaluation import EvaluationConfig
 from textclf.data.prepared import SplitRows
 from textclf.errors import DataError, StorageError
 from textclf.evaluation.intervals import share_interval
+from textclf.language import _
 from textclf.model.classifier import Classifier
+from textclf.progress import progress_bar
 from textclf.records import BehaviourCheck, BehaviourFailure
 
 MOST_TEXTS = 100
@@ -148,6 +150,20 @@ def behaviour_cases(evaluation: EvaluationConfig, labels: Sequence[str]) -> list
     return own_cases(labels) + (read_cases(evaluation.behaviour_cases) if evaluation.behaviour_cases else [])
 
 
+def check_labels(cases: Iterable[Case], labels: Sequence[str]) -> None:
+    """Makes sure that every case expects a label that there is.
+
+    Raises:
+        DataError: Some do not.
+    """
+    unknown = sorted({case.label for case in cases} - set(labels))
+    if unknown:
+        raise DataError(
+            f"Behaviour cases expect labels that the model does not have: {', '.join(unknown)}. Its labels: "
+            f"{', '.join(labels)}."
+        )
+
+
 def check_behaviour(
     classifier: Classifier, rows: SplitRows, cases: Iterable[Case], *, seed: int, batch_size: int
 ) -> tuple[BehaviourCheck, ...]:
@@ -164,12 +180,7 @@ def check_behaviour(
         DataError: The label of a case is none of the classifier's.
     """
     cases = list(cases)
-    unknown = sorted({case.label for case in cases} - set(classifier.labels))
-    if unknown:
-        raise DataError(
-            f"Behaviour cases expect labels that the model does not have: {', '.join(unknown)}. Its labels: "
-            f"{', '.join(classifier.labels)}."
-        )
+    check_labels(cases, classifier.labels)
     if classifier.pairs:
         return ()
     drawn = np.random.default_rng(seed).permutation(len(rows))[:MOST_TEXTS]
@@ -178,7 +189,8 @@ def check_behaviour(
     # A text that a change leaves as it is says nothing.
     variants = [each for each in variants if each[1] != each[2]]
     asked = list(dict.fromkeys([*texts, *(variant for _, _, variant in variants), *(case.text for case in cases)]))
-    decided = classifier.head.decide(classifier.predict(asked, batch_size=batch_size))
+    with progress_bar(total=len(asked), desc=_("Check behaviour"), unit="texts", leave=False) as bar:
+        decided = classifier.head.decide(classifier.predict(asked, batch_size=batch_size, progress=bar))
     answers = {
         text: (label, float(score)) for text, label, score in zip(asked, decided.labels, decided.scores, strict=True)
     }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from textclf.config.expressions import Expression, Value
 from textclf.data.prepared import SplitRows
 from textclf.evaluation.intervals import share_interval
+from textclf.heads.metrics import metric_labels
 from textclf.records import Slice
 
 Masks = Mapping[str, NDArray[np.bool_]]
@@ -123,10 +124,15 @@ def measure_slices(right: NDArray[np.bool_], masks: Masks) -> tuple[Slice, ...]:
 
 
 def slice_metrics(slices: Sequence[Slice]) -> dict[str, float]:
-    """Returns slices as metrics: `slice/<name>/accuracy`, with its interval, and `slice/<name>/rows`."""
+    """Returns slices as metrics: `slice/<name>/accuracy`, with its interval, and `slice/<name>/rows`.
+
+    Names, which may be those of files, are written as `metric_labels` does.
+    """
     metrics = {}
-    for each in slices:
-        start = f"slice/{each.name}"
+    # In the order of their names, so that names that collide get the same numbers each time.
+    ordered = sorted(slices, key=lambda each: each.name)
+    for name, each in zip(metric_labels([each.name for each in ordered]), ordered, strict=True):
+        start = f"slice/{name}"
         metrics[f"{start}/rows"] = float(each.rows)
         if each.accuracy is not None and each.interval is not None:
             metrics[f"{start}/accuracy"] = each.accuracy

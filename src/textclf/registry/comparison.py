@@ -22,6 +22,7 @@ from textclf.evaluation.intervals import Metric, paired_interval
 from textclf.evaluation.metric_intervals import interval_of, metric_intervals
 from textclf.evaluation.slices import slice_masks
 from textclf.heads.single_label import SingleLabel
+from textclf.progress import progress_bar
 from textclf.records import Interval, PairedDifference, PreparedData, Record
 from textclf.registry.contest import seen_rows
 from textclf.registry.reference import named_version
@@ -182,7 +183,8 @@ def _contender(
                 f"{', '.join(prepared.labels)}, found {', '.join(classifier.labels)}."
             )
         logger.info("Compare: %s answers %s rows with %s.", text, f"{len(rows):,}", classifier.engine_name)
-        answers = classifier.predict(rows.texts, rows.pairs)
+        with progress_bar(total=len(rows), desc=text, unit="texts", leave=False) as bar:
+            answers = classifier.predict(rows.texts, rows.pairs, progress=bar)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return _Contender(f"{version.name}/{version.version}", answers, size, version.tags.get(SPEED_TAG))
 

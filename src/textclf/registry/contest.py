@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from textclf.config.evaluation import EvaluationConfig
 from textclf.config.registration import RegistrationConfig
 from textclf.data.prepared import SplitRows, read_split
-from textclf.errors import ModelError
+from textclf.errors import ConfigError, ModelError, first_lines
 from textclf.evaluation.baseline_runs import fit
 from textclf.evaluation.baselines import MAJORITY, TFIDF
+from textclf.evaluation.behaviour import CHANGES, behaviour_cases, check_labels
 from textclf.evaluation.metric_intervals import paired_difference
 from textclf.evaluation.scores import LOWER_IS_BETTER, deciding_rows
+from textclf.evaluation.slices import slice_masks
+from textclf.heads.metrics import metric_labels
+from textclf.language import _
+from textclf.progress import progress_bar
 from textclf.records import Candidate, Check, EvaluatedModel, Interval, PairedDifference, PreparedData
 from textclf.registry.versions import TRAINING_TAG, ChosenModel, load_classifier
 from textclf.store import write_output
@@ -127,7 +133,9 @@ def contest(
         return Contest("no_rows", 0, known_to_champion=known)
     compared = rows.where(fresh)
     logger.info("Register: the champion, version %s, answers the %d test rows.", champion.version, len(compared))
-    theirs = classifier.predict(compared.texts, compared.pairs)
+    desc = _("The champion answers")
+    with progress_bar(total=len(compared), desc=desc, unit="texts", leave=False) as bar:
+        theirs = classifier.predict(compared.texts, compared.pairs, progress=bar)
     found = paired_difference(
         compared.labels,
         entrant.probabilities[fresh],
@@ -175,6 +183,34 @@ def demanded_confidence(rules: RegistrationConfig, look: int) -> float:
     if rules.repeated_looks == "count":
         return CONFIDENCE
     return 1 - (1 - CONFIDENCE) * 6 / (math.pi * look) ** 2
+
+
+def check_limits(prepared: PreparedData, rules: RegistrationConfig, evaluation: EvaluationConfig) -> None:
+    """Makes sure before training that every limited metric will be measured, and every case has a label there is.
+
+    Raises:
+        ConfigError: A limit names a label, slice or check that there is not; the message lists all.
+        DataError, StorageError: The user's cases cannot be used.
+    """
+    cases = behaviour_cases(evaluation, prepared.labels)
+    check_labels(cases, prepared.labels)
+    labels = set(metric_labels(prepared.labels))
+    slices = metric_labels(sorted(slice_masks(read_split(prepared, "test"), evaluation.slices)))
+    known = {
+        "behaviour": {*CHANGES, *(case.check for case in cases)} if evaluation.behaviour else set(),
+        "slice": {f"{name}/accuracy" for name in slices},
+        "precision": labels,
+        "recall": labels,
+        "f1": labels,
+    }
+    problems = []
+    for name in {**rules.minimum, **rules.maximum}:
+        kind, slash, what = name.partition("/")
+        if slash and what not in known[kind]:
+            choices = ", ".join(sorted(known[kind])) or "none"
+            problems.append(f"{name} will not be measured; after {kind}/ there can be: {choices}")
+    if problems:
+        raise ConfigError(f"registration.minimum and maximum cannot be checked:\n{first_lines(problems)}")
 
 
 def checks(entrant: Entrant, rules: RegistrationConfig, *, seed: int = 0) -> tuple[Check, ...]:

@@ -96,10 +96,12 @@ def register(
             why=short_decision(decision),
             evidence=evaluated.run_id,
         )
-        with store.reporting("logging the page of the model"):
-            store.client.log_text(evaluated.run_id, model_page(decision, entrant, candidates), MODEL_PAGE)
         experiment = describe(store, decision, chosen, evaluated, prepared)
         describe_history(store, name)
+    # Drawing takes seconds, in which nobody who rolls back should have to wait.
+    page = model_page(decision, entrant, candidates)
+    with store.reporting("logging the page of the model"):
+        store.client.log_text(evaluated.run_id, page, MODEL_PAGE)
     logger.info("Register: %s version %s is %s.", name, version.version, short_decision(decision))
     return RegisteredModel(decision=decision, reason=decision_sentence(decision), experiment_id=experiment)
 

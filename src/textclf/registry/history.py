@@ -46,7 +46,7 @@ def history(store: TrackingStore, name: str) -> tuple[Event, ...]:
     changes = read_history(store, name)
     told = {version for change in changes for version in change.after.values()}
     with store.reporting(f"listing the versions of {name}"):
-        versions = [found for found in store.client.search_model_versions(f"name='{name}'")]
+        versions = list(store.client.search_model_versions(f"name='{name}'"))
     silent = sorted((found for found in versions if int(found.version) not in told), key=lambda one: int(one.version))
     events = [_registered(version) for version in silent]
     place = 0
