@@ -105,7 +105,7 @@ def models(arguments: Sequence[str]) -> int:
             events = history(store, given.name)
             print(_json(events) if given.json else history_table(events))
         case "promote":
-            change = promotion.promote(store, given.version, why=given.why)
+            change = promotion.promote(store, given.version, why=given.why, force=given.force)
             print(_changed(change) if change else _("{version} is the champion already.").format(version=given.version))
         case "rollback":
             print(_changed(promotion.rollback(store, given.name, why=given.why)))
@@ -211,6 +211,9 @@ def _parser(action: str) -> Parser:
     elif action in ("promote", "rollback", "archive"):
         why = _("the reason, for the history")
         parser.add_argument("--why", default=_("by hand"), metavar="TEXT", help=why)
+        if action == "promote":
+            force = _("although it has predicted too few rows beside the champion")
+            parser.add_argument("--force", action="store_true", help=force)
     elif action != "export":
         parser.add_argument("--json", action="store_true", help=_("print JSON"))
     return parser

@@ -154,6 +154,11 @@ class Home:
         """The state of batch predictions: finished shards, and the record of finished files."""
         return self.root / "predictions"
 
+    @property
+    def shadow(self) -> Path:
+        """What versions say beside the champion, and the state of these predictions, one folder per version."""
+        return self.root / "shadow"
+
 
 def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
     """Returns this process's environment with changes, for a program that it starts."""

@@ -79,6 +79,13 @@ class RegistrationConfig(StrictModel):
         description="Who decides often on the same test rows is sometimes lucky. `count` says how often these rows "
         "decided; `spend` also demands more confidence each time, so that all decisions together keep the 95%.",
     )
+    minimum_shadow_rows: int = Field(
+        default=0,
+        ge=0,
+        title="Shadow rows",
+        description="How many rows a version must have predicted beside the champion before it may replace it: see "
+        "`shadow` of batch predictions. Such a version stays challenger until somebody promotes it.",
+    )
     candidates: tuple[Literal["encoder", "student", "linear", "ladder"], ...] = Field(
         default=("encoder", "student", "linear", "ladder"),
         min_length=1,

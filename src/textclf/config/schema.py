@@ -283,6 +283,9 @@ class TrainConfig(StrictModel):
         return self
 
 
+_ALIAS = r"^[a-z][a-z0-9_-]*$"
+
+
 class PredictConfig(StrictModel):
     """Everything a batch prediction does."""
 
@@ -298,7 +301,14 @@ class PredictConfig(StrictModel):
         "reviews.xlsx.csv."
     )
     model: str = Field(default="textclf-quickstart", pattern=r"^[\w.-]{1,200}$", description="Registered model to use.")
-    alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9_-]*$", description="Alias of the version to use.")
+    alias: str = Field(default="champion", pattern=_ALIAS, description="Alias of the version to use.")
+    shadow: str | None = Field(
+        default=None,
+        pattern=_ALIAS,
+        title="Shadow",
+        description="Alias of a version that also answers the rows, e.g. `challenger`: after the outputs are written, "
+        "and into tables of its own. The summary says how often it agrees.",
+    )
     text_column: str = Field(default="text", min_length=1, description="Column with the text.")
     text_pair_column: str | None = Field(
         default=None,

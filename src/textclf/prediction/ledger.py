@@ -27,6 +27,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from pydantic import Field
+
 from textclf import __version__, store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
@@ -42,7 +44,7 @@ _PART_FORMAT = 2
 # Every other setting changes the rows, or how they are divided into shards.
 _WITHOUT_EFFECT = {
     *("input", "output", "model", "alias", "batch_size", "redo", "refused_files", "when_champion_changes"),
-    *("language", "missed_runs"),
+    *("language", "missed_runs", "shadow"),
 }
 # Counted only if set, so that jobs that earlier versions of textclf finished keep their keys.
 _NEW_SETTINGS = {"delimiter": "auto", "sheet": None, "engine": "auto", "answered_by": False, "min_precision": None}
@@ -67,6 +69,8 @@ class ShardRecord(Record):
     """Predicted rows that were not computed, because an equal text had been."""
     rung_counts: dict[str, int]
     """Predicted rows by the rung that answered."""
+    agreement: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """In a shadow run: rows by the champion's label, then by the label of the version beside it."""
 
 
 class FinishedRecord(Record):
@@ -95,15 +99,21 @@ def versions_used(home: Home, name: str, *, since: datetime) -> set[int]:
     Raises:
         StorageError: A record cannot be read; what it refers to must not be deleted.
     """
-    found = set()
-    for file in (home.predictions / "done").glob("*.json"):
+    records = finished_records(home.predictions)
+    return {each.model_version for each in records if each.model_name == name and each.finished_at >= since}
+
+
+def finished_records(folder: Path) -> Iterator[FinishedRecord]:
+    """Reads the records of all finished outputs in a folder of jobs.
+
+    Raises:
+        StorageError: One cannot be read.
+    """
+    for file in (folder / "done").glob("*.json"):
         try:
-            record = FinishedRecord.model_validate_json(file.read_text(encoding="utf-8"))
+            yield FinishedRecord.model_validate_json(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise StorageError(f"The record {file} of a finished prediction cannot be read: {error}") from error
-        if record.model_name == name and record.finished_at >= since:
-            found.add(record.model_version)
-    return found
 
 
 def effective_settings(config: PredictConfig) -> dict[str, object]:
@@ -267,10 +277,10 @@ class Ledger:
         Raises:
             StorageError: The home cannot be written to.
         """
-        model = self._job.model
+        model, finished_at = self._job.model, datetime.now(UTC)
         record = FinishedRecord(
             key=self._key,
-            file=file,
+            file=file.model_copy(update={"finished_at": finished_at}),
             output_sha256=store.file_sha256(file.output),
             quarantine_sha256=store.file_sha256(file.quarantine) if file.quarantine else None,
             model_name=model.name,
@@ -280,7 +290,7 @@ class Ledger:
             textclf_version=__version__,
             run_id=run_id,
             redo=self._redo,
-            finished_at=datetime.now(UTC),
+            finished_at=finished_at,
         )
         with _as_storage_error(self._done):
             self._done.parent.mkdir(parents=True, exist_ok=True)

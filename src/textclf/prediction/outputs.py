@@ -72,6 +72,16 @@ def added_columns(
     return pa.schema(columns)
 
 
+def column_named(wanted: str, added: pa.Schema) -> str:
+    """Returns the name that a column of `added_columns` has got.
+
+    Example:
+        >>> column_named("label", added_columns(["text", "label"], with_row=False, probability_labels=[]))
+        'predicted_label'
+    """
+    return str(next(name for name in added.names if re.fullmatch(f"(predicted_)*{wanted}", name)))
+
+
 def to_json(value: object) -> str:
     """Formats any value that a reader returns as one line of JSON, with null for NaN and infinity."""
     try:

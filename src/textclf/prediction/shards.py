@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -30,7 +31,7 @@ from textclf.prediction.inputs import (
     wants_byte_order_mark,
 )
 from textclf.prediction.ledger import Ledger, ShardRecord
-from textclf.prediction.outputs import Row, added_columns, make_sink, to_json
+from textclf.prediction.outputs import Row, added_columns, column_named, make_sink, to_json
 from textclf.prediction.pipeline import Pipeline
 from textclf.progress import progress_bar
 from textclf.reading.data_file import DataFile, RowBatch
@@ -48,6 +49,8 @@ logger = logging.getLogger(__name__)
 _NAMED_IN_LOG = 10
 _SECOND_TEXT = " (second text)"
 _PARTS = ("rows", "quarantine")
+CHAMPION_LABEL = "champion_label"
+"""The column of a shadow table with the champion's label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Run:
     run_id: str
     predicted_at: datetime
     """In UTC."""
+    beside: Mapping[Path, PredictedFile]
+    """In a shadow run, the champion's record of each input, which is the champion's output."""
 
 
 @dataclass(slots=True)
@@ -81,6 +86,7 @@ class _Totals:
     rows_escaped: int = 0
     rows_repeated: int = 0
     rungs: Counter[str] = field(default_factory=Counter)
+    agreement: dict[str, Counter[str]] = field(default_factory=dict)
 
     def add(self, record: ShardRecord) -> None:
         self.shards += 1
@@ -91,6 +97,8 @@ class _Totals:
         self.reasons.update(record.reasons)
         self.rows_repeated += record.rows_repeated
         self.rungs.update(record.rung_counts)
+        for label, counts in record.agreement.items():
+            self.agreement.setdefault(label, Counter()).update(counts)
 
 
 @dataclass(slots=True)
@@ -132,11 +140,18 @@ class FileJob:
             schema = output_schema(source)
             self._row_count = row_count(source)
         check_columns(source.path, schema.names, config, run.text_pair_column)
-        self._with_row = config.id_column is None and "id" not in schema.names
+        self._beside = run.beside.get(source.path)
+        if self._beside:
+            self._kept = _kept_columns(self._beside, (config.id_column or "id", *self._text_columns))
+            self._kept = {name: kept for name, kept in self._kept.items() if name in schema.names}
+            schema = pa.schema([schema.field(name).with_name(kept) for name, kept in self._kept.items()])
+        self._with_row = config.id_column is None and "id" not in schema.names and not self._beside
         labels = run.classifier.labels if config.probabilities else ()
         added = added_columns(
             schema.names, with_row=self._with_row, probability_labels=labels, with_rung=self._with_rung
         )
+        self._label_column = column_named("label", added)
+        self._row_column = column_named("row", added) if self._with_row else None
         output_format = FORMATS[ledger.output.suffix.lower()]
         self._sink = make_sink(output_format, schema, added, byte_order_mark=wants_byte_order_mark(source))
 
@@ -249,6 +264,9 @@ class FileJob:
             engine=run.classifier.engine_name,
             rows_repeated=totals.rows_repeated,
             rung_counts={rung: totals.rungs[rung] for rung in run.classifier.rungs},
+            row_column=self._row_column,
+            label_column=self._label_column,
+            agreement=totals.agreement,
         )
         ledger.finish(file, run.run_id)
         return file
@@ -277,7 +295,10 @@ class FileJob:
         labels, rungs, columns = self._columns(shard)
 
         def write(row_stream: BinaryIO, quarantine_stream: BinaryIO) -> ShardRecord:
-            rows_escaped = self._sink.write_part(row_stream, shard.rows, columns)
+            rows = shard.rows
+            if self._beside:
+                rows = [{kept: row.get(name) for name, kept in self._kept.items()} for row in rows]
+            rows_escaped = self._sink.write_part(row_stream, rows, columns)
             for number, reason, content in shard.bad:
                 line = to_json({"row": number, "reason": reason, "content": content})
                 quarantine_stream.write(line.encode() + b"\n")
@@ -291,9 +312,18 @@ class FileJob:
                 engine=self._run.classifier.engine_name,
                 rows_repeated=shard.repeated,
                 rung_counts=Counter(rungs),
+                agreement=self._agreement(shard, labels),
             )
 
         return self._ledger.commit(shard.index, write)
+
+    def _agreement(self, shard: _Shard, labels: Sequence[str]) -> dict[str, Counter[str]]:
+        """Counts, in a shadow run, the rows by the champion's label and by ours."""
+        found: dict[str, Counter[str]] = {}
+        if self._beside:
+            for row, label in zip(shard.rows, labels, strict=True):
+                found.setdefault(str(row.get(self._beside.label_column or "")), Counter())[label] += 1
+        return found
 
     def _columns(self, shard: _Shard) -> tuple[list[str], list[str], list[Sequence[object]]]:
         """Returns the label of each row, the rung that answered it, and the values of the added columns."""
@@ -312,6 +342,13 @@ class FileJob:
         columns += [rungs] if self._with_rung else []
         constants = (run.model.name, run.model.version, run.predicted_at, run.run_id)
         return labels, rungs, [*columns, *([value] * len(places) for value in constants)]
+
+
+def _kept_columns(beside: PredictedFile, columns: Sequence[str]) -> dict[str, str]:
+    """Returns which columns of the champion's output a shadow table has, and what they are called there."""
+    kept = {beside.row_column: "row"} if beside.row_column else {}
+    kept.update((name, name) for name in columns)
+    return {**kept, **({beside.label_column: CHAMPION_LABEL} if beside.label_column else {})}
 
 
 def _shortest(values: NDArray[np.float32]) -> list[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import Field
@@ -30,6 +31,29 @@ class PredictedFile(Record):
     """Rows that were not computed, because the run knew the answer to an equal text."""
     rung_counts: dict[str, int] = Field(default_factory=dict)
     """Rows that each model of a ladder answered; other classifiers have one entry."""
+
+    row_column: str | None = None
+    """The output's column with the number of each row; None if rows have ids."""
+    label_column: str | None = None
+    """The output's column with the label; None in records of textclf 0.4.0."""
+    finished_at: datetime | None = None
+    agreement: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """In a shadow run: rows by the champion's label, then by the label of the version beside it."""
+
+
+class Shadow(Record):
+    """What a version said beside the champion."""
+
+    alias: str
+    version: int | None
+    """None if no version has the alias, or it could not be looked up."""
+    files: tuple[PredictedFile, ...] = ()
+    """Those that this run predicted: the input is the champion's output, the output a table with both labels."""
+    rows_so_far: int = 0
+    """Rows that this version has answered beside the champion, in all runs of this home."""
+    agreed_so_far: int = 0
+    problem: str | None = None
+    """Why it could not answer all; the champion's predictions do not depend on it."""
 
 
 class RefusedFile(Record):
@@ -67,3 +91,5 @@ class PredictionSummary(Record):
     """None if no model was loaded."""
     expected_shares: dict[str, float] | None = None
     """Share of the validation rows that each model of a ladder answered; None without a ladder."""
+    shadow: Shadow | None = None
+    """None if none was asked for, or it has not begun yet."""

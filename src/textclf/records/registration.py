@@ -121,6 +121,7 @@ class Decision(Record):
         "incomparable",
         "unreadable",
         "no_rows",
+        "awaiting_shadow",
         "as_good",
         "worse",
     ]
@@ -128,6 +129,7 @@ class Decision(Record):
     `non_inferior` and `superior`: the configured rule is fulfilled; `perhaps_worse` and `not_superior`: it is not.
     `unmet`: a check failed. `undefined`: the metric has no value over these rows. `incomparable`: the champion has
     other labels or inputs. `unreadable`: its files are gone or damaged. `no_rows`: it was trained on all of these rows.
+    `awaiting_shadow`: the rule is fulfilled, but the version has not predicted beside the champion for long enough.
     `as_good` and `worse`: textclf 0.4.0 and older compared the scores alone."""
     metric: str
     rows: Literal["test", "test_leakfree"]
@@ -167,6 +169,8 @@ class Decision(Record):
     checks: tuple[Check, ...] = ()
     problem: str | None = None
     """Why the champion cannot be loaded."""
+    minimum_shadow_rows: int = 0
+    """How many rows it must have predicted beside the champion before it may replace it."""
 
     @property
     def resolution(self) -> float | None:

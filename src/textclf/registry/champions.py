@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from textclf.errors import ModelNotFoundError
-from textclf.records import Decision, Record
+from textclf.records import Record
 from textclf.registry.aliases import CHALLENGER, CHAMPION, read_history
-from textclf.registry.gate import RECORD_TAG
 from textclf.registry.reference import named_version
+from textclf.registry.versions import recorded_decision
 from textclf.tracking.runs import VERSION_TAG
 from textclf.tracking.store import TrackingStore
 
@@ -58,8 +58,7 @@ def _champion(store: TrackingStore, name: str, aliases: dict[str, str]) -> Champ
         )
     since = datetime.fromtimestamp((version.creation_timestamp or 0) / 1000, tz=UTC)
     metric = score = None
-    if RECORD_TAG in version.tags:
-        decision = Decision.model_validate_json(version.tags[RECORD_TAG])
+    if decision := recorded_decision(version):
         metric, score = f"{decision.rows}/{decision.metric}", decision.ours
         if decision.decided == "champion":
             since = decision.decided_at

@@ -26,7 +26,8 @@ from textclf.registry.decision_page import decision_page
 from textclf.registry.descriptions import describe
 from textclf.registry.history import describe_history
 from textclf.registry.page.html import MODEL_PAGE, model_page
-from textclf.registry.versions import add_version, find_version
+from textclf.registry.shadow import shadow_rows
+from textclf.registry.versions import RECORD_TAG, add_version, find_version
 from textclf.registry.wording import decision_sentence, short_comparison, short_decision
 from textclf.tracking.pages import DECISION_TAG
 from textclf.tracking.store import TrackingStore
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RECORD_TAG = "textclf.decision_record"
 LOOK_TAG = "textclf.look"
 """The start of the tags of a registered model that say which runs were decided about on which rows."""
 RECORD_FILE, PAGE_FILE = "decision.json", "decision.md"
@@ -172,6 +172,8 @@ def _decide(
     else:
         compared = contest(store, champion, entrant, rules=rules, look=look)
         rule = compared.outcome if met else "unmet"
+        if rule in ("non_inferior", "superior") and not _shadowed_enough(version, rules):
+            rule = "awaiting_shadow"
     comparison, known = compared and compared.comparison, compared and compared.known_to_champion
     return Decision.model_validate(
         {
@@ -203,8 +205,14 @@ def _decide(
             "rows_needed": compared and compared.rows_needed,
             "checks": checked,
             "problem": compared and compared.problem,
+            "minimum_shadow_rows": rules.minimum_shadow_rows,
         }
     )
+
+
+def _shadowed_enough(version: ModelVersion, rules: RegistrationConfig) -> bool:
+    found = shadow_rows(version)
+    return (found.rows if found else 0) >= rules.minimum_shadow_rows
 
 
 def _alternatives(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ SELECT (SELECT group_concat(version_num) FROM alembic_version) = ?
   AND NOT EXISTS (SELECT 1 FROM registered_models WHERE workspace <> 'default')
 """
 _VERSION = """
-SELECT version.version, version.run_id, logged.model_id, logged.artifact_location
+SELECT version.version, version.run_id, version.creation_time, logged.model_id, logged.artifact_location
 FROM registered_model_aliases AS alias
 JOIN model_versions AS version USING (workspace, name, version)
 JOIN logged_models AS logged ON version.source = 'models:/' || logged.model_id
@@ -45,9 +46,10 @@ def resolve_model(home: Home, name: str, alias: str) -> ChosenModel:
         ModelNotFoundError: There is none; the message lists the existing models and aliases.
         TrackingError: The store failed.
     """
-    for version, run_id, model_id, location in _read_file(home, _VERSION, name, alias) or ():
+    for version, run_id, created, model_id, location in _read_file(home, _VERSION, name, alias) or ():
         if folder := _model_folder(location):
-            return ChosenModel(name, version, run_id or "", f"models:/{model_id}", model_id, folder)
+            created_at = datetime.fromtimestamp(created / 1000, UTC)
+            return ChosenModel(name, version, run_id or "", f"models:/{model_id}", model_id, folder, created_at)
     return choose_model(TrackingStore.open(home), name, alias)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from textclf.evaluation.candidates import candidate_name
 from textclf.evaluation.metric_intervals import interval_of, score_text
 from textclf.evaluation.scores import deciding_rows
@@ -14,10 +12,10 @@ from textclf.language import _
 from textclf.records import Decision, Interval, Record
 from textclf.registry.champions import Champion
 from textclf.registry.decision_page import decision_text
-from textclf.registry.gate import RECORD_TAG
 from textclf.registry.promotion import ARCHIVED_TAG
 from textclf.registry.reference import named_model, named_version
-from textclf.registry.versions import KIND_TAG, SPEED_TAG, TRAINING_TAG
+from textclf.registry.shadow import ShadowRows, shadow_rows
+from textclf.registry.versions import KIND_TAG, SPEED_TAG, TRAINING_TAG, recorded_decision
 from textclf.tables import align, display_width, pad
 from textclf.tracking.pages import DECISION_TAG, full_address, version_page
 from textclf.tracking.runs import VERSION_TAG
@@ -55,6 +53,8 @@ class Version(Record):
     """Share of the test rows that get a label, by the `min_precision` that predictions may ask for."""
     archived: str | None
     """Since when it is no longer offered."""
+    shadow: ShadowRows | None
+    """The rows that it has answered beside the champion."""
 
 
 def list_versions(store: TrackingStore, name: str) -> tuple[Version, ...]:
@@ -84,11 +84,11 @@ def show_version(store: TrackingStore, reference: str) -> tuple[Version, Decisio
         TrackingError: The store failed.
     """
     found = named_version(store, reference)
-    return _version(store, found, list(found.aliases)), _decision(found)
+    return _version(store, found, list(found.aliases)), recorded_decision(found)
 
 
 def _version(store: TrackingStore, found: ModelVersion, aliases: list[str]) -> Version:
-    decision = _decision(found)
+    decision = recorded_decision(found)
     metrics, tags = _run_of(store, found)
     # Of what another candidate was chosen over, only the short form of the decision is kept.
     metric = f"{decision.rows}/{decision.metric}" if decision else f"{deciding_rows(metrics)}/f1_macro"
@@ -108,15 +108,8 @@ def _version(store: TrackingStore, found: ModelVersion, aliases: list[str]) -> V
         training_run_id=found.tags.get(TRAINING_TAG),
         coverage={name.removeprefix(_COVERAGE): value for name, value in metrics.items() if name.startswith(_COVERAGE)},
         archived=found.tags.get(ARCHIVED_TAG),
+        shadow=shadow_rows(found),
     )
-
-
-def _decision(found: ModelVersion) -> Decision | None:
-    try:
-        return Decision.model_validate_json(found.tags[RECORD_TAG])
-    except (KeyError, ValidationError):
-        # Another program registered it, or a newer textclf.
-        return None
 
 
 def _run_of(store: TrackingStore, found: ModelVersion) -> tuple[dict[str, float], dict[str, str]]:
@@ -184,6 +177,11 @@ def version_page_text(store: TrackingStore, version: Version, decision: Decision
             for precision, share in sorted(version.coverage.items())
         )
         or "–",
+        _("Beside the champion:"): _("{rows:,} rows, {share:.1%} with the same label").format(
+            rows=version.shadow.rows, share=version.shadow.agreed / version.shadow.rows
+        )
+        if version.shadow and version.shadow.rows
+        else "–",
         _("Data version:"): version.data_version or "–",
         _("MLflow run:"): version.run_id or "–",
         _("Archived:"): version.archived or _("no"),

@@ -23,7 +23,8 @@ from textclf.registry.aliases import (
 )
 from textclf.registry.history import describe_history
 from textclf.registry.reference import named_model, named_version
-from textclf.registry.versions import ChosenModel, fetch_folder
+from textclf.registry.shadow import shadow_rows
+from textclf.registry.versions import ChosenModel, fetch_folder, find_version, recorded_decision
 from textclf.tracking.store import MISSING, TrackingStore
 
 if TYPE_CHECKING:
@@ -33,20 +34,28 @@ ARCHIVED_TAG = "textclf.archived"
 """The tag of a version that is no longer offered: since when."""
 
 
-def promote(store: TrackingStore, reference: str, *, why: str) -> AliasChange | None:
+def promote(store: TrackingStore, reference: str, *, why: str, force: bool = False) -> AliasChange | None:
     """Makes a version the champion, whatever the gate said; the champion before becomes `previous`.
+
+    Args:
+        store: The registry.
+        reference: The version.
+        why: The reason, for the history.
+        force: Promote it although it has predicted fewer rows beside the champion than its training asked for.
 
     Returns:
         The change; None if it is the champion already.
 
     Raises:
-        ConfigError: The reference names no version.
+        ConfigError: The reference names no version, or it has predicted too few rows beside the champion.
         ModelNotFoundError: There is no such version.
         ModelError: Its files are missing.
         TrackingError: The store failed.
     """
     version = named_version(store, reference)
     _check_files(store, version)
+    if not force:
+        _check_shadow(store, version)
     if ARCHIVED_TAG in version.tags:
         with store.reporting("taking a version out of the archive"):
             store.client.delete_model_version_tag(version.name, version.version, ARCHIVED_TAG)
@@ -156,6 +165,17 @@ def register_run(store: TrackingStore, run_id: str, *, name: str | None = None) 
             if version.source == source:
                 return version
         return mlflow.register_model(source, name)
+
+
+def _check_shadow(store: TrackingStore, version: ModelVersion) -> None:
+    decision, found = recorded_decision(version), shadow_rows(version)
+    wanted, rows = decision.minimum_shadow_rows if decision else 0, found.rows if found else 0
+    if rows < wanted and find_version(store, version.name, CHAMPION) is not None:
+        raise ConfigError(
+            f"{version.name} version {version.version} has predicted {rows:,} rows beside the champion; its training "
+            f"asks for {wanted:,} (registration.minimum_shadow_rows).\nPredict with shadow: challenger, or promote it "
+            "all the same with --force."
+        )
 
 
 def _check_files(store: TrackingStore, version: ModelVersion) -> None:

@@ -85,8 +85,9 @@ def _delete(store: TrackingStore, version: ModelVersion, folder: Path | None) ->
         store.client.delete_model_version(version.name, version.version)
         if chosen.source.startswith("models:/m-"):
             store.client.delete_logged_model(chosen.model_id)
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+    for gone in (folder, store.home.shadow / version.name / str(version.version)):
+        if gone is not None:
+            shutil.rmtree(gone, ignore_errors=True)
 
 
 def _own_folder(store: TrackingStore, version: ModelVersion) -> Path | None:

@@ -7,9 +7,12 @@ import tempfile
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 import textclf
 from textclf.errors import ModelError, ModelNotFoundError, redacted
@@ -20,7 +23,7 @@ from textclf.model.engines.engine import ENGINE_FILE, ENGINES_FOLDER, RUNTIMES
 from textclf.model.pyfunc import NAME_KEY, signature_and_example
 from textclf.model.settings import read_settings
 from textclf.quiet import quiet_mlflow
-from textclf.records import Candidate, PreparedData
+from textclf.records import Candidate, Decision, PreparedData
 from textclf.registry.card import CARD_FILE, model_card
 from textclf.store import digest_of, write_output
 from textclf.tracking.datasets import dataset_inputs
@@ -44,7 +47,9 @@ def requirements(folder: Path) -> tuple[str, ...]:
 
 
 KIND_TAG, TRAINING_TAG, SPEED_TAG = "textclf.kind", "textclf.training_run", "textclf.texts_per_second"
-"""Tags of a version: which kind of candidate it was, the training that registered it, and its speed there."""
+RECORD_TAG = "textclf.decision_record"
+"""Tags of a version: which kind of candidate it was, the training that registered it, its speed
+there, and the decision about it."""
 
 
 def find_version(store: TrackingStore, name: str, alias: str) -> ModelVersion | None:
@@ -64,6 +69,14 @@ def find_version(store: TrackingStore, name: str, alias: str) -> ModelVersion | 
             raise
 
 
+def recorded_decision(version: ModelVersion) -> Decision | None:
+    """Reads the decision about a version; None if another program registered it, or a newer textclf decided."""
+    try:
+        return Decision.model_validate_json(version.tags[RECORD_TAG])
+    except (KeyError, ValidationError):
+        return None
+
+
 @dataclass(frozen=True)
 class ChosenModel:
     """A registered version, resolved from an alias.
@@ -76,6 +89,7 @@ class ChosenModel:
         model_id: MLflow's id of the logged model, unique over stores, names and versions; without a logged model, a
             digest of the version's origin and time.
         folder: Its model folder, if it is known to be on this machine.
+        created_at: When it was registered.
     """
 
     name: str
@@ -84,6 +98,7 @@ class ChosenModel:
     source: str
     model_id: str
     folder: Path | None = field(default=None, compare=False)
+    created_at: datetime | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, version: ModelVersion) -> ChosenModel:
@@ -96,6 +111,7 @@ class ChosenModel:
             version.run_id or "",
             logged[0] if logged else f"models:/{version.name}/{version.version}",
             logged[1] if logged else digest_of(version.run_id, str(version.source), version.creation_timestamp),
+            created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
         )
 
 

@@ -64,6 +64,7 @@ def decision_sentence(decision: Decision) -> str:
         # Without superfluous zeros: 95%, 99.92%.
         "confidence": f"{100 * comparison.interval.confidence:.4g}%" if comparison else "",
         "difference": _difference(comparison, " … ") if comparison else "",
+        "shadow_rows": decision.minimum_shadow_rows,
         "command": f"textclf models promote {decision.name}/{decision.version}",
     }
     text = _reason(decision)
@@ -145,6 +146,13 @@ def _reason(decision: Decision) -> str:
             return _(
                 "It stays challenger: the champion, version {champion}, was trained on all of the test rows. Add test "
                 "rows, or promote it yourself: {command}"
+            )
+        case "awaiting_shadow":
+            return _(
+                "It passes: {rows} {metric} is {ours:.4f}, that of version {champion} {theirs:.4f}, over the same "
+                "{count:,} rows (difference {difference}, {confidence} confidence). But it stays challenger until it "
+                "has predicted {shadow_rows:,} rows beside the champion. Predict with shadow: challenger, then promote "
+                "it: {command}"
             )
         case "as_good":
             return _(

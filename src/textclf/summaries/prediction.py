@@ -13,6 +13,7 @@ from textclf.config.schema import PredictConfig
 from textclf.language import _, joined, ngettext
 from textclf.records import PredictedFile, PredictionSummary, RefusedFile
 from textclf.summaries.commands import program, script
+from textclf.summaries.shadow import shadow_lines, shadow_section
 from textclf.tables import markdown_table, markdown_text, one_line, shorten
 
 _LISTED_ON_PAGE = 200
@@ -38,6 +39,7 @@ def prediction_summary(summary: PredictionSummary) -> str:
     sections.append(markdown_table(_totals(summary)))
     sections += [markdown_text(line) for line in _engine_lines(summary)]
     sections += _ladder_section(summary)
+    sections += shadow_section(summary)
     if summary.files:
         sections.append(_file_section(summary))
     if summary.refused:
@@ -223,6 +225,7 @@ def prediction_closing(config: PredictConfig, summary: PredictionSummary, home: 
     if predicted:
         lines += [*_engine_lines(summary), *_ladder_lines(summary)]
     lines += _done_before_lines(summary)
+    lines += shadow_lines(summary)
     for refused in summary.refused[:_LISTED_AT_END]:
         lines += _refused_lines(refused)
     if (more := len(summary.refused) - _LISTED_AT_END) > 0:
