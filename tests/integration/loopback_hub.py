@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from loopback_uploads import Uploads
+
 LARGE_FILES = (".safetensors", ".parquet", ".bin", ".h5", ".msgpack", ".onnx")
 CHUNK_BYTES = 16 * 1024
 
@@ -143,6 +145,7 @@ class LoopbackHub:
         self.requests: list[Request] = []
         self.lock = threading.Lock()
         self.stopping = threading.Event()
+        self.uploads: Uploads | None = None
         hub = self
 
         class Handler(_Handler):
@@ -163,6 +166,11 @@ class LoopbackHub:
         repository = self.repositories.setdefault((kind, name), Repository())
         repository.folders[revision] = folder
         repository.token = token
+
+    def accept_uploads(self, folder: Path, *, token: str) -> Uploads:
+        """Lets clients with a token make repositories, below a folder."""
+        self.uploads = Uploads(folder, token, self.endpoint)
+        return self.uploads
 
     def fail(self, pattern: str, action: Action, times: int | None = None) -> None:
         """Misbehaves on paths that match the pattern; for ModelScope's files the path ends in `?FilePath`."""
@@ -216,6 +224,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._handle()
 
+    def do_POST(self) -> None:
+        self._handle()
+
+    def do_PUT(self) -> None:
+        self._handle()
+
     def _handle(self) -> None:
         self.close_connection = True
         parts = urlsplit(self.path)
@@ -253,6 +267,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._route(path, query)
 
     def _route(self, path: str, query: dict[str, str]) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.hub.uploads:
+            answer = self.hub.uploads.answer(self.command, path, body, self.headers.get("Authorization"))
+            if answer:
+                self._send_json(*answer)
+                return
         routes = (
             (r"/api/(model|dataset)s/([^/]+/[^/]+)(?:/revision/(.+))?", self._huggingface_info),
             (r"/api/(model|dataset)s/([^/]+/[^/]+)/tree/([^/]+)(?:/.*)?", self._huggingface_tree),
@@ -262,9 +282,9 @@ class _Handler(BaseHTTPRequestHandler):
             (r"/api/v1/(model|dataset)s/([^/]+/[^/]+)/repo/(?:files|tree)", self._modelscope_list),
             (r"/api/v1/(model|dataset)s/([^/]+/[^/]+)/repo", self._modelscope_file),
         )
-        for pattern, answer in routes:
+        for pattern, respond in routes:
             if found := re.fullmatch(pattern, path):
-                answer(query, *found.groups())
+                respond(query, *found.groups())
                 return
         self._send_json(404, {"error": "no such route"})
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textclf.config import Home, Parser
+from textclf.config import Home, ModelSource, Parser
+from textclf.config.sources import Provider
 from textclf.extras import require
 from textclf.language import _
 from textclf.records import AliasChange, Record
@@ -30,9 +31,11 @@ EXAMPLES = """\
   textclf models history textclf-quickstart
   textclf models archive textclf-quickstart/1
   textclf models export textclf-quickstart@champion quickstart-model
+  textclf models export textclf-quickstart@champion --to modelscope OWNER/quickstart
   textclf models prune textclf-quickstart --keep-last 5 --days 90
   textclf models register RUN
 """
+_HUBS: dict[str, Provider] = {"huggingface": "huggingface", "hub": "huggingface", "modelscope": "modelscope"}
 ACTIONS = ("list", "show", "compare", "promote", "rollback", "history", "archive", "export", "prune", "register")
 """The commands, in the order of `--help`."""
 
@@ -47,7 +50,7 @@ def descriptions() -> dict[str, str]:
         "rollback": _("make the champion before the champion again"),
         "history": _("tell the story of a model: its versions, and who changed its aliases when and why"),
         "archive": _("take a version out of the offer"),
-        "export": _("copy a version to a folder, with its model card and checksums"),
+        "export": _("copy a version to a folder or a hub, with its model card and checksums"),
         "prune": _("delete versions that nobody needs any more"),
         "register": _("register the model of an MLflow run"),
     }
@@ -62,7 +65,7 @@ def models(arguments: Sequence[str]) -> int:
     from textclf.registry import promotion
     from textclf.registry.aliases import notice_changes
     from textclf.registry.champions import champions
-    from textclf.registry.export import export_version
+    from textclf.registry.export import export_version, upload_version
     from textclf.registry.history import history, history_table
     from textclf.registry.overview import (
         list_versions,
@@ -114,9 +117,12 @@ def models(arguments: Sequence[str]) -> int:
             print(_("{version} is archived.").format(version=given.version))
             if change:
                 print(_changed(change))
+        case "export" if given.to:
+            target = ModelSource(provider=_HUBS[given.to], name=given.target)
+            print(upload_version(store, given.version, target, public=given.public))
         case "export":
-            files = export_version(store, given.version, given.folder)
-            print(_("{count:,} files are in {folder}.").format(count=len(files), folder=given.folder))
+            files = export_version(store, given.version, Path(given.target))
+            print(_("{count:,} files are in {folder}.").format(count=len(files), folder=given.target))
         case "prune":
             _prune(store, given)
         case "register":
@@ -176,7 +182,11 @@ def _parser(action: str) -> Parser:
     if action in ("show", "promote", "archive", "export"):
         parser.add_argument("version", metavar="VERSION", help=version_help)
         if action == "export":
-            parser.add_argument("folder", metavar="FOLDER", type=Path, help=_("a new folder"))
+            parser.add_argument("target", metavar="TARGET", help=_("a new folder; with --to, OWNER/NAME"))
+            hub = _("upload it to this hub (hub is short for huggingface), with the token in the environment")
+            parser.add_argument("--to", choices=tuple(_HUBS), help=hub)
+            public = _("let everybody see a repository that is made; else it is private")
+            parser.add_argument("--public", action="store_true", help=public)
     elif action == "compare":
         parser.add_argument(
             "models",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from textclf.config.home import Environment, without_credentials
@@ -49,18 +50,24 @@ def endpoint_of(source: Source, environment: Environment) -> str:
     return without_credentials(_address(source, environment))
 
 
-def access_to(source: Source, environment: Environment) -> Access:
+def access_to(source: Source, environment: Environment, *, scope: Literal["read", "write"] = "read") -> Access:
     """Decides which credentials a source's address receives.
 
     An address may come from a form or from someone else's file. A token therefore goes only to the hub's own host, to
     the one in the environment, and to those in TEXTCLF_TRUSTED_ENDPOINTS; scheme and port must match.
+
+    Args:
+        source: Names the hub.
+        environment: Has addresses and tokens.
+        scope: What the token is needed for; only for the advice.
     """
     address = _address(source, environment)
     endpoint = without_credentials(address)
     variable, prefix = _TOKEN_VARIABLE[source.provider], _PREFIX[source.provider]
     stated = environment.hf_token if source.provider == "huggingface" else environment.modelscope_api_token
     token = stated.get_secret_value() if stated else ""
-    advice = f"the hub rejects the token in {variable}" if token else f"set {variable} to a token with read access"
+    rejected = f"the hub rejects the token in {variable}{', which needs write access' if scope == 'write' else ''}"
+    advice = rejected if token else f"set {variable} to a token with {scope} access"
     if _origin(endpoint) not in _trusted(source, environment):
         allowed = (
             f"{variable} is sent only to {_OWN[source.provider][0]}, {prefix}_ENDPOINT and the addresses in "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,7 +21,9 @@ from textclf.fetching.patience import ANSWER_SECONDS, Patience, pause, within
 from textclf.fetching.transfer import RemoteFile, connection_problem
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
+    from modelscope_hub import HubApi
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +65,7 @@ def list_repository(source: Source, kind: RepositoryKind, environment: Environme
         except TimeoutError as error:
             patience.waited(time.monotonic() - asked)
             raise HubUnreachableError(f"no answer within {limit:.0f} s") from error
-        except _BusyHubError as busy:
+        except BusyHubError as busy:
             patience.waited(time.monotonic() - asked)
             if time.monotonic() + busy.delay_seconds >= end:
                 raise HubUnreachableError(str(busy)) from busy
@@ -82,8 +86,13 @@ def _checked(listing: Listing) -> Listing:
     return listing
 
 
-class _BusyHubError(Exception):
-    """The hub asks to try again later."""
+class BusyHubError(Exception):
+    """The hub asks to try again later.
+
+    Args:
+        message: What it answered.
+        delay_seconds: After how long.
+    """
 
     def __init__(self, message: str, delay_seconds: float) -> None:
         super().__init__(message)
@@ -91,27 +100,11 @@ class _BusyHubError(Exception):
 
 
 def _ask_huggingface(source: Source, kind: RepositoryKind, access: Access, limit: float) -> Listing:
-    from httpx2 import HTTPError, TimeoutException
-    from huggingface_hub import HfApi, constants, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub import constants, hf_hub_url
 
-    # Otherwise the client first asks huggingface.co, whatever the endpoint, for a list used by its telemetry.
-    constants.HF_HUB_DISABLE_TELEMETRY = True
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
-    try:
-        api = HfApi(endpoint=access.address, token=access.token or False, library_name="textclf")
+    with huggingface_client(source, access) as api:
         describe = api.model_info if kind == "model" else api.dataset_info
         info = describe(source.name, revision=source.revision, files_metadata=True, timeout=limit)
-    except HfHubHTTPError as error:
-        raise _huggingface_failure(error, source, access) from error
-    except OfflineModeIsEnabled as error:
-        raise HubError("HF_HUB_OFFLINE is set in the environment; unset it, or use `offline: true`") from error
-    except TimeoutException as error:
-        raise HubUnreachableError(f"no answer within {limit:.0f} s") from error
-    except HTTPError as error:
-        raise HubUnreachableError(connection_problem(error)) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise HubError(f"the answer is not from a Hugging Face hub ({error}); check the endpoint") from error
     revision = info.sha or source.revision or constants.DEFAULT_REVISION
     files = {}
     for sibling in info.siblings or []:
@@ -127,6 +120,36 @@ def _ask_huggingface(source: Source, kind: RepositoryKind, access: Access, limit
     return Listing(revision=revision, files=files, access=access)
 
 
+@contextmanager
+def huggingface_client(source: Source, access: Access) -> Iterator[HfApi]:
+    """Yields Hugging Face's client; its failures become ours.
+
+    Raises:
+        HubUnreachableError: The hub refused the connection, or did not answer in time.
+        BusyHubError: The hub asks to try again later.
+        HubError: The repository or revision does not exist, access is denied, or the answer is not a hub's.
+    """
+    from httpx2 import HTTPError, TimeoutException
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    # Otherwise the client first asks huggingface.co, whatever the endpoint, for a list used by its telemetry.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        yield HfApi(endpoint=access.address, token=access.token or False, library_name="textclf")
+    except HfHubHTTPError as error:
+        raise _huggingface_failure(error, source, access) from error
+    except OfflineModeIsEnabled as error:
+        raise HubError("HF_HUB_OFFLINE is set in the environment; unset it, or use `offline: true`") from error
+    except TimeoutException as error:
+        raise HubUnreachableError("no answer in time") from error
+    except HTTPError as error:
+        raise HubUnreachableError(connection_problem(error)) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise HubError(f"the answer is not from a Hugging Face hub ({error}); check the endpoint") from error
+
+
 def _huggingface_failure(error: HfHubHTTPError, source: Source, access: Access) -> Exception:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -134,7 +157,7 @@ def _huggingface_failure(error: HfHubHTTPError, source: Source, access: Access) 
     if status in _BUSY_STATUS:
         value = error.response.headers.get("Retry-After", "")
         delay = float(value) if value.isdigit() else 1.0
-        return _BusyHubError(f"busy: it answered {status}, Retry-After {value or 'not given'}", delay)
+        return BusyHubError(f"busy: it answered {status}, Retry-After {value or 'not given'}", delay)
     if isinstance(error, RevisionNotFoundError):
         return HubError(f"the repository has no revision {source.revision!r}")
     if isinstance(error, GatedRepoError) or status in (401, 403):
@@ -145,48 +168,9 @@ def _huggingface_failure(error: HfHubHTTPError, source: Source, access: Access) 
 
 
 def _ask_modelscope(source: Source, kind: RepositoryKind, access: Access, limit: float) -> Listing:
-    require("modelscope-hub", purpose="Fetching from ModelScope")
-    # The hub client of modelscope on its own: modelscope itself imports torch.
-    from modelscope_hub import HubApi, HubConfig
-    from modelscope_hub.errors import (
-        APIError,
-        AuthenticationError,
-        NetworkError,
-        NotExistError,
-        PermissionDeniedError,
-        RateLimitError,
-        RequestTimeoutError,
-        ServerError,
-    )
-
-    logging.getLogger("modelscope_hub").setLevel(logging.ERROR)
     revision = source.revision or "master"
-    # The client stores a session id and reads pickled cookies in its configuration folder: give it an empty one.
-    with tempfile.TemporaryDirectory(prefix="textclf-modelscope-", ignore_cleanup_errors=True) as folder:
-        config = HubConfig(
-            endpoint=access.address,
-            cache_dir=Path(folder),
-            config_dir=Path(folder),
-            token=access.token,
-        )
-        api = HubApi(config)
-        try:
-            entries = api.list_repo_files(source.name, kind, revision=revision)
-        except (AuthenticationError, PermissionDeniedError) as error:
-            raise HubError(f"access denied ({error.status_code}); {access.advice}") from error
-        except NotExistError as error:
-            raise HubError(f"no such repository, or no revision {revision!r} of it; check the name") from error
-        except (RateLimitError, ServerError) as error:
-            # The client has already retried.
-            raise HubUnreachableError(f"still busy: it answered {error.status_code}") from error
-        except RequestTimeoutError as error:
-            raise HubUnreachableError("no answer in time") from error
-        except NetworkError as error:
-            raise HubUnreachableError(connection_problem(error)) from error
-        except APIError as error:
-            raise HubError(f"unexpected answer {error.status_code}: {error.message}") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise HubError(f"the answer is not from ModelScope ({error}); check the endpoint") from error
+    with modelscope_client(source, access) as api:
+        entries = api.list_repo_files(source.name, kind, revision=revision)
         files = {
             entry.path: RemoteFile(
                 path=entry.path,
@@ -200,3 +184,59 @@ def _ask_modelscope(source: Source, kind: RepositoryKind, access: Access, limit:
             if entry.type != "tree"
         }
     return Listing(revision=revision, files=files, access=access)
+
+
+@contextmanager
+def modelscope_client(source: Source, access: Access) -> Iterator[HubApi]:
+    """Yields ModelScope's client; its failures become ours.
+
+    Raises:
+        HubUnreachableError: The hub refused the connection, did not answer in time, or stayed busy.
+        HubError: The repository or revision does not exist, access is denied, or the answer is not a hub's.
+        TextclfError: The client is not installed.
+    """
+    require("modelscope-hub", purpose="Using ModelScope")
+    # The hub client of modelscope on its own: modelscope itself imports torch.
+    from modelscope_hub import HubApi, HubConfig
+    from modelscope_hub.errors import (
+        APIError,
+        AuthenticationError,
+        NetworkError,
+        NotExistError,
+        PermissionDeniedError,
+        RateLimitError,
+        RequestTimeoutError,
+        ServerError,
+    )
+    from modelscope_hub.errors import HubError as ClientError
+
+    # What it reports, it raises too.
+    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+    # The client stores a session id and reads pickled cookies in its configuration folder: give it an empty one.
+    with tempfile.TemporaryDirectory(prefix="textclf-modelscope-", ignore_cleanup_errors=True) as folder:
+        config = HubConfig(
+            endpoint=access.address,
+            cache_dir=Path(folder),
+            config_dir=Path(folder),
+            token=access.token,
+        )
+        try:
+            yield HubApi(config)
+        except (AuthenticationError, PermissionDeniedError) as error:
+            raise HubError(f"access denied ({error.status_code}); {access.advice}") from error
+        except NotExistError as error:
+            revision = source.revision or "master"
+            raise HubError(f"no such repository, or no revision {revision!r} of it; check the name") from error
+        except (RateLimitError, ServerError) as error:
+            # The client has already retried.
+            raise HubUnreachableError(f"still busy: it answered {error.status_code}") from error
+        except RequestTimeoutError as error:
+            raise HubUnreachableError("no answer in time") from error
+        except NetworkError as error:
+            raise HubUnreachableError(connection_problem(error)) from error
+        except APIError as error:
+            raise HubError(f"unexpected answer {error.status_code}: {error.message}") from error
+        except ClientError as error:
+            raise HubError(str(error)) from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise HubError(f"the answer is not from ModelScope ({error}); check the endpoint") from error

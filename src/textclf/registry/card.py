@@ -61,6 +61,14 @@ def model_card(candidate: Candidate, prepared: PreparedData, name: str, paramete
     return "\n\n".join(parts) + "\n"
 
 
+def card_license(card: str) -> str | None:
+    """Reads the licence in a card's front matter; None if it states none."""
+    if not card.startswith("---\n"):
+        return None
+    stated = yaml.safe_load(card.split("---\n")[1]).get("license")
+    return str(stated) if stated else None
+
+
 def _front_matter(
     candidate: Candidate, prepared: PreparedData, name: str, parameters: Mapping[str, str], rows: str
 ) -> str:

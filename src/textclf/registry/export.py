@@ -1,4 +1,4 @@
-"""Copies a registered version to a folder that others can use without MLflow and without textclf's registry."""
+"""Copies a registered version to a folder or a hub, where others can use it without MLflow and textclf's registry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from textclf.config.home import Environment
+from textclf.config.sources import ModelSource
 from textclf.errors import StorageError
+from textclf.fetching.upload import upload_folder
+from textclf.registry.card import CARD_FILE, card_license
 from textclf.registry.reference import named_version
 from textclf.registry.versions import ChosenModel, fetch_folder
 from textclf.store import building, file_sha256, write_text
@@ -14,6 +18,40 @@ from textclf.tracking.store import TrackingStore
 
 CHECKSUMS = "SHA256SUMS"
 """As `sha256sum --check` reads it."""
+
+
+def upload_version(store: TrackingStore, reference: str, target: ModelSource, *, public: bool) -> str:
+    """Uploads what `export_version` copies to a repository of a hub.
+
+    Args:
+        store: The registry.
+        reference: NAME@ALIAS or NAME/VERSION.
+        target: The hub and the repository, which is made if there is none.
+        public: Whether a new repository can be seen by everybody.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        ConfigError: The reference names no version.
+        HubError, HubUnreachableError: The hub did not take it.
+        ModelNotFoundError, ModelError: The version or its files are missing.
+        TrackingError: The store failed.
+    """
+    version = named_version(store, reference)
+    reference = f"{version.name}/{version.version}"
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        export_version(store, reference, folder)
+        card = folder / CARD_FILE
+        return upload_folder(
+            folder,
+            target,
+            message=reference,
+            public=public,
+            license=card_license(card.read_text(encoding="utf-8")) if card.is_file() else None,
+            environment=Environment(),
+        )
 
 
 def export_version(store: TrackingStore, reference: str, target: Path) -> tuple[Path, ...]:
