@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -14,12 +15,13 @@ from typing import Any
 
 import pytest
 import registry_support as support
+from tracking_server_support import TrackingServer
 from training_support import connect
 
 from textclf.cli.models import models
 from textclf.config import PredictConfig
 from textclf.data.prepared import read_split
-from textclf.errors import ConfigError, DataError, ModelError, ModelNotFoundError, StorageError
+from textclf.errors import ConfigError, DataError, ModelError, ModelNotFoundError, StorageError, TrackingError
 from textclf.model.classifier import Classifier
 from textclf.prediction.batch import predict_batch
 from textclf.registry import aliases as alias_changes
@@ -257,6 +259,47 @@ def test_a_promotion_that_is_killed_is_completed_or_taken_back(place: Any, calls
     rest = {} if promoted else {"challenger": 3}
     assert told[-1] == ("promote", {"champion": 2, "previous": before["champion"], **rest})
     assert aliases(place) == told[-1][1]
+
+
+# Before `previous` is set; before the challenger is removed, when the champion is set.
+@pytest.mark.parametrize("calls", [1, 3])
+def test_a_server_that_dies_in_mid_promotion_leaves_the_old_or_the_new_state(
+    place: Any, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    server = TrackingServer(place.home.root)
+    server.start()
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        seen = itertools.count()
+
+        def dying(method: Any) -> Any:
+            def call(*arguments: Any, **more: Any) -> Any:
+                if next(seen) == calls:
+                    server.kill()
+                return method(*arguments, **more)
+
+            return call
+
+        with monkeypatch.context() as dies:
+            for name in ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias"):
+                dies.setattr(mlflow.MlflowClient, name, dying(getattr(mlflow.MlflowClient, name)))
+            with pytest.raises(TrackingError, match="MLflow"):
+                models(["promote", f"{NAME}/3"])
+        server.start()
+        assert aliases(place)["champion"] == (3 if calls >= 3 else 1)
+        # The next command completes it or takes it back, and says so.
+        models(["history", NAME])
+        settled = aliases(place)
+        assert settled == ({"champion": 3, "previous": 1} if calls >= 3 else {"champion": 1, "challenger": 3})
+        told = [action for action, _ in changes(place)[3:]]
+        assert told == (["promote"] if calls >= 3 else ["promote", "undone"])
+        models(["promote", f"{NAME}/2"])
+        assert aliases(place)["champion"] == 2
+    finally:
+        server.kill()
 
 
 def environment() -> dict[str, str]:

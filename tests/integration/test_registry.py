@@ -238,6 +238,7 @@ def test_a_decision_is_recorded_with_what_it_rests_on(place: Any) -> None:
         "rows_known_to_champion": 0,
         "look": 2,
         "problem": None,
+        "minimum_shadow_rows": 0,
     }
 
 

@@ -12,12 +12,19 @@ from textclf.evaluation.slices import chinese_share, measure_slices, slice_masks
 TEXTS = ["很好", "x" * 20, "好" * 100, "长" * 400, "good 很好的酒店", "ok"]
 
 
-def split(texts: list[str], *, sources: list[str] | None = None, leakfree: list[bool] | None = None) -> SplitRows:
+def split(
+    texts: list[str],
+    *,
+    sources: list[str] | None = None,
+    leakfree: list[bool] | None = None,
+    groups: list[str] | None = None,
+) -> SplitRows:
     columns = {
         "text": texts,
         "label": [0] * len(texts),
         "source": sources or ["a.csv"] * len(texts),
         "leakfree": leakfree or [True] * len(texts),
+        **({"group": groups} if groups else {}),
     }
     return SplitRows("test", ("负面", "正面"), pa.table(columns))
 
@@ -41,6 +48,14 @@ def test_rows_are_cut_by_length_language_file_leaks_and_by_the_user() -> None:
         "none": [],
         "all": [0, 1, 2, 3, 4, 5],
     }
+
+
+def test_rows_are_cut_by_group_unless_there_are_too_many() -> None:
+    rows = split(["很好"] * 30, groups=["北京", "上海", ""] * 10)
+    found = slice_masks(rows, {"北京 or none": 'group == "北京" or group == ""'})
+    counts = {name: int(mask.sum()) for name, mask in found.items()}
+    assert counts == {"group 上海": 10, "group 北京": 10, "北京 or none": 20}
+    assert slice_masks(split(["很好"] * 30, groups=[f"author {number}" for number in range(30)]), {}) == {}
 
 
 def test_slices_that_tell_nothing_are_left_out() -> None:

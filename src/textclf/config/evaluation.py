@@ -39,9 +39,9 @@ class EvaluationConfig(StrictModel):
     )
     slices: dict[SliceName, SliceExpression] = Field(
         default_factory=dict,
-        description="Parts of the test rows to measure besides those by length, language, file and leaks, e.g. "
-        "refunds: '\"退款\" in text and length < 50'. Fields: text, text_pair, label, source, length (characters), "
-        "chinese (share, 0 to 1), leaked.",
+        description="Parts of the test rows to measure besides those by length, language, file, group and leaks, e.g. "
+        "refunds: '\"退款\" in text and length < 50'. Fields: text, text_pair, label, source, group, length "
+        "(characters), chinese (share, 0 to 1), leaked.",
     )
     precisions: tuple[Annotated[float, Field(gt=0.5, lt=1)], ...] = Field(
         default=(0.9, 0.95, 0.98, 0.99),

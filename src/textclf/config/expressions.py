@@ -20,12 +20,13 @@ FIELDS: Mapping[str, type] = {
     "text_pair": str,
     "label": str,
     "source": str,
+    "group": str,
     "length": float,
     "chinese": float,
     "leaked": bool,
 }
-"""What an expression may ask about a row: its text and second text, true label, file, length in characters, share of
-Chinese characters (0 to 1), and whether it is a copy of an earlier row."""
+"""What an expression may ask about a row: its text and second text, true label, file, group, length in characters,
+share of Chinese characters (0 to 1), and whether it is a copy of an earlier row."""
 
 _LONGEST = 500
 _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {

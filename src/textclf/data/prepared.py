@@ -59,6 +59,11 @@ class SplitRows:
         return self._list("source")
 
     @cached_property
+    def groups(self) -> list[str] | None:
+        """The group of each row, empty without one; None if the data names no column for groups."""
+        return self._list("group") if "group" in self.table.column_names else None
+
+    @cached_property
     def leakfree(self) -> NDArray[np.bool_] | None:
         """Whether each row is not a copy of an earlier row of any split, bool[rows]; None for train."""
         return self._array("leakfree") if "leakfree" in self.table.column_names else None

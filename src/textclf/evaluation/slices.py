@@ -19,7 +19,7 @@ Masks = Mapping[str, NDArray[np.bool_]]
 
 _LENGTHS = (20, 100, 300)
 """Characters: a remark, a short review, a long one."""
-_MOST_SOURCES = 20
+_MOST_NAMES = 20
 # Above it, a slice that is worse is worse by chance (Benjamini and Hochberg 1995).
 _FALSE_DISCOVERIES = 0.05
 _MIXED = (0.2, 0.8)
@@ -27,7 +27,7 @@ _MIXED = (0.2, 0.8)
 
 
 def slice_masks(rows: SplitRows, personal: Mapping[str, str]) -> Masks:
-    """Cuts rows into slices by length, languages, source file and leaks, and by the user's own expressions.
+    """Cuts rows into slices by length, languages, source file, group and leaks, and by the user's own expressions.
 
     Slices without rows, and those that contain all rows, are left out, except the user's own.
 
@@ -37,7 +37,9 @@ def slice_masks(rows: SplitRows, personal: Mapping[str, str]) -> Masks:
     """
     lengths = np.array([len(text) for text in rows.texts])
     chinese = np.array([chinese_share(text) for text in rows.texts])
-    found = {**_by_length(lengths), **_by_language(chinese), **_by_source(rows)}
+    found = {**_by_length(lengths), **_by_language(chinese), **_named("file", rows.sources)}
+    if rows.groups is not None:
+        found |= _named("group", rows.groups)
     if rows.leakfree is not None:
         found |= {"leaked": ~rows.leakfree, "leak-free": rows.leakfree}
     kept = {name: mask for name, mask in found.items() if mask.any() and not mask.all()}
@@ -68,12 +70,13 @@ def _by_language(chinese: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
     return {"Chinese": chinese >= _MIXED[1], "mixed languages": mixed, "not Chinese": chinese <= _MIXED[0]}
 
 
-def _by_source(rows: SplitRows) -> dict[str, NDArray[np.bool_]]:
-    sources = np.array(rows.sources)
-    names = sorted(set(rows.sources))
-    if len(names) > _MOST_SOURCES:
+def _named(kind: str, values: list[str]) -> dict[str, NDArray[np.bool_]]:
+    """Returns a slice per file or group, if there are few."""
+    names = sorted({*values} - {""})
+    if len(names) > _MOST_NAMES:
         return {}
-    return {f"file {name}": sources == name for name in names}
+    found = np.array(values)
+    return {f"{kind} {name}": found == name for name in names}
 
 
 def _described(rows: SplitRows, lengths: NDArray[np.int64], chinese: NDArray[np.float64]) -> Iterator[dict[str, Value]]:
@@ -84,6 +87,7 @@ def _described(rows: SplitRows, lengths: NDArray[np.int64], chinese: NDArray[np.
             "text_pair": rows.pairs[place] if rows.pairs else "",
             "label": rows.label_names[rows.labels[place]],
             "source": rows.sources[place],
+            "group": rows.groups[place] if rows.groups else "",
             "length": float(lengths[place]),
             "chinese": float(chinese[place]),
             "leaked": bool(leaked[place]),

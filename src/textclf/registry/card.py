@@ -32,10 +32,31 @@ def model_card(candidate: Candidate, prepared: PreparedData, name: str, paramete
         name: Name of the registered model.
         parameters: Those of its training run, which say where data and base model came from, and their licences.
     """
-    rows = deciding_rows(candidate.metrics)
-    parts = [
-        _front_matter(candidate, prepared, name, parameters, rows),
-        f"# {markdown_text(name)}",
+    front = _front_matter(candidate, prepared, name, parameters, deciding_rows(candidate.metrics))
+    parts = [front, f"# {markdown_text(name)}", *_about(candidate, prepared, parameters), *_scores(candidate)]
+    if candidate.slices:
+        parts += [f"## {_('Slices, test')}", markdown_table(slice_rows(candidate.slices))]
+    if candidate.behaviour:
+        parts += [f"## {_('Behaviour')}", markdown_table(behaviour_rows(candidate.behaviour), text_columns=2)]
+    parts += [*_limits(candidate, prepared), f"## {_('How to load it')}", _usage(candidate, name)]
+    return "\n\n".join(parts) + "\n"
+
+
+def card_summary(candidate: Candidate, prepared: PreparedData, parameters: Mapping[str, str], *, scores: bool) -> str:
+    """Writes what a description in MLflow says of the card: all but slices, behaviour and how to load it.
+
+    Args:
+        candidate: The model, measured.
+        prepared: The data that it was trained on.
+        parameters: Those of its training run.
+        scores: Whether to include them.
+    """
+    measured = _scores(candidate) if scores else []
+    return "\n\n".join([*_about(candidate, prepared, parameters), *measured, *_limits(candidate, prepared)])
+
+
+def _about(candidate: Candidate, prepared: PreparedData, parameters: Mapping[str, str]) -> list[str]:
+    return [
         _("A classifier of texts ({kind}) with the labels {labels}.").format(
             kind=candidate_name(candidate.kind), labels=", ".join(markdown_text(label) for label in prepared.labels)
         ),
@@ -47,18 +68,18 @@ def model_card(candidate: Candidate, prepared: PreparedData, name: str, paramete
         ),
         f"## {_('Data')}",
         markdown_table(_data_rows(prepared, parameters), text_columns=2),
+    ]
+
+
+def _scores(candidate: Candidate) -> list[str]:
+    rows = deciding_rows(candidate.metrics)
+    return [
         f"## {_('Scores')}",
         _("Over {rows}, with 95% intervals:").format(
             rows=_("the test rows that are in no other split") if rows == "test_leakfree" else _("the test rows")
         ),
         markdown_table(_score_rows(candidate, rows)),
     ]
-    if candidate.slices:
-        parts += [f"## {_('Slices, test')}", markdown_table(slice_rows(candidate.slices))]
-    if candidate.behaviour:
-        parts += [f"## {_('Behaviour')}", markdown_table(behaviour_rows(candidate.behaviour), text_columns=2)]
-    parts += [f"## {_('Limits')}", _limits(candidate, prepared), f"## {_('How to load it')}", _usage(candidate, name)]
-    return "\n\n".join(parts) + "\n"
 
 
 def card_license(card: str) -> str | None:
@@ -131,7 +152,7 @@ def _score_rows(candidate: Candidate, rows: str) -> list[list[str]]:
     ]
 
 
-def _limits(candidate: Candidate, prepared: PreparedData) -> str:
+def _limits(candidate: Candidate, prepared: PreparedData) -> list[str]:
     lines = [
         _("The scores hold for texts like the test rows, not for texts of another source, topic or time."),
         _("It gives every text one of its labels, even a text that fits none of them."),
@@ -146,7 +167,7 @@ def _limits(candidate: Candidate, prepared: PreparedData) -> str:
                 "Of these labels there are fewer than 30 test rows, so that little is known about them: {labels}."
             ).format(labels=", ".join(rare))
         )
-    return "\n".join(f"- {markdown_text(line)}" for line in lines)
+    return [f"## {_('Limits')}", "\n".join(f"- {markdown_text(line)}" for line in lines)]
 
 
 def _usage(candidate: Candidate, name: str) -> str:

@@ -10,6 +10,7 @@ from textclf.evaluation.metric_intervals import with_interval
 from textclf.language import _
 from textclf.model.pyfunc import signature_and_example
 from textclf.records import Candidate, Decision, EvaluatedModel, PreparedData
+from textclf.registry.card import card_summary
 from textclf.registry.decision_page import candidate_rows
 from textclf.registry.page.html import MODEL_PAGE
 from textclf.registry.versions import ChosenModel
@@ -58,8 +59,9 @@ def describe(
     describe_experiment(store, experiment, f"{experiment_text(prepared, experiment)}\n\n{last}", replace=True)
     with store.reporting("describing the registered model"):
         if is_ours(known.description):
-            text = f"{story}\n\n{_usage(f'models:/{name}/{version}', prepared)}"
-            client.update_model_version(name, version, sealed(text))
+            card = card_summary(chosen, prepared, run.data.params, scores=False)
+            usage = _usage(f"models:/{name}/{version}", prepared)
+            client.update_model_version(name, version, sealed(f"{story}\n\n{usage}\n\n{card}"))
         if is_ours(model.description):
             text = f"{_purpose(prepared, experiment)}\n\n{last}\n\n{_usage(f'models:/{name}@champion', prepared)}"
             client.update_registered_model(name, sealed(text))

@@ -24,9 +24,10 @@ from textclf.model.pyfunc import NAME_KEY, signature_and_example
 from textclf.model.settings import read_settings
 from textclf.quiet import quiet_mlflow
 from textclf.records import Candidate, Decision, PreparedData
-from textclf.registry.card import CARD_FILE, model_card
+from textclf.registry.card import CARD_FILE, card_summary, model_card
 from textclf.store import digest_of, write_output
 from textclf.tracking.datasets import dataset_inputs
+from textclf.tracking.descriptions import is_ours, sealed
 from textclf.tracking.store import MISSING, REFUSED, TrackingStore
 
 if TYPE_CHECKING:
@@ -221,6 +222,10 @@ def add_version(
             SPEED_TAG: f"{candidate.texts_per_second:.1f} ({candidate.fastest_engine})",
         }.items():
             store.client.set_model_version_tag(name, version.version, tag, value)
+        if is_ours(version.description):
+            parameters = store.client.get_run(training_run_id).data.params
+            summary = card_summary(candidate, prepared, parameters, scores=True)
+            store.client.update_model_version(name, version.version, sealed(summary))
         return version
 
 

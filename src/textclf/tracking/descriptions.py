@@ -21,8 +21,14 @@ NOTE_TAG = "mlflow.note.content"
 _SEAL = re.compile(r"\n\n\[//\]: # \(textclf (\w+)\)$")
 
 
+# MLflow's tables have 5,000 for a description.
+_MOST_CHARACTERS = 4_900
+
+
 def sealed(text: str) -> str:
-    """Appends the line by which `is_ours` recognises a description."""
+    """Appends the line by which `is_ours` recognises a description; paragraphs that MLflow cannot hold are left out."""
+    if len(text) > _MOST_CHARACTERS:
+        text = text[:_MOST_CHARACTERS].rpartition("\n\n")[0] + "\n\n…"
     return f"{text}\n\n[//]: # (textclf {digest_of(text)[:12]})"
 
 
