@@ -166,6 +166,12 @@ class TrainingConfig(StrictModel):
     metric_for_best_model: Literal["f1_macro", "accuracy", "loss"] = Field(
         default="f1_macro", description="Validation metric that selects the best checkpoint."
     )
+    calibration: Literal["best_fit", "cautious"] = Field(
+        default="best_fit",
+        description="Which temperature makes scores of logits, on the validation rows: the one that fits them best, or "
+        "the softest that fits about as well (`cautious`), for texts to come that are unlike them: scores are then "
+        "rather too low than too high.",
+    )
     evaluations_per_epoch: int = Field(default=1, ge=1, le=100, description="Evaluations and checkpoints per epoch.")
     early_stopping_patience: int | None = Field(
         default=3, ge=1, description="Stop after this many evaluations without improvement; null never stops early."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,15 +11,19 @@ SHARPEST, SOFTEST = 0.5, 20.0
 LARGEST_CAUTION = 1.5
 
 
-def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
+def fit_temperature(
+    logits: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    *,
+    calibration: Literal["best_fit", "cautious"] = "best_fit",
+) -> float:
     """Returns what logits[rows, labels] are to be divided by, so that their probabilities fit the label ids.
 
     Dividing changes no decision. The rows must be ones that the model was not trained on.
 
-    Of all temperatures that fit about as well, the softest is taken: the largest whose mean log loss is within one
-    standard error of the smallest (as Breiman et al. 1984, Classification and Regression Trees, section 3.4.3, choose a
-    model), at most `LARGEST_CAUTION` times the best. Texts of tomorrow differ from those of today, and a score that is
-    too high does more harm than one that is too low. The more rows there are, the smaller is the difference.
+    `best_fit` has the smallest mean log loss. `cautious` is the softest of all temperatures that fit about as well: the
+    largest whose mean log loss is within one standard error of the smallest (as Breiman et al. 1984, Classification and
+    Regression Trees, section 3.4.3, choose a model), at most `LARGEST_CAUTION` times the best.
 
     The true label counts as that with probability `1 - 1 / (rows + 2)` (as in Platt 1999, section 2.2): a model that is
     right on each of a few rows does not become sure of everything.
@@ -37,6 +43,8 @@ def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> 
 
     bounds = (np.log(SHARPEST), np.log(SOFTEST))
     best = float(np.exp(minimize_scalar(lambda log: losses(np.exp(log)).mean(), bounds=bounds, method="bounded").x))
+    if calibration == "best_fit":
+        return best
     allowed = losses(best).mean() + losses(best).std() / np.sqrt(rows)
     softest = best * LARGEST_CAUTION
     if losses(softest).mean() <= allowed:

@@ -126,7 +126,7 @@ def distill(
         parts = (rows, trained, encoded, settings, distillation, encoding, training, folder, log_metrics)
         trainer, step = run_trainer(lambda: _make_trainer(*parts), folder)
         state, best_model = trainer.state, cast("PreTrainedModel", trainer.model)
-        settings = calibrated(settings, trainer, step="Distil")
+        settings = calibrated(settings, trainer, training, step="Distil")
         save_classifier(folder / MODEL_FOLDER, best_model, load_tokenizer(encoded.tokenizer_folder), settings)
         found = validation_at(state.best_global_step or state.global_step, state.log_history)
         metrics = {name: found[name] for name in ("loss", "accuracy", "f1_macro", "agreement")}

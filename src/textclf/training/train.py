@@ -67,7 +67,7 @@ def train(
         parts = (encoded, fetched, settings, model, encoding, training, folder, log_metrics)
         trainer, step = run_trainer(lambda: _make_trainer(*parts), folder)
         state, best_model = trainer.state, cast("PreTrainedModel", trainer.model)
-        settings = calibrated(settings, trainer, step="Train")
+        settings = calibrated(settings, trainer, training, step="Train")
         save_classifier(folder / MODEL_FOLDER, best_model, load_tokenizer(encoded.tokenizer_folder), settings)
         record = TrainedModel(
             run_id=run_id,
@@ -137,9 +137,11 @@ def _make_trainer(
     )
 
 
-def calibrated(settings: ClassifierSettings, trainer: ClassifierTrainer, *, step: str) -> ClassifierSettings:
+def calibrated(
+    settings: ClassifierSettings, trainer: ClassifierTrainer, training: TrainingConfig, *, step: str
+) -> ClassifierSettings:
     """Returns the settings with the temperature that fits the trainer's model and validation rows."""
-    temperature = fit_temperature(*trainer.validation_logits())
+    temperature = fit_temperature(*trainer.validation_logits(), calibration=training.calibration)
     logger.info("%s: probabilities are calibrated on the validation rows with temperature %.2f.", step, temperature)
     return settings.model_copy(update={"temperature": temperature})
 
