@@ -347,7 +347,7 @@ def test_models_are_compared_answer_by_answer(place: Any, tmp_path: Path, capsys
     page = tmp_path / "page.html"
     models(["compare", *references, "--data", version, "--output", str(page)])
     printed = capsys.readouterr().out
-    assert f"{NAME}/2" in printed and "by chance (McNemar)" in printed and str(page) in printed
+    assert "\nversion 2 " in printed and "by chance (McNemar)" in printed and str(page) in printed
     content = page.read_text(encoding="utf-8")
     assert f"{NAME}/1 and others compared" in content
     assert "Rows to which they give different labels" in content

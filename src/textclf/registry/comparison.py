@@ -93,6 +93,7 @@ class Comparison(Record):
     models: tuple[Compared, ...]
     turned: tuple[SliceDifference, ...]
     disagreements: tuple[Disagreement, ...]
+    """Rows on which registered models differ; if there is only one, rows on which it and the baselines do."""
     disagreement_count: int
 
 
@@ -201,7 +202,9 @@ def _compare(
     decided = [each.answers.argmax(axis=1) for each in contenders]
     right = [found == rows.labels for found in decided]
     differ = np.zeros(len(rows), dtype=bool)
-    for one, other in pairwise(decided):
+    # A baseline that gives all rows one label would differ on half of them.
+    ours = [found for found, each in zip(decided, contenders, strict=True) if each.name not in NAMED_BASELINES]
+    for one, other in pairwise(ours if len(ours) > 1 else decided):
         differ |= one != other
     return Comparison(
         metric=metric,

@@ -82,7 +82,8 @@ def decision_sentence(decision: Decision) -> str:
         values["known"] = decision.rows_known_to_champion
     if len(decision.candidates) > 1:
         text = joined(_choice(decision), text)
-    if better := _better_baseline(decision):
+    told = any(check.kind == "tfidf" and not check.passed for check in decision.checks)
+    if (better := _better_baseline(decision)) and not told:
         note = (
             _("Note: the {name} baseline scores better: {rows}/{metric} {score:.4f} against {ours:.4f}.")
             if decision.metric in LOWER_IS_BETTER
@@ -228,6 +229,10 @@ def _better_baseline(decision: Decision) -> tuple[str, float] | None:
     if not decision.baselines or decision.ours is None:
         return None
     lower = decision.metric in LOWER_IS_BETTER
-    name, score = (min if lower else max)(decision.baselines.items(), key=lambda item: item[1])
+    # A linear model is TF-IDF itself, and costs the same.
+    others = {name: score for name, score in decision.baselines.items() if (decision.kind, name) != ("linear", TFIDF)}
+    if not others:
+        return None
+    name, score = (min if lower else max)(others.items(), key=lambda item: item[1])
     better = score < decision.ours if lower else score > decision.ours
     return (baseline_name(name), score) if better else None

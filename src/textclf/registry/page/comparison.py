@@ -10,7 +10,15 @@ from textclf.language import _
 from textclf.pages.render import render_page
 from textclf.pages.tables import Table
 from textclf.registry.comparison import Comparison
-from textclf.tables import align
+from textclf.tables import align, speed_text
+
+
+def _names(comparison: Comparison) -> list[str]:
+    """Returns what the models are called: versions of one model by their numbers alone."""
+    names = [each.name for each in comparison.models]
+    if len({name.partition("/")[0] for name in names if "/" in name}) > 1:
+        return names
+    return [_("version {version}").format(version=name.partition("/")[2]) if "/" in name else name for name in names]
 
 
 def comparison_rows(comparison: Comparison) -> list[list[str]]:
@@ -27,35 +35,42 @@ def comparison_rows(comparison: Comparison) -> list[list[str]]:
             _("texts a second"),
         ]
     ]
-    for each in comparison.models:
+    for name, each in zip(_names(comparison), comparison.models, strict=True):
         found = each.difference
         interval = found and found.interval
         rows.append(
             [
-                each.name,
+                name,
                 score_text(each.score, each.interval),
                 f"{found.difference:+.4f} ({interval.low:+.4f} … {interval.high:+.4f})" if found and interval else "–",
                 f"{each.only_it:,}" if found else "–",
                 f"{each.only_first:,}" if found else "–",
                 "–" if each.chance is None else f"{each.chance:.2g}",
                 "–" if each.size_bytes is None else f"{each.size_bytes / 1e6:,.1f}",
-                each.texts_per_second or "–",
+                "–" if each.texts_per_second is None else speed_text(float(each.texts_per_second.split()[0])),
             ]
         )
     return rows
 
 
 def _slices_rows(comparison: Comparison) -> list[list[str]]:
-    first = comparison.models[0].name
-    rows = [[_("Slice"), _("Rows"), _("model"), _("Accuracy"), _("accuracy of {model}").format(model=first)]]
+    names = dict(zip((each.name for each in comparison.models), _names(comparison), strict=True))
+    first = next(iter(names.values()))
+    rows = [[_("Slice"), _("model"), _("Rows"), _("Accuracy"), _("accuracy of {model}").format(model=first)]]
     return rows + [
-        [slice_name(each.name), f"{each.rows:,}", each.model, f"{each.accuracy:.4f}", f"{each.first_accuracy:.4f}"]
+        [
+            slice_name(each.name),
+            names[each.model],
+            f"{each.rows:,}",
+            f"{each.accuracy:.4f}",
+            f"{each.first_accuracy:.4f}",
+        ]
         for each in comparison.turned
     ]
 
 
 def _disagreement_rows(comparison: Comparison) -> list[list[str]]:
-    rows = [[_("text"), _("label"), *(each.name for each in comparison.models)]]
+    rows = [[_("text"), _("label"), *_names(comparison)]]
     return rows + [[each.text, each.label, *each.answers] for each in comparison.disagreements]
 
 
@@ -81,7 +96,9 @@ def comparison_text(comparison: Comparison) -> str:
     parts = ["\n".join(_basis(comparison)), align(comparison_rows(comparison))]
     parts.append(_("They give different labels to {count:,} rows.").format(count=comparison.disagreement_count))
     if comparison.turned:
-        parts.append(f"{_('Slices on which it is the other way round:')}\n{align(_slices_rows(comparison))}")
+        parts.append(
+            f"{_('Slices on which it is the other way round:')}\n{align(_slices_rows(comparison), text_columns=2)}"
+        )
     return "\n\n".join(parts)
 
 
@@ -97,7 +114,7 @@ def comparison_page(comparison: Comparison) -> str:
         ),
         "basis": _basis(comparison),
         "models": Table(header, rows),
-        "turned": Table(turned[0], turned[1:]) if comparison.turned else None,
+        "turned": Table(turned[0], turned[1:], text_columns=2) if comparison.turned else None,
         "different": Table(different[0], different[1:], text_columns=len(different[0])),
         "shown": len(comparison.disagreements),
         "count": comparison.disagreement_count,
