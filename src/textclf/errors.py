@@ -92,6 +92,10 @@ class TrackingRefusedError(TextclfError):
     """MLflow refused a name or value; trying again does not help."""
 
 
+class SomeFilesFailedError(TextclfError):
+    """Files of a folder could not be predicted, for reasons that are not in them; the others are done."""
+
+
 def redacted(text: str) -> str:
     """Removes user names, passwords and queries, which may contain tokens and signatures, from addresses in a text.
 

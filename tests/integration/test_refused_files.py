@@ -25,7 +25,7 @@ from prediction_support import (
 
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.errors import ConfigError, DataError
+from textclf.errors import ConfigError, DataError, SomeFilesFailedError
 from textclf.prediction.batch import predict_files
 from textclf.records import PredictionSummary
 
@@ -311,10 +311,11 @@ def test_each_file_is_reported_and_a_failure_leaves_the_last_report(inbox: Path,
             return super().answer(texts, *others, **settings)
 
     reports: list[PredictionSummary] = []
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(SomeFilesFailedError, match="out of memory"):
         run(home, inbox, tmp_path / "out", classifier=Failing(), report=reports.append)
     reached = [(len(report.files), len(report.refused), report.waiting) for report in reports]
-    assert reached == [(0, 1, 3), (1, 1, 2), (1, 2, 1), (1, 2, 1)]
+    assert reached == [(0, 1, 3), (1, 1, 2), (1, 2, 1), (1, 2, 0), (1, 2, 0)]
+    # A run that fails hides no refusal from the next one.
     assert refusals(run(home, inbox, tmp_path / "out")) == {"a.csv": False, "c.csv": False}
 
 

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 from textclf import store
 from textclf.config.schema import PredictConfig
 from textclf.data.cleaning import clean_texts
-from textclf.errors import ConfigError, DataError, ModelError
+from textclf.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    SomeFilesFailedError,
+    TextclfError,
+    first_lines,
+    follows_from_interrupt,
+)
 from textclf.language import _
 from textclf.prediction.answers import KnownAnswers
 from textclf.prediction.inputs import InputError, InputFiles, open_input, printable, reading_input
@@ -26,8 +34,9 @@ from textclf.prediction.shards import FileJob, Run
 from textclf.reading.compression import reading
 from textclf.reading.data_file import DataFile
 from textclf.reading.detection import TRAINING_FORMATS
-from textclf.records import EngineChoice, PredictedFile, RefusedFile
+from textclf.records import EngineChoice, FailedFile, PredictedFile, RefusedFile
 from textclf.registry.versions import ChosenModel
+from textclf.tables import one_line
 
 if TYPE_CHECKING:
     from textclf.model.classifier import Classifier, Sample
@@ -76,20 +85,40 @@ class FileBatch:
         self._refusals = Refusals(self.folder, self.config)
 
     def predict(self) -> None:
-        """Predicts every file, or finds out why it cannot be predicted."""
+        """Predicts every file, or finds out why it cannot be predicted.
+
+        Raises:
+            SomeFilesFailedError: Files of a folder failed, for reasons that are not in them; all others are done.
+            TextclfError: The model cannot be loaded, or the input is a single file and cannot be predicted.
+        """
         progress = self.progress
-        postponed = []
+        postponed, failed = [], []
         for path, output in self.inputs.pairs:
             try:
                 outcome = self._outcome(path, output)
             except (DataError, InputError) as error:
                 progress.add(RefusedFile(input=path, reason=str(error), refused_before=False, moved_to=None))
                 raise
+            except Exception as error:
+                if not self.inputs.folder or self._run is None or follows_from_interrupt(error):
+                    raise
+                expected = isinstance(error, TextclfError)
+                reason = str(error) if expected else f"{type(error).__name__}: {error}"
+                logger.error("Failed: %s: %s", printable(path), reason, exc_info=not expected)
+                failed.append(FailedFile(input=Path(printable(path)), reason=reason))
+                progress.add(failed[-1])
+                continue
             if outcome is None:
                 postponed.append(printable(path.name))
                 progress.postponed(postponed[-1])
             else:
                 progress.add(outcome)
+        if failed:
+            reasons = first_lines([f"{file.input.name}: {one_line(file.reason)}" for file in failed])
+            raise SomeFilesFailedError(
+                f"{len(failed):,} of {len(self.inputs.pairs):,} files could not be predicted, the others are done:\n"
+                f"{reasons}\nThe next run tries them again; their committed shards are kept."
+            )
         if self.inputs.folder:
             progress.settled(self._refusals.settle(postponed))
 

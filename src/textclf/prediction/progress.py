@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from textclf.prediction.inputs import InputFiles
-from textclf.records import EngineChoice, PredictedFile, PredictionSummary, RefusedFile
+from textclf.records import EngineChoice, FailedFile, PredictedFile, PredictionSummary, RefusedFile
 from textclf.registry.versions import ChosenModel
 
 
@@ -21,6 +21,7 @@ class Progress:
         self._started = time.monotonic()
         self._files: list[PredictedFile] = []
         self._refused: list[RefusedFile] = []
+        self._failed: list[FailedFile] = []
         self._postponed: list[str] = []
         self._engine: EngineChoice | None = None
         self._expected_shares: dict[str, float] | None = None
@@ -35,12 +36,15 @@ class Progress:
         self._engine = engine
         self._expected_shares = expected_shares
 
-    def add(self, file: PredictedFile | RefusedFile) -> None:
-        """Adds a file that is predicted or refused."""
-        if isinstance(file, RefusedFile):
-            self._refused.append(file)
-        else:
-            self._files.append(file)
+    def add(self, file: PredictedFile | RefusedFile | FailedFile) -> None:
+        """Adds a file that is predicted, refused or failed."""
+        match file:
+            case RefusedFile():
+                self._refused.append(file)
+            case FailedFile():
+                self._failed.append(file)
+            case _:
+                self._files.append(file)
         self.report()
 
     def postponed(self, name: str) -> None:
@@ -58,7 +62,7 @@ class Progress:
 
     def summary(self) -> PredictionSummary:
         """Returns the summary so far."""
-        reached = len(self._files) + len(self._refused) + len(self._postponed)
+        reached = len(self._files) + len(self._refused) + len(self._failed) + len(self._postponed)
         # Validating all records again after each of thousands of files would take minutes.
         return PredictionSummary.model_construct(
             model=self._model.name,
@@ -66,6 +70,7 @@ class Progress:
             files=tuple(self._files),
             seconds=time.monotonic() - self._started,
             refused=tuple(self._refused),
+            failed=tuple(self._failed),
             postponed=tuple(self._postponed),
             waiting=self._total - reached,
             ignored=self._ignored,

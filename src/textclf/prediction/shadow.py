@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf import store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.errors import ModelNotFoundError, follows_from_interrupt
+from textclf.errors import ModelNotFoundError, SomeFilesFailedError, follows_from_interrupt
 from textclf.language import _
 from textclf.prediction.files import FileBatch
 from textclf.prediction.inputs import InputFiles
@@ -88,7 +89,7 @@ def _predict(
     progress = Progress(model, lambda so_far: None)
     inputs = InputFiles(folder / "outputs", pairs)
     progress.found(inputs)
-    with Pipeline() as pipeline:
+    with Pipeline() as pipeline, suppress(SomeFilesFailedError):
         FileBatch(
             config.model_copy(update=changed),
             model,
@@ -110,7 +111,7 @@ def _predict(
         "files": tuple(file for file in summary.files if not file.skipped),
         "rows_so_far": sum(counts.total() for counts in agreement.values()),
         "agreed_so_far": sum(counts[label] for label, counts in agreement.items()),
-        "problem": _problem(summary),
+        "problem": next(iter(_problems(summary)), None),
     }
 
 
@@ -127,12 +128,11 @@ def _table_name(output: Path) -> str:
     return f"{output.stem[:80]}-{store.digest_of(str(output))[:8]}{output.suffix}"
 
 
-def _problem(summary: PredictionSummary) -> str | None:
-    if summary.refused:
-        return summary.refused[0].reason
-    if summary.postponed:
-        return _("{file} changed or was removed before it could be read.").format(file=summary.postponed[0])
-    return None
+def _problems(summary: PredictionSummary) -> Iterator[str]:
+    yield from (file.reason for file in summary.failed)
+    yield from (file.reason for file in summary.refused)
+    for name in summary.postponed:
+        yield _("{file} changed or was removed before it could be read.").format(file=name)
 
 
 def _note(home: Home, model: ChosenModel, shadow: Shadow) -> None:

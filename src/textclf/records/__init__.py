@@ -14,7 +14,7 @@ from textclf.records.engines import (
 from textclf.records.evaluation import BehaviourCheck, BehaviourFailure, Slice
 from textclf.records.figures import Interval, PairedDifference
 from textclf.records.ladder import GuaranteedLadder, LadderCalibration, LadderRung, LadderVerification
-from textclf.records.prediction import PredictedFile, PredictionSummary, RefusedFile, Shadow
+from textclf.records.prediction import FailedFile, PredictedFile, PredictionSummary, RefusedFile, Shadow
 from textclf.records.registration import (
     AliasChange,
     Candidate,
@@ -47,6 +47,7 @@ __all__ = [
     "EvaluatedModel",
     "ExportedEngine",
     "ExportedEngines",
+    "FailedFile",
     "FetchedData",
     "FetchedFile",
     "FetchedModel",

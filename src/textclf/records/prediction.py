@@ -69,10 +69,18 @@ class RefusedFile(Record):
     """Where it was moved; None if it stayed in the input folder."""
 
 
+class FailedFile(Record):
+    """A file of the input folder that failed for a reason that is not in the file; the next run tries it again."""
+
+    input: Path
+    r"""For display: bytes of the name that are not UTF-8 are written as `\xNN`."""
+    reason: str
+
+
 class PredictionSummary(Record):
     """One batch prediction, finished or as far as it came.
 
-    The input folder's files are `files`, `refused`, `postponed` and `waiting`.
+    The input folder's files are `files`, `refused`, `failed`, `postponed` and `waiting`.
     """
 
     model: str
@@ -81,6 +89,7 @@ class PredictionSummary(Record):
     files: tuple[PredictedFile, ...]
     seconds: float
     refused: tuple[RefusedFile, ...] = ()
+    failed: tuple[FailedFile, ...] = ()
     postponed: tuple[str, ...] = ()
     """Names of files that another program changed or removed while they were read; the next run tries them again."""
     waiting: int = 0

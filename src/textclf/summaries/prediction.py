@@ -11,7 +11,7 @@ from textclf.config.home import Home
 from textclf.config.load import anchor
 from textclf.config.schema import PredictConfig
 from textclf.language import _, joined, ngettext
-from textclf.records import PredictedFile, PredictionSummary, RefusedFile
+from textclf.records import FailedFile, PredictedFile, PredictionSummary, RefusedFile
 from textclf.summaries.commands import program, script
 from textclf.summaries.shadow import shadow_lines, shadow_section
 from textclf.tables import markdown_table, markdown_text, one_line, shorten
@@ -34,7 +34,7 @@ def prediction_summary(summary: PredictionSummary) -> str:
     sections = [f"# {title}"]
     if summary.waiting:
         sections.append(_unfinished(summary.waiting))
-    if not (summary.files or summary.refused or summary.postponed or summary.waiting):
+    if not (summary.files or summary.refused or summary.failed or summary.postponed or summary.waiting):
         sections.append(_("No file was predicted."))
     sections.append(markdown_table(_totals(summary)))
     sections += [markdown_text(line) for line in _engine_lines(summary)]
@@ -44,6 +44,8 @@ def prediction_summary(summary: PredictionSummary) -> str:
         sections.append(_file_section(summary))
     if summary.refused:
         sections.append(_refused_section(summary.refused))
+    if summary.failed:
+        sections.append(_failed_section(summary.failed))
     if summary.postponed:
         sections.append(
             f"## {_('Changed while they were read')}\n\n"
@@ -73,6 +75,7 @@ def _totals(summary: PredictionSummary) -> list[list[str]]:
         (_("files predicted"), len(predicted)),
         (_("files done before"), len(summary.files) - len(predicted)),
         (_("files refused"), len(summary.refused)),
+        (_("files failed"), len(summary.failed)),
         (_("files changed while they were read"), len(summary.postponed)),
         (_("files not reached"), summary.waiting),
         (_("files and folders not read"), len(summary.ignored)),
@@ -196,6 +199,15 @@ def _refused_section(files: Sequence[RefusedFile]) -> str:
     )
     return "\n\n".join(
         [f"## {_('Refused files')}", markdown_table([heading, *rows], text_columns=4), *_more(files), advice]
+    )
+
+
+def _failed_section(files: Sequence[FailedFile]) -> str:
+    rows = [[file.input.name, shorten(one_line(file.reason), _REASON_WIDTH)] for file in files[:_LISTED_ON_PAGE]]
+    note = _("The reason is not in these files. The next run tries them again; their committed shards are kept.")
+    heading = [_("file"), _("reason")]
+    return "\n\n".join(
+        [f"## {_('Files that failed')}", markdown_table([heading, *rows], text_columns=2), *_more(files), note]
     )
 
 
