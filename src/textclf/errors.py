@@ -66,6 +66,12 @@ class ModelNotFoundError(TextclfError):
     exit_code = 2
 
 
+class JobNotFoundError(TextclfError):
+    """No prediction job, or more than one, is called so."""
+
+    exit_code = 2
+
+
 class MissingPackageError(TextclfError):
     """A package is needed that this installation does without. The message names it and the extra that has it."""
 

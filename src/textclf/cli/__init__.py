@@ -25,6 +25,7 @@ EXAMPLES = """\
   textclf data show 4f1c09aa27de
   textclf models list
   textclf models rollback textclf-quickstart
+  textclf jobs list
 """
 DATA_EXAMPLES = "".join(line for line in EXAMPLES.splitlines(keepends=True) if " textclf data " in line)
 
@@ -96,7 +97,7 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
     parser.add_argument(
         "--version", action="version", version=f"textclf {__version__}", help=_("show the version and exit")
     )
-    names = ["config", "data", "models", "predict", *(command.name for command in further)]
+    names = ["config", "data", "models", "jobs", "predict", *(command.name for command in further)]
     groups = parser.add_subparsers(required=True, metavar="|".join(names), dest="group")
     config = groups.add_parser("config", help=_("inspect configurations"))
     config.add_subparsers(required=True, metavar="show", dest="name").add_parser(
@@ -126,6 +127,16 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
     actions = models.add_subparsers(required=True, metavar="|".join(model_commands.ACTIONS), dest="name")
     for name, words in model_commands.descriptions().items():
         actions.add_parser(name, help=words, add_help=False)
+    from textclf.cli import jobs as job_commands
+
+    jobs = groups.add_parser(
+        "jobs",
+        help=_("see what batch predictions have done, are doing and have yet to do"),
+        epilog=_("examples:") + f"\n{job_commands.EXAMPLES}",
+    )
+    actions = jobs.add_subparsers(required=True, metavar="|".join(job_commands.ACTIONS), dest="name")
+    for name, words in job_commands.descriptions().items():
+        actions.add_parser(name, help=words, add_help=False)
     groups.add_parser("predict", help=_("answer texts at once with a registered model"), add_help=False)
     for command in further:
         groups.add_parser(command.name, help=command.help, add_help=False)
@@ -141,6 +152,8 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
         return show_config, arguments[2:]
     if chosen.group == "models":
         return model_commands.models, arguments[1:]
+    if chosen.group == "jobs":
+        return job_commands.jobs, arguments[1:]
     if chosen.group == "predict":
         from textclf.cli.predict import predict
 

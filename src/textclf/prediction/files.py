@@ -147,7 +147,9 @@ class FileBatch:
                 # Another process may have finished it while this one waited.
                 if file := ledger.finished(path):
                     return file
-                return FileJob(self._run_for(path, ledger), source, ledger).predict()
+                job = FileJob(self._run_for(path, ledger), source, ledger)
+                ledger.begin(path, self.run_id)
+                return job.predict()
         except (DataError, InputError) as error:
             if not self.inputs.folder:
                 raise

@@ -1,5 +1,6 @@
 """What a batch prediction remembers between runs, in `<home>/predictions/`.
 
+    <job key>/job.json  which file it is, until it is finished
     <job key>/00000/   a committed shard: `rows`, `quarantine` and a manifest with their sha256
     done/              one record per finished output
     redo/              one id per unfinished `redo`
@@ -49,6 +50,18 @@ _WITHOUT_EFFECT = {
 # Counted only if set, so that jobs that earlier versions of textclf finished keep their keys.
 _NEW_SETTINGS = {"delimiter": "auto", "sheet": None, "engine": "auto", "answered_by": False, "min_precision": None}
 _MEGABYTE = 1e6
+JOB_FILE = "job.json"
+
+
+class JobRecord(Record):
+    """A job that has begun."""
+
+    input: Path
+    output: Path
+    model: str
+    version: int
+    run_id: str
+    begun_at: datetime
 
 
 class ShardRecord(Record):
@@ -114,6 +127,40 @@ def finished_records(folder: Path) -> Iterator[FinishedRecord]:
             yield FinishedRecord.model_validate_json(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise StorageError(f"The record {file} of a finished prediction cannot be read: {error}") from error
+
+
+def job_record(folder: Path) -> JobRecord | None:
+    """Reads which job a folder is of; None if it is none, or one of textclf 0.4.0 or older."""
+    try:
+        return JobRecord.model_validate_json((folder / JOB_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def output_key(output: Path) -> str:
+    """Digests the path of an output, which belongs to one job at a time."""
+    return store.digest_of(str(output))
+
+
+def holder_of(folder: Path, output: Path) -> str | None:
+    """Says which process predicts an output now; None if none does."""
+    from filelock import FileLock, Timeout
+
+    path = folder / "locks" / f"output-{output_key(output)}.lock"
+    if not path.exists():
+        return None
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _holder(path)
+    lock.release()
+    return None
+
+
+def _holder(lock: Path) -> str:
+    holder = lock.with_suffix(".holder")
+    return holder.read_text(encoding="utf-8") if holder.exists() else "another process"
 
 
 def effective_settings(config: PredictConfig) -> dict[str, object]:
@@ -193,7 +240,7 @@ class Ledger:
         self._redo = redo
         self._folder = folder / (f"{self._key}-{redo}" if redo else self._key)
         self._locks = folder / "locks"
-        self._output_key = store.digest_of(str(self.output))
+        self._output_key = output_key(self.output)
         self._done = folder / "done" / f"{self._output_key}.json"
         # Two homes that write to one output must not share a temporary file.
         self._suffix = f".{store.digest_of(str(folder))[:8]}"
@@ -208,6 +255,25 @@ class Ledger:
         # A process that holds an output waits for nothing else, so there is no deadlock.
         with self._lock(f"job-{self._key}"), self._lock(f"output-{self._output_key}"):
             yield
+
+    def begin(self, path: Path, run_id: str) -> None:
+        """Notes which file the job is of, for people who ask what is going on; the lock must be held.
+
+        Raises:
+            StorageError: The home cannot be written to.
+        """
+        model = self._job.model
+        record = JobRecord(
+            input=path,
+            output=self.output,
+            model=model.name,
+            version=model.version,
+            run_id=run_id,
+            begun_at=datetime.now(UTC),
+        )
+        with _as_storage_error(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            store.write_text(self._folder / JOB_FILE, record.model_dump_json(indent=1))
 
     def finished(self, path: Path) -> PredictedFile | None:
         """Returns the record of the input at `path`, with `skipped` set, if it was finished before.
@@ -369,8 +435,7 @@ class Ledger:
                 try:
                     lock.acquire(timeout=0)
                 except Timeout:
-                    by = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
-                    logger.info("Waiting: %s is being predicted by %s.", self.output, by)
+                    logger.info("Waiting: %s is being predicted by %s.", self.output, _holder(path))
                     lock.acquire(poll_interval=0.5)
                 holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
             yield

@@ -86,6 +86,10 @@ class Refusals:
         self._before = self._read()
         self._now: list[_Refused] = []
 
+    def reasons(self) -> dict[str, str]:
+        """Returns why files were refused by earlier runs, by name."""
+        return {name: refusal.reason for name, refusal in self._before.items()}
+
     def key(self, *circumstances: object) -> str:
         """Digests what a refusal depends on, apart from the settings and the version of textclf."""
         return store.digest_of(circumstances, effective_settings(self._config), __version__)
