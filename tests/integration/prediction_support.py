@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from textclf.config.data import CleaningConfig
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.errors import StorageError
+from textclf.errors import TextclfError
 from textclf.model.classifier import Answers, Classifier
 from textclf.model.settings import ClassifierSettings
 from textclf.prediction.batch import predict_files
@@ -113,7 +113,7 @@ def main() -> None:
             folder=home.predictions,
             report=reports.append,
         )
-    except StorageError as error:
+    except TextclfError as error:
         sys.exit(str(error))
     finally:
         print("summary", reports[-1].model_dump_json())

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prediction_support import WordClassifier, predict, read_quarantine, read_rows, reviews, run, start, write_rows
+from prediction_support import (
+    WordClassifier,
+    last_report,
+    predict,
+    read_quarantine,
+    read_rows,
+    reviews,
+    run,
+    start,
+    write_rows,
+)
 
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
@@ -127,7 +137,7 @@ def test_a_name_too_long_for_the_quarantine_file_affects_only_its_file(tmp_path:
     assert [file.output.name for file in predict(home, folder, tmp_path / "out")] == ["z.csv", long]
 
 
-def test_a_full_disk_stops_a_folder_and_keeps_what_was_done(tmp_path: Path, home: Home) -> None:
+def test_a_file_that_does_not_fit_on_the_disk_stops_no_other_and_goes_on_later(tmp_path: Path, home: Home) -> None:
     folder, output, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
     write_rows(folder / "a.csv", reviews(20))
     write_rows(folder / "b.csv", [{**row, "note": "x" * 50} for row in reviews(500)])
@@ -136,11 +146,12 @@ def test_a_full_disk_stops_a_folder_and_keeps_what_was_done(tmp_path: Path, home
     assert failed.returncode == 1
     assert "b.csv failed: File too large" in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert [path.name for path in output.iterdir()] == ["a.csv"]
+    assert sorted(path.name for path in output.iterdir()) == ["a.csv", "c.csv"]
+    assert [file.input.name for file in last_report(failed).failed] == ["b.csv"]
     classifier = WordClassifier()
     files = predict(home, folder, output, classifier=classifier, rows_per_shard=100)
-    assert [file.skipped for file in files] == [True, False, False]
-    assert classifier.texts == [row["text"] for row in reviews(20)]
+    assert [file.skipped for file in files] == [True, False, True]
+    assert classifier.texts == [], "its shards were committed"
 
 
 def test_quarantined_rows_have_the_new_name_of_an_input_that_was_renamed(tmp_path: Path, home: Home) -> None:
