@@ -54,7 +54,7 @@ def test_a_killed_run_is_unfinished_and_the_next_one_ends_it(
     home: Home, configured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert jobs(["list", "--config", str(configured)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "next 4."
+    assert capsys.readouterr().out.splitlines()[-1] == "In all: next 4."
 
     killed = start(home, tmp_path / "in", tmp_path / "out", tmp_path / "log", kill_at_commit=5)
     assert killed.returncode == -9, killed.stderr

@@ -123,7 +123,7 @@ def _table(found: Sequence[Job], *, everything: bool) -> str:
         )
     counts: Counter[str] = Counter(job.state for job in found)
     total = _(", ").join(f"{states[state]} {counts[state]:,}" for state in states if counts[state])
-    lines = [align(rows, text_columns=4), "", f"{total}."]
+    lines = [align(rows, text_columns=4), "", _("In all: {counts}.").format(counts=total)]
     if len(shown) < len(found):
         lines.append(
             _("Of those that are done, the newest {count:,} are shown; --all lists all.").format(count=_DONE_SHOWN)

@@ -16,22 +16,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
-from textclf.prediction.files import FileBatch, Load
+from textclf.prediction.files import FileBatch, Load, loading
 from textclf.prediction.inputs import list_inputs
 from textclf.prediction.ledger import redoing
 from textclf.prediction.pipeline import Pipeline
 from textclf.prediction.progress import Progress
 from textclf.prediction.shadow import predict_shadow
 from textclf.records import PredictionSummary
-from textclf.registry.lookup import load_resolved, resolve_model
+from textclf.registry.lookup import resolve_model
 from textclf.registry.versions import ChosenModel
-
-if TYPE_CHECKING:
-    from textclf.model.classifier import Classifier, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +63,7 @@ def predict_batch(
         report(PredictionSummary(model=config.model, version=None, files=(), seconds=0))
         raise
     logger.info("Predict: %s@%s is version %d.", model.name, config.alias, model.version)
-
-    def load(engine: str | None, sample: Sample | None) -> Classifier:
-        asked, precision = engine or config.engine, config.mixed_precision
-        return load_resolved(home, model, engine=asked, mixed_precision=precision, sample=sample)
-
+    load = loading(home, model, config)
     summary = predict_files(config, model, load, run_id=run_id, folder=home.predictions, report=report)
     if config.shadow is None:
         return summary

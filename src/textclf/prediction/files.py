@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf import store
+from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.data.cleaning import clean_texts
 from textclf.errors import (
@@ -35,6 +36,7 @@ from textclf.reading.compression import reading
 from textclf.reading.data_file import DataFile
 from textclf.reading.detection import TRAINING_FORMATS
 from textclf.records import EngineChoice, FailedFile, PredictedFile, RefusedFile
+from textclf.registry.lookup import load_resolved
 from textclf.registry.versions import ChosenModel
 from textclf.tables import one_line
 
@@ -50,6 +52,16 @@ Load = Callable[[str | None, "Sample | None"], "Classifier"]
 
 _SAMPLE, _SAMPLED_BATCHES = 256, 16
 """How many texts engines are measured with, and among how many times as many rows they are looked for."""
+
+
+def loading(home: Home, model: ChosenModel, config: PredictConfig) -> Load:
+    """Returns what loads a registered model as the configuration asks for it."""
+
+    def load(engine: str | None, sample: Sample | None) -> Classifier:
+        asked, precision = engine or config.engine, config.mixed_precision
+        return load_resolved(home, model, engine=asked, mixed_precision=precision, sample=sample)
+
+    return load
 
 
 @dataclass

@@ -13,24 +13,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textclf import store
 from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import ModelNotFoundError, SomeFilesFailedError, follows_from_interrupt
 from textclf.language import _
-from textclf.prediction.files import FileBatch
+from textclf.prediction.files import FileBatch, loading
 from textclf.prediction.inputs import InputFiles
 from textclf.prediction.ledger import finished_records
 from textclf.prediction.pipeline import Pipeline
 from textclf.prediction.progress import Progress
 from textclf.records import PredictedFile, PredictionSummary, Shadow
-from textclf.registry.lookup import load_resolved, resolve_model
+from textclf.registry.lookup import resolve_model
 from textclf.registry.versions import ChosenModel
-
-if TYPE_CHECKING:
-    from textclf.model.classifier import Classifier, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +54,7 @@ def predict_shadow(
             logger.info("Shadow: %s@%s is the champion itself.", model.name, config.shadow)
             return shadow
         shadow = shadow.model_copy(update={"version": model.version})
+        logger.info("Shadow: version %d (%s) answers beside the champion.", model.version, config.shadow)
         found = _predict(config, model, files, home=home, run_id=run_id)
         shadow = shadow.model_copy(update=found)
         if shadow.files:
@@ -79,11 +76,6 @@ def _predict(
     """Returns the fields of `Shadow` that are known then."""
     folder = home.shadow / model.name / str(model.version)
     pairs = [(file.output, folder / "tables" / _table_name(file.output)) for file in files if _is_newer(file, model)]
-
-    def load(engine: str | None, sample: Sample | None) -> Classifier:
-        asked, precision = engine or config.engine, config.mixed_precision
-        return load_resolved(home, model, engine=asked, mixed_precision=precision, sample=sample)
-
     defaults = {name: PredictConfig.model_fields[name].default for name in _OF_THE_INPUT}
     changed = {**defaults, "alias": config.shadow, "output": folder / "tables", "refused_files": "leave"}
     progress = Progress(model, lambda so_far: None)
@@ -93,7 +85,7 @@ def _predict(
         FileBatch(
             config.model_copy(update=changed),
             model,
-            load,
+            loading(home, model, config),
             run_id,
             folder,
             inputs,
