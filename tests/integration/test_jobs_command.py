@@ -147,9 +147,9 @@ def test_many_finished_files_are_counted(home: Home, tmp_path: Path, capsys: pyt
     assert len(list_jobs(home)) == 25
     assert jobs(["list"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count(" done ") == 20 and "done 25." in printed and "the newest 20 are shown" in printed
+    assert printed.count("  done   ") == 20 and "done 25." in printed and "the newest 20 are shown" in printed
     assert jobs(["list", "--all"]) == 0
-    assert capsys.readouterr().out.count(" done ") == 25
+    assert capsys.readouterr().out.count("  done   ") == 25
 
 
 def test_nothing_yet(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
