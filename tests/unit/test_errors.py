@@ -13,6 +13,7 @@ from textclf.errors import (
     HubError,
     HubUnreachableError,
     IntegrityError,
+    JobNotFoundError,
     MissingPackageError,
     ModelNotFoundError,
     StorageError,
@@ -30,7 +31,7 @@ ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubc
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_one_tree_with_an_exit_code(kind: type[TextclfError]) -> None:
     assert issubclass(kind, TextclfError)
-    mistakes = (ConfigError, DataError, MissingPackageError, ModelNotFoundError)
+    mistakes = (ConfigError, DataError, JobNotFoundError, MissingPackageError, ModelNotFoundError)
     assert kind.exit_code == (2 if issubclass(kind, mistakes) else 1)
     assert kind.__doc__
 
