@@ -76,6 +76,14 @@ def find(folder: Path, record: type[AnyRecord]) -> AnyRecord | None:
     return found
 
 
+def stated(folder: Path, record: type[AnyRecord]) -> AnyRecord | None:
+    """Reads what a stored folder says of itself, without reading its files; None if it is gone or damaged."""
+    try:
+        return record.model_validate(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["record"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
     """Creates an empty draft of `folder`, which is removed when the block ends, unless `publish` moved it.

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from textclf.config.home import Home
-from textclf.prediction.ledger import FinishedRecord
+from textclf.prediction.job_records import FinishedRecord, finished_records
 from textclf.prediction.refusals import RefusalsRecord
 from textclf.records import Record
 
@@ -41,13 +41,7 @@ class Disk(Record):
 
 def rows_predicted(home: Home) -> tuple[Rows | None, Rows]:
     """Counts the rows of the last run that finished a file, and those of the last 30 days."""
-    records = []
-    for path in (home.predictions / "done").glob("*.json"):
-        try:
-            records.append(FinishedRecord.model_validate_json(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            # An earlier version wrote it, or it is being replaced; the next prediction says what is wrong.
-            logger.debug("%s is not counted: %s", path, error)
+    records = list(finished_records(home.predictions))
     start = datetime.now(UTC) - timedelta(days=DAYS)
     recent = _count(record for record in records if record.finished_at >= start)
     if not records:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pytest
 import training_support as data_support
 from training_support import connect
 
@@ -40,6 +41,15 @@ from textclf.tracking.runs import run_folder
 from textclf.tracking.store import TrackingStore
 
 NAME = "textclf-tiny"
+MLFLOW_WARNINGS = [
+    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
+    # MLflow, at its own import.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+    # MLflow, when it saves an input example.
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
+]
+"""What MLflow warns of, which is nothing to us."""
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,25 @@ def test_what_concerns_all_files_ends_the_run_at_once(inbox: Path, tmp_path: Pat
         run(home, inbox, tmp_path / "out", text_pair_column="text")
 
 
+def test_a_strange_error_while_the_first_file_is_opened_stops_no_other(
+    inbox: Path, tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from textclf.prediction import files
+
+    opened = files.open_input
+
+    def strange(path: Path, config: Any) -> Any:
+        if path.name == "a.csv":
+            raise OverflowError("a library's mistake")
+        return opened(path, config)
+
+    monkeypatch.setattr(files, "open_input", strange)
+    reports: list[PredictionSummary] = []
+    with pytest.raises(SomeFilesFailedError, match=r"1 of 5 files.*\n.*a\.csv: OverflowError: a library's mistake"):
+        run(home, inbox, tmp_path / "out", report=reports.append)
+    assert [file.input.name for file in reports[-1].files] == ["b.csv", "c.csv", "d.csv"]
+
+
 def test_ctrl_c_is_no_failure_of_a_file(inbox: Path, tmp_path: Path, home: Home) -> None:
     reports: list[PredictionSummary] = []
     with pytest.raises(KeyboardInterrupt):

@@ -18,14 +18,7 @@ from textclf.evaluation.metric_intervals import paired_difference
 from textclf.records import Interval, PairedDifference
 from textclf.registry.contest import check_limits, demanded_confidence, judge
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
-    # MLflow, at its own import.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    # MLflow, when it saves an input example.
-    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
-]
+pytestmark = support.MLFLOW_WARNINGS
 NAME = support.NAME
 BASELINES = {"majority": {"test/accuracy": 0.5}, "tfidf-logistic-regression": {"test/accuracy": 0.9}}
 

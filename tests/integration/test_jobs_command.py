@@ -86,6 +86,25 @@ def test_a_killed_run_is_unfinished_and_the_next_one_ends_it(
     assert json.loads(capsys.readouterr().out) == found[1]
 
 
+def test_what_the_next_run_predicts_again_is_next(
+    home: Home, configured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in" / "d.csv").unlink()
+    # Left over from a killed run: its input was replaced, and then finished.
+    start(home, tmp_path / "in", tmp_path / "out", tmp_path / "log", kill_at_commit=2)
+    write_rows(tmp_path / "in" / "a.csv", reviews(30))
+    assert run(home, tmp_path / "in", tmp_path / "out", rows_per_shard=100).waiting == 0
+    arguments = ("--config", str(configured))
+    assert set(states(listed(capsys, *arguments)).values()) == {"done"}
+    (tmp_path / "out" / "a.csv").unlink()
+    later = (tmp_path / "in" / "b.csv").stat().st_mtime + 3600
+    os.utime(tmp_path / "in" / "b.csv", (later, later))
+    assert states(listed(capsys, *arguments)) == {"a.csv": "next", "b.csv": "next", "c.csv": "done"}
+    # One record that cannot be read hides no other.
+    next(iter((home.predictions / "done").iterdir())).write_text("{", encoding="utf-8")
+    assert len(listed(capsys, *arguments)) == 3
+
+
 def test_what_is_worked_on_at_this_moment_names_the_process(
     home: Home, configured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,14 +29,7 @@ from textclf.registry.aliases import read_history
 from textclf.registry.promotion import promote
 from textclf.tracking.store import TrackingStore
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
-    # MLflow, at its own import.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    # MLflow, when it saves an input example.
-    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
-]
+pytestmark = support.MLFLOW_WARNINGS
 NAME = support.NAME
 
 

@@ -26,14 +26,7 @@ from textclf.tables import markdown_text
 from textclf.tracking.datasets import dataset_inputs
 from textclf.tracking.store import TrackingStore
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
-    # MLflow, at its own import.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    # MLflow, when it saves an input example.
-    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
-]
+pytestmark = support.MLFLOW_WARNINGS
 
 
 NAME = support.NAME

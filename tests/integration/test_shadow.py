@@ -25,14 +25,7 @@ from textclf.registry.shadow import shadow_rows
 from textclf.summaries.prediction import prediction_closing, prediction_summary
 from textclf.tracking.store import TrackingStore
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
-    # MLflow, at its own import.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    # MLflow, when it saves an input example.
-    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
-]
+pytestmark = support.MLFLOW_WARNINGS
 NAME = support.NAME
 ROWS, AGREED = 20, 14
 """How many test rows there are, and on how many of them version 2 says what version 1 does."""

@@ -16,12 +16,7 @@ from textclf.errors import HubError, HubUnreachableError
 from textclf.model.classifier import Classifier
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning"),
-    # MLflow, at its own import.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    # MLflow, when it saves an input example.
-    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
+    *support.MLFLOW_WARNINGS,
     # huggingface_hub, when it sends a file.
     pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning"),
 ]

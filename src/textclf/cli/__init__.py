@@ -117,26 +117,17 @@ def _choose(arguments: Sequence[str], further: Sequence[Command]) -> tuple[Run, 
         ("show", _("show what a data version was made from and which models were trained on it")),
     ):
         actions.add_parser(name, help=words, add_help=False)
+    from textclf.cli import jobs as job_commands
     from textclf.cli import models as model_commands
 
-    models = groups.add_parser(
-        "models",
-        help=_("look at registered models, and change which version predicts"),
-        epilog=_("examples:") + f"\n{model_commands.EXAMPLES}",
-    )
-    actions = models.add_subparsers(required=True, metavar="|".join(model_commands.ACTIONS), dest="name")
-    for name, words in model_commands.descriptions().items():
-        actions.add_parser(name, help=words, add_help=False)
-    from textclf.cli import jobs as job_commands
-
-    jobs = groups.add_parser(
-        "jobs",
-        help=_("see what batch predictions have done, are doing and have yet to do"),
-        epilog=_("examples:") + f"\n{job_commands.EXAMPLES}",
-    )
-    actions = jobs.add_subparsers(required=True, metavar="|".join(job_commands.ACTIONS), dest="name")
-    for name, words in job_commands.descriptions().items():
-        actions.add_parser(name, help=words, add_help=False)
+    for group, commands, words in (
+        ("models", model_commands, _("look at registered models, and change which version predicts")),
+        ("jobs", job_commands, _("see what batch predictions have done, are doing and have yet to do")),
+    ):
+        found = groups.add_parser(group, help=words, epilog=_("examples:") + f"\n{commands.EXAMPLES}")
+        actions = found.add_subparsers(required=True, metavar="|".join(commands.ACTIONS), dest="name")
+        for name, described in commands.descriptions().items():
+            actions.add_parser(name, help=described, add_help=False)
     groups.add_parser("predict", help=_("answer texts at once with a registered model"), add_help=False)
     for command in further:
         groups.add_parser(command.name, help=command.help, add_help=False)

@@ -151,7 +151,7 @@ def _compare(store: TrackingStore, given: argparse.Namespace) -> None:
 
 
 def _prune(store: TrackingStore, given: argparse.Namespace) -> None:
-    from textclf.prediction.ledger import versions_used
+    from textclf.prediction.job_records import versions_used
     from textclf.registry.prune import prune
 
     used = versions_used(store.home, given.name, since=datetime.now(UTC) - timedelta(days=given.days))

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +93,7 @@ class FileBatch:
 
     def __post_init__(self) -> None:
         self._run: Run | None = None
+        self._concerns_all = False
         self._refusals = Refusals(self.folder, self.config)
 
     def predict(self) -> None:
@@ -112,7 +112,7 @@ class FileBatch:
                 progress.add(RefusedFile(input=path, reason=str(error), refused_before=False, moved_to=None))
                 raise
             except Exception as error:
-                if not self.inputs.folder or self._run is None or follows_from_interrupt(error):
+                if not self.inputs.folder or self._concerns_all or follows_from_interrupt(error):
                     raise
                 expected = isinstance(error, TextclfError)
                 reason = str(error) if expected else f"{type(error).__name__}: {error}"
@@ -187,7 +187,23 @@ class FileBatch:
         return self._refusals.key(source.sha256, model.name, model.version, model.model_id)
 
     def _start(self, source: DataFile) -> Run:
-        classifier = self.load(None, partial(_sample, source, self.config, self.model))
+        """Loads the model; notes whether it is the reason of an error, and not the file that texts are drawn from."""
+        reads = False
+
+        def sample(settings: ClassifierSettings) -> tuple[list[str], list[str] | None]:
+            nonlocal reads
+            reads = True
+            found = _sample(source, self.config, self.model, settings)
+            reads = False
+            return found
+
+        try:
+            return self._loaded(self.load(None, sample))
+        except Exception as error:
+            self._concerns_all = not reads or isinstance(error, ConfigError)
+            raise
+
+    def _loaded(self, classifier: Classifier) -> Run:
         reason = classifier.engine_reason or _("It is the only engine of this model.")
         self.progress.uses(EngineChoice(name=classifier.engine_name, reason=reason), classifier.expected_shares)
         logger.info("Engine: %s. %s", classifier.engine_name, reason)

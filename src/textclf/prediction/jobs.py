@@ -15,7 +15,7 @@ from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import JobNotFoundError
 from textclf.prediction.inputs import list_inputs
-from textclf.prediction.ledger import (
+from textclf.prediction.job_records import (
     ShardRecord,
     finished_records,
     holder_of,
@@ -35,7 +35,8 @@ class Job(Record):
     """Digests the path of the output: the same for each prediction of it."""
     state: Literal["running", "unfinished", "next", "refused", "done"]
     """`running`: a process works on it. `unfinished`: none does, and shards are committed; the next run goes on.
-    `next`: nothing is done yet. `refused`: it cannot be predicted until it changes."""
+    `next`: nothing is done yet, or the file was written to since, or its output is gone. `refused`: it cannot be
+    predicted until it changes."""
     input: Path
     output: Path
     rows_read: int = 0
@@ -65,14 +66,16 @@ def list_jobs(home: Home, config: PredictConfig | None = None) -> tuple[Job, ...
 
     Raises:
         ConfigError: The paths of the configuration cannot be used.
-        StorageError: A record cannot be read.
+        StorageError: The input folder cannot be listed.
     """
-    begun = {job.id: job for job in _begun(home)}
-    done = {job.id: job for job in _done(home) if job.id not in begun}
-    jobs = {**begun, **done}
+    jobs: dict[str, Job] = {}
+    # What was begun before an output was finished, of another content or model, is only left over.
+    for job in sorted((*_begun(home), *_done(home)), key=lambda job: (job.state == "running", job.since)):
+        jobs[job.id] = job
     if config is not None:
         for job in _waiting(home, config):
-            if job.id not in jobs or (job.state == "refused" and jobs[job.id].state == "done"):
+            known = jobs.get(job.id)
+            if known is None or (known.state == "done" and (job.state == "refused" or _is_outdated(known))):
                 jobs[job.id] = job
     order = ("running", "unfinished", "next", "refused", "done")
     return tuple(
@@ -106,7 +109,8 @@ def _begun(home: Home) -> Iterator[Job]:
         record = job_record(folder)
         if record is None:
             continue
-        shards = [found for place in sorted(folder.glob("[0-9]*")) if (found := store.find(place, ShardRecord))]
+        # Unverified: the run that goes on verifies them, and it may remove the folder at any moment.
+        shards = [found for place in sorted(folder.glob("[0-9]*")) if (found := store.stated(place, ShardRecord))]
         by = holder_of(home.predictions, record.output)
         read, predicted = sum(each.rows_read for each in shards), sum(each.rows_predicted for each in shards)
         labels: Counter[str] = Counter()
@@ -156,6 +160,15 @@ def _waiting(home: Home, config: PredictConfig) -> Iterator[Job]:
         reason = reasons.get(path.name)
         state: Literal["refused", "next"] = "refused" if reason else "next"
         yield Job(id=_id(output), state=state, input=path, output=output, reason=reason)
+
+
+def _is_outdated(job: Job) -> bool:
+    """Returns whether the next run predicts a finished file again: its output is gone, or it was written to since."""
+    assert job.since is not None
+    try:
+        return not job.output.exists() or job.input.stat().st_mtime > job.since.timestamp()
+    except OSError:
+        return False
 
 
 def _id(output: Path) -> str:

@@ -28,14 +28,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import Field
-
 from textclf import __version__, store
-from textclf.config.home import Home
 from textclf.config.schema import PredictConfig
 from textclf.errors import DataError, StorageError
+from textclf.prediction.job_records import (
+    JOB_FILE,
+    FinishedRecord,
+    JobRecord,
+    ShardRecord,
+    holder_in,
+    lock_file,
+    output_key,
+)
 from textclf.reading.detection import FORMATS, DataFormat
-from textclf.records import PredictedFile, Record
+from textclf.records import PredictedFile
 from textclf.registry.versions import ChosenModel
 
 logger = logging.getLogger(__name__)
@@ -50,117 +56,6 @@ _WITHOUT_EFFECT = {
 # Counted only if set, so that jobs that earlier versions of textclf finished keep their keys.
 _NEW_SETTINGS = {"delimiter": "auto", "sheet": None, "engine": "auto", "answered_by": False, "min_precision": None}
 _MEGABYTE = 1e6
-JOB_FILE = "job.json"
-
-
-class JobRecord(Record):
-    """A job that has begun."""
-
-    input: Path
-    output: Path
-    model: str
-    version: int
-    run_id: str
-    begun_at: datetime
-
-
-class ShardRecord(Record):
-    """One committed shard."""
-
-    first_row: int
-    """In the input, from 1."""
-    rows_read: int
-    rows_predicted: int
-    rows_escaped: int
-    """Rows in which a tab or line break was written as two characters (TSV)."""
-    label_counts: dict[str, int]
-    reasons: dict[str, int]
-    """Quarantined rows by reason."""
-    engine: str
-    """What computed it: `Classifier.engine_name`."""
-    rows_repeated: int
-    """Predicted rows that were not computed, because an equal text had been."""
-    rung_counts: dict[str, int]
-    """Predicted rows by the rung that answered."""
-    agreement: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """In a shadow run: rows by the champion's label, then by the label of the version beside it."""
-
-
-class FinishedRecord(Record):
-    """One finished output, with the digests that show whether it has changed since."""
-
-    key: str
-    """The job's key; any other job writes the output again."""
-    file: PredictedFile
-    output_sha256: str
-    quarantine_sha256: str | None
-    model_name: str
-    model_version: int
-    model_id: str
-    alias: str | None = None
-    """The alias that referred to the model; None in records of textclf 0.2.0."""
-    textclf_version: str
-    run_id: str
-    redo: str | None
-    """The redo that wrote it."""
-    finished_at: datetime
-
-
-def versions_used(home: Home, name: str, *, since: datetime) -> set[int]:
-    """Returns the versions of a registered model that outputs finished since a time refer to.
-
-    Raises:
-        StorageError: A record cannot be read; what it refers to must not be deleted.
-    """
-    records = finished_records(home.predictions)
-    return {each.model_version for each in records if each.model_name == name and each.finished_at >= since}
-
-
-def finished_records(folder: Path) -> Iterator[FinishedRecord]:
-    """Reads the records of all finished outputs in a folder of jobs.
-
-    Raises:
-        StorageError: One cannot be read.
-    """
-    for file in (folder / "done").glob("*.json"):
-        try:
-            yield FinishedRecord.model_validate_json(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StorageError(f"The record {file} of a finished prediction cannot be read: {error}") from error
-
-
-def job_record(folder: Path) -> JobRecord | None:
-    """Reads which job a folder is of; None if it is none, or one of textclf 0.4.0 or older."""
-    try:
-        return JobRecord.model_validate_json((folder / JOB_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-
-
-def output_key(output: Path) -> str:
-    """Digests the path of an output, which belongs to one job at a time."""
-    return store.digest_of(str(output))
-
-
-def holder_of(folder: Path, output: Path) -> str | None:
-    """Says which process predicts an output now; None if none does."""
-    from filelock import FileLock, Timeout
-
-    path = folder / "locks" / f"output-{output_key(output)}.lock"
-    if not path.exists():
-        return None
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return _holder(path)
-    lock.release()
-    return None
-
-
-def _holder(lock: Path) -> str:
-    holder = lock.with_suffix(".holder")
-    return holder.read_text(encoding="utf-8") if holder.exists() else "another process"
 
 
 def effective_settings(config: PredictConfig) -> dict[str, object]:
@@ -239,7 +134,7 @@ class Ledger:
         self._key = job.key()
         self._redo = redo
         self._folder = folder / (f"{self._key}-{redo}" if redo else self._key)
-        self._locks = folder / "locks"
+        self._jobs = folder
         self._output_key = output_key(self.output)
         self._done = folder / "done" / f"{self._output_key}.json"
         # Two homes that write to one output must not share a temporary file.
@@ -426,7 +321,7 @@ class Ledger:
     def _lock(self, name: str) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
-        path = self._locks / f"{name}.lock"
+        path = lock_file(self._jobs, name)
         holder = path.with_suffix(".holder")
         lock = FileLock(path)
         try:
@@ -435,7 +330,7 @@ class Ledger:
                 try:
                     lock.acquire(timeout=0)
                 except Timeout:
-                    logger.info("Waiting: %s is being predicted by %s.", self.output, _holder(path))
+                    logger.info("Waiting: %s is being predicted by %s.", self.output, holder_in(path))
                     lock.acquire(poll_interval=0.5)
                 holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
             yield

@@ -21,7 +21,7 @@ from textclf.errors import ModelNotFoundError, SomeFilesFailedError, follows_fro
 from textclf.language import _
 from textclf.prediction.files import FileBatch, loading
 from textclf.prediction.inputs import InputFiles
-from textclf.prediction.ledger import finished_records
+from textclf.prediction.job_records import finished_records
 from textclf.prediction.pipeline import Pipeline
 from textclf.prediction.progress import Progress
 from textclf.records import PredictedFile, PredictionSummary, Shadow

@@ -30,7 +30,8 @@ from textclf.prediction.inputs import (
     row_count,
     wants_byte_order_mark,
 )
-from textclf.prediction.ledger import Ledger, ShardRecord
+from textclf.prediction.job_records import ShardRecord
+from textclf.prediction.ledger import Ledger
 from textclf.prediction.outputs import Row, added_columns, column_named, make_sink, to_json
 from textclf.prediction.pipeline import Pipeline
 from textclf.progress import progress_bar
