@@ -115,7 +115,7 @@ class FileBatch:
                 if not self.inputs.folder or self._concerns_all or follows_from_interrupt(error):
                     raise
                 expected = isinstance(error, TextclfError)
-                reason = str(error) if expected else f"{type(error).__name__}: {error}"
+                reason = str(error) if expected else f"{type(error).__name__}: {error}".removesuffix(": ")
                 logger.error("Failed: %s: %s", printable(path), reason, exc_info=not expected)
                 failed.append(FailedFile(input=Path(printable(path)), reason=reason))
                 progress.add(failed[-1])
